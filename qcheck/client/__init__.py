@@ -1,0 +1,1 @@
+"""The only place with outgoing HTTP: transport, dialects, retries."""

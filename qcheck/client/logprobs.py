@@ -1,0 +1,108 @@
+"""Log-probabilities out of a response, in the chat form or the older completions form, as `Position`s."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from qcheck.records import Position, token_key
+
+__all__ = ["MalformedError", "positions"]
+
+ZERO_PROBABILITY = -9999.0  # vLLM's and others' way to write -inf
+ROUNDING = 1e-6  # nats above zero that are rounding, not a mistake
+MAX_POSITIONS = 100_000
+MAX_TOP = 1_000
+MAX_TOKEN = 4_096  # characters or bytes of one token
+
+
+class MalformedError(ValueError):
+    """Log-probabilities that cannot be what they claim to be."""
+
+
+def _list(value: Any, limit: int, what: str) -> list[Any]:
+    """`value` if it is a list of at most `limit`, an empty one if it is absent."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or len(value) > limit:
+        raise MalformedError(f"{what} is no list of at most {limit}")
+    return value
+
+
+def _logprob(value: Any) -> float | None:
+    """A log-probability in nats; None where the provider wrote null."""
+    if value is None:
+        return None
+    if value == "-inf":
+        return -math.inf
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise MalformedError("a log-probability is no number")
+    if not value <= ROUNDING:  # true of NaN, too
+        raise MalformedError("a log-probability is above zero or not a number")
+    return -math.inf if value <= ZERO_PROBABILITY else min(float(value), 0.0)
+
+
+def _token(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TOKEN:
+        raise MalformedError(f"a token is no text of at most {MAX_TOKEN} characters")
+    return value
+
+
+def _key(entry: dict[str, Any]) -> str:
+    """The key of a chat-form token: by its bytes, else its text, else its id (llama.cpp `id`, Fireworks `token_id`)."""
+    numbers = _list(entry.get("bytes"), MAX_TOKEN, "the bytes of a token")
+    if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= 255 for n in numbers):
+        raise MalformedError("the bytes of a token are no bytes")
+    token_id = entry.get("id", entry.get("token_id"))
+    if isinstance(token_id, bool) or not isinstance(token_id, int) or abs(token_id) > 2**31:
+        token_id = None
+    return token_key(_token(entry.get("token")), bytes(numbers), token_id)
+
+
+def _ranked(pairs: Iterable[tuple[str, float | None]]) -> tuple[tuple[str, float], ...]:
+    """Falling order, ties by key; of a key that stands twice the most probable; without those that give no number."""
+    best: dict[str, float] = {}
+    for key, value in pairs:
+        if value is not None:
+            best[key] = max(value, best.get(key, -math.inf))
+    return tuple(sorted(best.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _entry(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise MalformedError("a token is no object")
+    return value
+
+
+def _from_chat(content: list[Any]) -> tuple[Position, ...]:
+    """`[{token, logprob, bytes, top_logprobs: [{token, logprob, bytes}]}]`."""
+    read = []
+    for item in map(_entry, content):
+        top = map(_entry, _list(item.get("top_logprobs"), MAX_TOP, "top_logprobs"))
+        ranked = _ranked((_key(other), _logprob(other.get("logprob"))) for other in top)
+        read.append(Position(_key(item), _logprob(item.get("logprob")), ranked))
+    return tuple(read)
+
+
+def _from_completions(logprobs: dict[str, Any]) -> tuple[Position, ...]:
+    """`{tokens: […], token_logprobs: […], top_logprobs: [{token: logprob}]}`."""
+    tokens = _list(logprobs.get("tokens"), MAX_POSITIONS, "tokens")
+    values = _list(logprobs.get("token_logprobs"), MAX_POSITIONS, "token_logprobs")
+    tops = _list(logprobs.get("top_logprobs"), MAX_POSITIONS, "top_logprobs") or [None] * len(tokens)
+    if not len(tokens) == len(values) == len(tops):
+        raise MalformedError("tokens, token_logprobs and top_logprobs differ in length")
+    read = []
+    for token, value, top in zip(tokens, values, tops, strict=True):
+        others = _entry({} if top is None else top)
+        if len(others) > MAX_TOP:
+            raise MalformedError(f"top_logprobs has more than {MAX_TOP} entries")
+        ranked = _ranked((token_key(_token(text), None, None), _logprob(other)) for text, other in others.items())
+        read.append(Position(token_key(_token(token), None, None), _logprob(value), ranked))
+    return tuple(read)
+
+
+def positions(logprobs: dict[str, Any]) -> tuple[Position, ...]:
+    """The positions in the `logprobs` object of a choice, () where it holds none. Raises MalformedError."""
+    content = _list(logprobs.get("content"), MAX_POSITIONS, "content")
+    return _from_chat(content) if content else _from_completions(logprobs)

@@ -1,0 +1,66 @@
+"""What a failed exchange means for the next one: try again when, give up, or give up the provider."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+
+import numpy as np
+
+__all__ = ["MAX_WAIT_S", "Fate", "backoff_s", "fate_of_status", "retry_after_s"]
+
+MAX_WAIT_S = 60.0
+_FIRST_WAIT_S = 1.0
+_RETRIED = frozenset({408, 409, 429})
+_FATAL = frozenset({401, 402, 403, 410})
+_NO_SUCH_MODEL = re.compile(r"model|endpoint", re.IGNORECASE)
+
+
+class Fate(Enum):
+    """RETRY: may pass. REFUSED: this request will not be answered. FATAL: no request to this provider will be."""
+
+    RETRY = "retry"
+    REFUSED = "refused"
+    FATAL = "fatal"
+
+
+def fate_of_status(status: int, message: str) -> Fate:
+    """The fate of an HTTP status other than success; `message` is the provider's own, which tells 404s apart.
+
+    Redirects are fatal: they are not followed, so that a key goes nowhere but to the address that was given.
+    """
+    if status in _RETRIED or status >= 500:
+        return Fate.RETRY
+    if status in _FATAL or 300 <= status < 400 or (status == 404 and _NO_SUCH_MODEL.search(message)):
+        return Fate.FATAL
+    return Fate.REFUSED
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text and re.fullmatch(r"\d{1,12}(\.\d{1,9})?", text.strip()) else None
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds to wait as `retry-after-ms` or `retry-after` (seconds or an HTTP date) asks, between 0 and 60.
+
+    None where the headers (names in lower case, or case-insensitive) say nothing that can be read.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    wait = _number(headers.get("retry-after")) if milliseconds is None else milliseconds / 1000
+    if wait is None:
+        try:
+            date = parsedate_to_datetime(headers.get("retry-after", ""))
+            wait = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
+        except (ValueError, OverflowError):
+            return None
+    return min(max(wait, 0.0), MAX_WAIT_S)
+
+
+def backoff_s(index: int, asked_s: float | None, rng: np.random.Generator) -> float:
+    """Seconds to wait after attempt `index`: doubling from 1 s, or what was asked for; jittered, at most 60."""
+    if asked_s is not None:
+        return min(asked_s * rng.uniform(1.0, 1.1), MAX_WAIT_S)
+    return float(min(_FIRST_WAIT_S * 2.0**index * rng.uniform(0.5, 1.0), MAX_WAIT_S))

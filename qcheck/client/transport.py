@@ -1,0 +1,234 @@
+"""One provider over HTTP: exchanges that are bounded in time and size, retried with manners, and keep the key."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Self, TypeVar
+
+import httpx
+import numpy as np
+
+from qcheck import __version__
+from qcheck.client.dialect import DialectError, build_body, error_message, parse_model_ids, parse_response
+from qcheck.client.redact import KeyFilter
+from qcheck.client.retry import Fate, backoff_s, fate_of_status, retry_after_s
+from qcheck.records import Attempt, Request, Response
+from qcheck.registry.address import check_base_url, is_loopback
+from qcheck.registry.types import Endpoint
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+_MAX_ERROR = 300  # characters
+_CONNECT_TRIES = 2  # an address that refuses is dead; two tries, for a server that is just starting again
+_CONNECT_WAIT_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """One request and what came of it: `body` of an HTTP 200, or `error` and what follows from it."""
+
+    started: str
+    elapsed_s: float
+    status: int | None = None
+    body: bytes = b""
+    error: str | None = None
+    fate: Fate = Fate.RETRY
+    retry_after_s: float | None = None
+    unreachable: bool = False
+
+
+class _TooLargeError(Exception):
+    """A body beyond what is accepted."""
+
+
+class Client:
+    """Asks one endpoint; an async context manager. Safe to share between tasks.
+
+    Parameters: `key` goes into the Authorization header and nowhere else. `timeout_s` bounds a whole exchange, from
+    connecting to the last byte. `max_attempts` exchanges a request. `max_body_bytes` of a response are read.
+    `concurrency` exchanges at a time; those that wait do not use up their time. `sleep` takes seconds; `rng` jitters
+    the waiting.
+
+    Raises ConfigurationError for an address that may not be sent to. What the provider does wrong is never raised.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        key: str | None = None,
+        *,
+        timeout_s: float = 60.0,
+        max_attempts: int = 4,
+        max_body_bytes: int = 8_000_000,
+        concurrency: int = 8,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._base_url = check_base_url(endpoint.base_url, endpoint.name)
+        self._filter = KeyFilter(key)
+        self._timeout_s = timeout_s
+        self._max_attempts = max_attempts
+        self._max_body_bytes = max_body_bytes
+        self._sleep = sleep
+        self._rng = np.random.default_rng() if rng is None else rng
+        self._slots = asyncio.Semaphore(concurrency)
+        self._model_lock = asyncio.Lock()
+        self._model: tuple[str | None, str] | None = (endpoint.model_id, "") if endpoint.model_id else None
+        headers = {"User-Agent": f"qcheck/{__version__}", "Accept": "application/json", "Accept-Encoding": "identity"}
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key}"
+        self._http = httpx.AsyncClient(
+            headers=headers,
+            timeout=timeout_s,
+            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
+            follow_redirects=False,
+            # Cookies make routing sticky, and requests that are not independent.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            trust_env=not is_loopback(self._base_url),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def ask(self, request: Request, provider: str, seq: int) -> AsyncIterator[Attempt]:
+        """Every attempt at `request`, as soon as it ends; the last one is settled (answered or failed)."""
+        model_id, reason = await self.model_id()
+        if model_id is None:
+            started = datetime.now(UTC).isoformat(timespec="milliseconds")
+            yield Attempt(provider, seq, request.probe_id, 0, started, 0.0, "failed", error=reason, fatal=True)
+            return
+        body = build_body(self._endpoint, model_id, request)
+        index = 0
+        async for exchange, response, last in self._tries("POST", "/chat/completions", body, self._read_answer):
+            yield Attempt(
+                provider=provider,
+                seq=seq,
+                probe_id=request.probe_id,
+                index=index,
+                started=exchange.started,
+                elapsed_s=exchange.elapsed_s,
+                outcome="answered" if response is not None else "failed" if last else "retried",
+                http_status=exchange.status,
+                error=exchange.error,
+                fatal=exchange.fate is Fate.FATAL,
+                response=response,
+            )
+            index += 1
+
+    async def model_id(self) -> tuple[str | None, str]:
+        """The model's id here and "", or None and the reason why there is none.
+
+        Asks `/models` where the endpoint does not know it, once; exactly one model must be listed.
+        """
+        async with self._model_lock:
+            if self._model is None:
+                self._model = await self._only_model()
+            return self._model
+
+    async def _only_model(self) -> tuple[str | None, str]:
+        reason = ""
+        async for exchange, ids, _ in self._tries("GET", "/models", None, parse_model_ids):
+            if ids is None:
+                reason = f"asking /models: {exchange.error}"
+            elif len(ids) == 1:
+                return ids[0], ""
+            else:
+                listed = f" ({', '.join(ids[:8])})" if ids else ""
+                reason = f"/models lists {len(ids)} models{listed}: say which with model_id in qcheck.toml"
+        return None, self._filter.clean(reason, _MAX_ERROR)
+
+    def _read_answer(self, body: bytes) -> Response:
+        response = parse_response(body)
+        tokens = (key for p in response.positions for key in (p.token, *(k for k, _ in p.top)))
+        labels = (response.finish_reason, response.reported_model, response.fingerprint)
+        if self._filter.found_in("\n".join((response.text, response.reasoning or "", *filter(None, labels), *tokens))):
+            raise DialectError("malformed", "the answer repeats the key, and is not kept")
+        return response
+
+    async def _tries(
+        self, method: str, path: str, json: dict[str, Any] | None, read: Callable[[bytes], T]
+    ) -> AsyncIterator[tuple[_Exchange, T | None, bool]]:
+        """Exchanges until one can be read or another is of no use: (exchange, what was read, is it the last)."""
+        refusals = 0
+        for index in range(self._max_attempts):
+            exchange = await self._exchange(method, path, json)
+            value, exchange = self._read(exchange, read)
+            refusals += exchange.unreachable
+            if refusals >= _CONNECT_TRIES:
+                exchange = replace(exchange, fate=Fate.FATAL)
+            last = value is not None or exchange.fate is not Fate.RETRY or index == self._max_attempts - 1
+            yield exchange, value, last
+            if last:
+                return
+            wait_s = _CONNECT_WAIT_S if exchange.unreachable else backoff_s(index, exchange.retry_after_s, self._rng)
+            await self._sleep(wait_s)
+
+    def _read(self, exchange: _Exchange, read: Callable[[bytes], T]) -> tuple[T | None, _Exchange]:
+        """What a whole body says, or None and the exchange as one that failed."""
+        if exchange.error is not None:
+            return None, exchange
+        try:
+            return read(exchange.body), exchange
+        except DialectError as error:
+            message = str(error)
+            fate = Fate.RETRY if error.status is None else fate_of_status(error.status, message)
+            return None, replace(exchange, error=self._filter.clean(message, _MAX_ERROR), fate=fate)
+
+    async def _exchange(self, method: str, path: str, json: dict[str, Any] | None) -> _Exchange:
+        """One exchange over the wire; whatever happens, it is told as data."""
+        async with self._slots:
+            done = _Exchange(datetime.now(UTC).isoformat(timespec="milliseconds"), 0.0)
+            clock = time.monotonic()
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    done = await self._send(done, method, path, json)
+            except (TimeoutError, httpx.TimeoutException):
+                done = replace(done, error=f"no complete answer within {self._timeout_s:g} s")
+            except httpx.ConnectError as error:
+                words = self._filter.clean(f"cannot connect: {error}", _MAX_ERROR)
+                done = replace(done, error=words, unreachable=True)
+            except httpx.TransportError as error:
+                words = self._filter.clean(f"the connection broke: {error}", _MAX_ERROR)
+                done = replace(done, error=words)
+            except _TooLargeError:
+                done = replace(done, error=f"the body is larger than {self._max_body_bytes} bytes", fate=Fate.REFUSED)
+            return replace(done, elapsed_s=round(time.monotonic() - clock, 3))
+
+    async def _send(self, exchange: _Exchange, method: str, path: str, json: dict[str, Any] | None) -> _Exchange:
+        async with self._http.stream(method, self._base_url + path, json=json) as response:
+            status = response.status_code
+            body = await self._body(response)
+        if status == httpx.codes.OK and response.headers.get("content-encoding", "identity") == "identity":
+            return replace(exchange, status=status, body=body)
+        if status == httpx.codes.OK:
+            return replace(exchange, status=status, error="the body is compressed, which was not asked for")
+        message = error_message(body)
+        return replace(
+            exchange,
+            status=status,
+            error=self._filter.clean(f"HTTP {status}: {message}" if message else f"HTTP {status}", _MAX_ERROR),
+            fate=fate_of_status(status, message),
+            retry_after_s=retry_after_s(response.headers, datetime.now(UTC)),
+        )
+
+    async def _body(self, response: httpx.Response) -> bytes:
+        """The body as it came over the wire (uncompressed by us, so that it cannot grow), bounded."""
+        parts: list[bytes] = []
+        size = 0
+        async for part in response.aiter_raw():
+            size += len(part)
+            if size > self._max_body_bytes:
+                raise _TooLargeError
+            parts.append(part)
+        return b"".join(parts)

@@ -1,0 +1,1 @@
+"""One module per observable; each folds answers into evidence."""

@@ -1,0 +1,82 @@
+"""Two endpoints, or one endpoint and a lone recording, with no recorded envelope between them.
+
+Without an envelope, engine differences cannot be told from deviations, so a documented margin takes its place: honest
+deployments of one model differ by more than `MARGIN_NATS` per token on at most `MARGIN_SHARE` of the answers. Only
+what exceeds that counts as a difference.
+"""
+
+from __future__ import annotations
+
+import math
+
+from qcheck.baselines import Answer, ProbeReference
+from qcheck.evidence.scoring import align, score
+from qcheck.result import Divergence, Evidence
+from qcheck.stats.bets import TailBets
+from qcheck.stats.fraction import fraction_lower, fraction_upper
+
+__all__ = ["MARGIN_NATS", "MARGIN_SHARE", "MARGIN_SOURCE", "MarginEvidence"]
+
+MARGIN_NATS = 0.002
+MARGIN_SHARE = 0.25
+MARGIN_SOURCE = (
+    "llama.cpp's published tables put Q8_0 at 0.0004 to 0.0014 and BF16 against FP16 at 0.00003 nats per token; "
+    "bf16 against f32 arithmetic moves log-probabilities by 0.018 nats rms, which is 0.0002 nats"
+)
+
+
+class MarginEvidence:
+    """Folds pairs of answers to the same probe; `update` takes the candidate's and the peer's."""
+
+    name = "logprobs"
+
+    def __init__(self) -> None:
+        self._bets = TailBets([MARGIN_SHARE], [1.0])
+        self._kl: list[float] = []
+        self.deviating: list[str] = []
+        self.answered = self.unseen = 0
+
+    def update(self, probe_id: str, candidate: Answer, peer: Answer) -> None:
+        """Fold one probe that both have answered."""
+        self.answered += 1
+        alignment = align(candidate, ProbeReference(((peer,),)))
+        if alignment is None:
+            self.unseen += 1
+            self._bets.update([False])
+            return
+        kl = score(alignment, [0], []).kl
+        beyond = kl > MARGIN_NATS
+        self._bets.update([beyond])
+        self._kl.append(kl)
+        if beyond:
+            self.deviating.append(probe_id)
+
+    @property
+    def log_e(self) -> float:
+        """Natural logarithm of the e-value against "at most MARGIN_SHARE of the answers exceed the margin"."""
+        return self._bets.log_e
+
+    def upper(self, alpha: float) -> float:
+        """Upper bound of the share of answers beyond the margin; unseen ones count as beyond."""
+        return fraction_upper(len(self.deviating) + self.unseen, self.answered, alpha)
+
+    def fraction(self, alpha: float) -> tuple[float, float, float]:
+        """Share of answers beyond the margin that the margin does not explain: lower bound, estimate, upper bound."""
+        low = fraction_lower(len(self.deviating), self.answered, alpha)
+        low = max(0.0, (low - MARGIN_SHARE) / (1 - MARGIN_SHARE))
+        high = self.upper(alpha)
+        rate = len(self.deviating) / self.answered if self.answered else 0.0
+        return low, min(max(rate, low), max(high, low)), max(high, low)
+
+    def divergence(self) -> Divergence | None:
+        """Mean KL per position; no envelope is known."""
+        if not self._kl:
+            return None
+        n, mean = len(self._kl), sum(self._kl) / len(self._kl)
+        deviation = math.sqrt(sum((k - mean) ** 2 for k in self._kl) / max(n - 1, 1))
+        half = 1.96 * deviation / math.sqrt(n)
+        return Divergence(mean, max(0.0, mean - half), mean + half, None)
+
+    def snapshot(self, weight: float) -> Evidence:
+        """The observable's part of the result."""
+        return Evidence(self.name, self.answered, self.log_e, weight, ())

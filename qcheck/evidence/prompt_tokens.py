@@ -1,0 +1,71 @@
+"""Prompt tokens, as the provider counts them: exact, free, and a fingerprint of template and tokenizer.
+
+A constant offset on every prompt points to a hidden system prompt or another chat template; offsets without a pattern
+point to another tokenizer, hence another model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from qcheck.baselines import Answer, Baseline
+from qcheck.result import Cause, Evidence, Finding
+
+__all__ = ["PromptTokenEvidence"]
+
+MIN_PROBES = 3
+# Another tokenizer would give the same offset on the next probe about this often.
+CHANCE_AGREEMENT = 0.2
+
+
+class PromptTokenEvidence:
+    """Folds one provider's answers in plan order."""
+
+    name = "prompt_tokens"
+
+    def __init__(self, baseline: Baseline) -> None:
+        self._baseline = baseline
+        self._compared = 0
+        self._offsets: list[tuple[str, int, int]] = []  # probe, provider's count, reference's count
+
+    def update(self, probe_id: str, answer: Answer) -> None:
+        """Fold the answer to one probe; probes on which the references do not all agree say nothing."""
+        reference = self._baseline.probe(probe_id)
+        expected = reference.prompt_tokens(self._baseline.references) if reference else None
+        if expected is None or answer.prompt_tokens is None:
+            return
+        self._compared += 1
+        if answer.prompt_tokens != expected:
+            self._offsets.append((probe_id, answer.prompt_tokens, expected))
+
+    def findings(self) -> tuple[Finding, ...]:
+        """One finding where counts differ; it may decide from three probes on, with at least two references."""
+        if not self._offsets:
+            return ()
+        decides = len(self._offsets) >= MIN_PROBES and len(self._baseline.references) > 1
+        offsets = Counter(seen - expected for _, seen, expected in self._offsets)
+        offset, count = offsets.most_common(1)[0]
+        _, seen, expected = self._offsets[0]
+        n = len(self._offsets)
+        pattern = (
+            f"{offset:+d} on each of them"
+            if count == n and n > 1
+            else f"offsets {min(offsets):+d} to {max(offsets):+d}"
+        )
+        text = f"{seen} prompt tokens where the reference has {expected}; differs on {n} of {self._compared} probes, {pattern}"
+        cause = None
+        if decides:
+            by_chance = CHANCE_AGREEMENT ** (n - 1)
+            if count == n:
+                words = "a hidden system prompt or another chat template (constant offset)"
+                cause = Cause(words, 1 / (1 + by_chance))
+            else:
+                cause = Cause(
+                    "another tokenizer, hence another model, or prompts rewritten on the way (no constant offset)", None
+                )
+        probes = tuple(p for p, _, _ in self._offsets[:10])
+        return (Finding("prompt_tokens_differ", "deviation" if decides else "info", text, cause, probes),)
+
+    def snapshot(self, weight: float) -> Evidence:
+        """The observable's part of the result; it bets nothing, so its e-value is 1."""
+        return Evidence(self.name, self._compared, 0.0, weight, self.findings())

@@ -1,0 +1,241 @@
+"""The main job: ask several providers, fold what they answer, say what it shows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from qcheck import __version__
+from qcheck.baselines import Baseline
+from qcheck.client.transport import Client
+from qcheck.errors import ConfigurationError, RunFolderError
+from qcheck.evidence.logprobs import CALIBRATION_SHARE, freeze
+from qcheck.jobs.fold import RunFold
+from qcheck.jobs.manifest import (
+    DeclaredEntry,
+    EnvelopeEntry,
+    LimitsEntry,
+    PriceEntry,
+    ProviderEntry,
+    ReferenceEntry,
+    RunManifest,
+    SuiteUsed,
+)
+from qcheck.jobs.outcome import make_fold, make_result
+from qcheck.jobs.reference import Reference
+from qcheck.jsonio import pretty, to_plain
+from qcheck.records import Attempt, Request
+from qcheck.registry.types import Endpoint, ModelProfile, Price
+from qcheck.result import Result, result_to_json
+from qcheck.run.budget import Budget, Limits
+from qcheck.run.execute import Asker, Event, Settled, Stopped, execute
+from qcheck.run.folder import RunFolder
+from qcheck.run.journal import Journal, read_journal, settled_requests
+from qcheck.run.plan import PlanItem, make_plan
+from qcheck.suites import Suite
+from qcheck.verdict import FailOn, Until
+
+__all__ = ["Moment", "Settings", "clients", "compare", "make_manifest", "start_run"]
+
+MIN_REFERENCES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user chose. `seed` fixes the order of the probes."""
+
+    seed: int
+    alpha: float = 0.01
+    tolerance: float = 0.05
+    until: Until = "either"
+    concurrency: int = 4
+    limits: Limits = field(default_factory=Limits)
+
+    def check(self) -> None:
+        """Raise ConfigurationError for numbers out of range."""
+        for name, value in (("alpha", self.alpha), ("tolerance", self.tolerance)):
+            if not 0 < value < 1:
+                raise ConfigurationError(f"--{name} must lie between 0 and 1, not {value:g}.")
+        if self.concurrency < 1:
+            raise ConfigurationError("--concurrency must be at least 1.")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Progress: an event of the run, and how the provider stands after it."""
+
+    event: Event
+    provider: str
+    answered: int
+    log_e: float
+    verdict: str
+
+
+def _entry(endpoint: Endpoint, model_id: str | None = None) -> ProviderEntry:
+    d, p = endpoint.declared, endpoint.price
+    return ProviderEntry(
+        name=endpoint.name,
+        spec=endpoint.spec or endpoint.name,
+        display=endpoint.display,
+        model_id=model_id or endpoint.model_id,
+        declared=DeclaredEntry(precision=d.precision, source=d.source, date=d.date) if d else None,
+        price=PriceEntry(input=p.input, output=p.output) if p else None,
+    )
+
+
+def _reference_entry(reference: Reference) -> ReferenceEntry:
+    if reference.live:
+        return ReferenceEntry(
+            kind="live", name=reference.live.name, provenance="third-party", live=_entry(reference.live)
+        )
+    b = reference.baseline
+    if b is None:
+        return ReferenceEntry(kind="none")
+    ranks = ("self-hosted", "first-party", "third-party")
+    honest = [b.manifest.deployments[i] for i in b.references]
+    return ReferenceEntry(
+        kind="recorded",
+        name=b.name,
+        provenance=max((d.provenance for d in honest), key=ranks.index),
+        deployments=b.names(b.references),
+        hash=b.hash,
+        path=str(b.folder.resolve()),
+    )
+
+
+def make_manifest(
+    run_id: str,
+    created: datetime,
+    model: ModelProfile,
+    endpoints: Sequence[Endpoint],
+    suite: Suite,
+    reference: Reference,
+    settings: Settings,
+) -> RunManifest:
+    """Everything that the verdicts will depend on, fixed before the first request. Raises UsageError."""
+    settings.check()
+    entry = _reference_entry(reference)
+    if reference.live and reference.live.name in {e.name for e in endpoints}:
+        raise ConfigurationError(f"{reference.live.name} is the live reference; leave it out of --providers.")
+    if entry.kind == "none" and len(endpoints) < MIN_REFERENCES:
+        raise ConfigurationError(
+            "there is no reference, and a single provider can then be compared with nothing: name a second provider, "
+            f"or record a baseline with `qcheck baseline record {model.name} --provider …`."
+        )
+    b = reference.baseline
+    # An envelope needs several honest deployments whose operator knows what they serve.
+    usable = b is not None and b.table is not None and len(b.references) >= MIN_REFERENCES
+    envelope = (
+        freeze(b.table, settings.alpha) if usable and b and b.table and entry.provenance != "third-party" else None
+    )
+    pairs = len(endpoints) * (len(endpoints) - 1) // 2
+    return RunManifest(
+        qcheck_version=__version__,
+        run_id=run_id,
+        created=created.astimezone(UTC).isoformat(timespec="seconds"),
+        model=model.name,
+        released_precision=model.released_precision,
+        seed=settings.seed,
+        alpha=settings.alpha,
+        delta=CALIBRATION_SHARE * settings.alpha if envelope else 0.0,
+        tolerance=settings.tolerance,
+        family=pairs if entry.kind == "none" else len(endpoints),
+        until=settings.until,
+        concurrency=settings.concurrency,
+        suite=SuiteUsed(name=suite.name, path=str(suite.folder.resolve()), hash=suite.hash),
+        reference=entry,
+        providers=tuple(_entry(e) for e in endpoints),
+        limits=LimitsEntry(**to_plain(settings.limits)),
+        weights={"logprobs": 1.0, "prompt_tokens": 0.0},
+        envelope=EnvelopeEntry(**to_plain(envelope)) if envelope else None,
+    )
+
+
+def start_run(folder: RunFolder, manifest: RunManifest) -> None:
+    """Write the manifest into a new run folder."""
+    folder.write_manifest(manifest.model_dump(mode="json"))
+
+
+@contextlib.asynccontextmanager
+async def clients(
+    endpoints: Sequence[Endpoint], keys: Mapping[str, str | None], concurrency: int
+) -> AsyncIterator[dict[str, Asker]]:
+    """One HTTP client per endpoint, by name."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield {
+            e.name: await stack.enter_async_context(Client(e, keys.get(e.name), concurrency=concurrency))
+            for e in endpoints
+        }
+
+
+async def compare(
+    folder: RunFolder,
+    manifest: RunManifest,
+    suite: Suite,
+    baseline: Baseline | None,
+    endpoints: Sequence[Endpoint],
+    askers: Mapping[str, Asker],
+    *,
+    on_moment: Callable[[Moment], None] = lambda _: None,
+    fail_on: FailOn = "inconclusive",
+) -> Result:
+    """Ask until every provider is decided or its limits are reached; resumes where the folder's journal ends.
+
+    `endpoints` are the manifest's providers and a live reference, resolved. Writes `result.json` and returns it.
+    """
+    fold = make_fold(manifest, baseline)
+    by_name = {e.name: e for e in endpoints}
+    probes = {p.id: p for p in suite.fold("evaluation")}
+    plan = make_plan([e.name for e in manifest.everyone], sorted(probes), manifest.seed)
+
+    def request_for(item: PlanItem) -> Request:
+        endpoint = by_name[item.provider]
+        return suite.request(probes[item.probe_id], endpoint.temperature, endpoint.dialect.top_logprobs_max)
+
+    stops: dict[str, str] = {}
+    with Journal.open(folder.journal) as journal:
+        before = read_journal(folder.journal)
+        _check_order(before, plan)
+        prices = {e.name: Price(e.price.input, e.price.output) for e in manifest.everyone if e.price}
+        events = execute(
+            plan,
+            askers,
+            request_for,
+            journal,
+            answered=settled_requests(before),
+            budget=Budget(manifest.budget_limits(), prices, before),
+            should_stop=fold.should_stop,
+            concurrency=manifest.concurrency,
+        )
+        async with contextlib.aclosing(events):
+            async for event in events:
+                if isinstance(event, Settled):
+                    fold.settle(event.attempt)
+                elif isinstance(event, Stopped):
+                    stops[event.provider] = event.reason
+                _tell(event, fold, on_moment)
+                await asyncio.sleep(0)
+    result = make_result(manifest, baseline, read_journal(folder.journal), stops, fail_on)
+    folder.write_result(pretty(result_to_json(result)).encode())
+    return result
+
+
+def _check_order(attempts: Sequence[Attempt], plan: Sequence[PlanItem]) -> None:
+    expected = {(i.provider, i.seq): i.probe_id for i in plan}
+    for attempt in attempts:
+        if expected.get((attempt.provider, attempt.seq)) != attempt.probe_id:
+            raise RunFolderError("the journal does not follow the run's plan; start a new run.")
+
+
+def _tell(event: Event, fold: RunFold, on_moment: Callable[[Moment], None]) -> None:
+    name = event.provider if isinstance(event, Stopped) else event.attempt.provider
+    provider = fold.providers.get(name)
+    if provider is None:
+        on_moment(Moment(event, name, 0, 0.0, "reference"))
+        return
+    seen = provider.observable
+    verdict = provider.decide(has_reference=fold.has_reference).verdict
+    on_moment(Moment(event, name, seen.answered, seen.log_e, verdict))

@@ -1,0 +1,305 @@
+"""A run's records folded into evidence, verdicts and the result, in plan order.
+
+`compare` folds while answers arrive, to know when to stop; the result itself is always made by folding the finished
+journal once more, so that `verify` cannot reach another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+
+from qcheck.baselines import Answer, Baseline, answer_of
+from qcheck.evidence.logprobs import Envelope, LogprobEvidence
+from qcheck.evidence.margin import MARGIN_NATS, MARGIN_SHARE, MarginEvidence
+from qcheck.evidence.prompt_tokens import PromptTokenEvidence
+from qcheck.records import Attempt
+from qcheck.result import Cause, Evidence, Finding
+from qcheck.run.lane import FAILURES_IN_A_ROW
+from qcheck.stats.attribution import NONE
+from qcheck.stats.fraction import requests_to_bound
+from qcheck.verdict import Claims, Decision, Rules, decide, should_stop
+
+__all__ = ["PairFold", "ProviderFold", "RunFold", "folded", "settled"]
+
+NAMED = 0.5  # posterior from which a cause is named
+
+
+def settled(attempts: Iterable[Attempt]) -> dict[str, list[Attempt]]:
+    """Each provider's settled attempts in plan order, up to the first gap."""
+    by_provider: dict[str, dict[int, Attempt]] = {}
+    for attempt in attempts:
+        if attempt.settled:
+            by_provider.setdefault(attempt.provider, {})[attempt.seq] = attempt
+    heads = {}
+    for provider, by_seq in by_provider.items():
+        head: list[Attempt] = []
+        while len(head) in by_seq:
+            head.append(by_seq[len(head)])
+        heads[provider] = head
+    return heads
+
+
+class _Availability:
+    """The rule by which a provider counts as unavailable; `run.lane` stops sending by the same."""
+
+    def __init__(self) -> None:
+        self.requests = self.failures = self._in_a_row = 0
+        self.reason: str | None = None
+
+    def update(self, attempt: Attempt) -> None:
+        self.requests += 1
+        if attempt.outcome == "answered":
+            self._in_a_row = 0
+            return
+        self.failures += 1
+        self._in_a_row += 1
+        if attempt.fatal or self._in_a_row >= FAILURES_IN_A_ROW:
+            self.reason = attempt.error or "requests failed"
+
+
+class ProviderFold:
+    """One provider against a recorded envelope, a lone recording, or a live reference (`peer`)."""
+
+    def __init__(self, name: str, rules: Rules, baseline: Baseline | None, envelope: Envelope | None) -> None:
+        self.name, self.rules = name, rules
+        self.available = _Availability()
+        self.envelope = LogprobEvidence(baseline, envelope) if baseline and envelope else None
+        self.margin = MarginEvidence() if self.envelope is None else None
+        self.prompt_tokens = PromptTokenEvidence(baseline) if baseline else None
+        self._baseline = baseline
+        self.decided = False
+
+    def update(self, attempt: Attempt) -> None:
+        """Fold one settled attempt against the recorded reference."""
+        self.available.update(attempt)
+        if attempt.response is not None:
+            self._answered(attempt.probe_id, answer_of(attempt.response))
+
+    def compare_with(self, probe_id: str, answer: Answer, peer: Answer) -> None:
+        """Fold an answer against a live reference's; the provider's availability is counted elsewhere."""
+        if self.margin:
+            self.margin.update(probe_id, answer, peer)
+
+    def _answered(self, probe_id: str, answer: Answer) -> None:
+        if self.envelope:
+            self.envelope.update(probe_id, answer)
+        elif recorded := self._recorded(probe_id):
+            self.compare_with(probe_id, answer, recorded)
+        if self.prompt_tokens:
+            self.prompt_tokens.update(probe_id, answer)
+
+    def _recorded(self, probe_id: str) -> Answer | None:
+        reference = self._baseline.probe(probe_id) if self._baseline else None
+        if reference is None or self._baseline is None or not self._baseline.references:
+            return None
+        return reference.answers[self._baseline.references[0]][0]
+
+    @property
+    def observable(self) -> LogprobEvidence | MarginEvidence:
+        """The evidence that bets."""
+        return self.envelope or self.margin  # type: ignore[return-value]  # one of them is always there
+
+    def fraction(self) -> tuple[float, float, float]:
+        """Routing fraction: lower bound, estimate, upper bound."""
+        if self.envelope:
+            return self.envelope.fraction()
+        assert self.margin is not None
+        return self.margin.fraction(self.rules.alpha)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings so far."""
+        return tuple(f for e in self.evidence() for f in e.findings)
+
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Each observable's part of the result. Weights are those of the manifest: prompt tokens bet nothing."""
+        parts = [self.observable.snapshot(1.0)]
+        if self.prompt_tokens:
+            parts.append(self.prompt_tokens.snapshot(0.0))
+        return tuple(parts)
+
+    def claims(self, *, has_reference: bool = True) -> Claims:
+        """What the verdict rests on."""
+        upper: float | None
+        resolution: str | None = None
+        blind: tuple[str, ...] = ()
+        if self.envelope:
+            resolution = self.envelope.resolution
+            upper = self.envelope.upper(resolution) if resolution else None
+            blind = self.envelope.blind_to(self.rules.tolerance)
+        else:
+            assert self.margin is not None
+            upper = self.margin.upper(self.rules.alpha) if has_reference else None
+        seen = self.observable
+        return Claims(
+            answered=seen.answered,
+            failures=self.available.failures,
+            log_e=seen.log_e,
+            deviating=seen.deviating,
+            findings=self.findings(),
+            upper=upper,
+            resolution=resolution,
+            blind_to=blind,
+            proven=self.fraction()[0],
+            unavailable_reason=self.available.reason,
+            has_reference=has_reference,
+        )
+
+    def decide(self, *, has_reference: bool = True) -> Decision:
+        """The verdict so far."""
+        return decide(self.claims(has_reference=has_reference), self.rules)
+
+    def should_stop(self) -> str | None:
+        """Why no more requests are needed, or None."""
+        return should_stop(self.claims(), self.rules)
+
+    def needed(self) -> int | None:
+        """How many more requests, none of them deviating, would make it consistent; None where none would."""
+        if self.envelope:
+            return self.envelope.needed(self.rules.tolerance)
+        assert self.margin is not None
+        hits = len(self.margin.deviating) + self.margin.unseen
+        return requests_to_bound(hits, self.margin.answered, self.rules.tolerance, self.rules.alpha)
+
+    def cause(self) -> tuple[Cause | None, dict[str, float]]:
+        """The likely cause in words, and the posterior over recorded variants."""
+        posterior = self.envelope.posterior() if self.envelope and self.envelope.deviating else {}
+        for finding in self.findings():
+            if finding.severity == "deviation" and finding.likely_cause:
+                return finding.likely_cause, posterior
+        if not posterior:
+            return None, posterior
+        best, probability = next(iter(posterior.items()))
+        if best == NONE or probability < NAMED:
+            return Cause(
+                "no recorded variant explains it: another model, format or settings", posterior[NONE]
+            ), posterior
+        return Cause(f"served as the recorded variant {best}", probability), posterior
+
+
+class PairFold:
+    """Two providers, no reference: alike, different, or not yet known. Frozen once decided."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self.evidence = MarginEvidence()
+        self.state: str | None = None
+
+    def update(self, probe_id: str, a: Answer, b: Answer) -> None:
+        """Fold one probe that both have answered."""
+        if self.state is not None:
+            return
+        self.evidence.update(probe_id, a, b)
+        if self.evidence.log_e >= self._rules.log_threshold and len(self.evidence.deviating) > 1:
+            self.state = "different"
+        elif self.evidence.upper(self._rules.alpha / self._rules.family) <= MARGIN_SHARE:
+            self.state = "alike"
+
+
+class RunFold:
+    """All providers of a run. `live` names the live reference among them, if there is one."""
+
+    def __init__(
+        self,
+        providers: Sequence[str],
+        rules: Rules,
+        baseline: Baseline | None = None,
+        envelope: Envelope | None = None,
+        live: str | None = None,
+    ) -> None:
+        self.rules, self.live = rules, live
+        self.has_reference = baseline is not None or live is not None
+        self.providers = {p: ProviderFold(p, rules, baseline, envelope) for p in providers}
+        everyone = [*providers, *([live] if live else [])]
+        self.live_available = _Availability()
+        self._answers: dict[str, list[Attempt]] = {p: [] for p in everyone}
+        self.pairs: dict[tuple[str, str], PairFold] = {}
+        if not self.has_reference:
+            self.pairs = {pair: PairFold(rules) for pair in combinations(providers, 2)}
+
+    def settle(self, attempt: Attempt) -> None:
+        """Fold a provider's next settled attempt."""
+        name = attempt.provider
+        self._answers[name].append(attempt)
+        if name == self.live:
+            self.live_available.update(attempt)
+            for provider in self.providers:
+                self._meet_live(provider, attempt.seq)
+        elif self.live:
+            self.providers[name].available.update(attempt)
+            self._meet_live(name, attempt.seq)
+        elif self.has_reference:
+            self.providers[name].update(attempt)
+        else:
+            self.providers[name].available.update(attempt)
+            for pair, fold in self.pairs.items():
+                if name in pair and (answers := self._both(pair[0], pair[1], attempt.seq)):
+                    fold.update(attempt.probe_id, *answers)
+
+    def _both(self, a: str, b: str, seq: int) -> tuple[Answer, Answer] | None:
+        left, right = self._answers[a], self._answers[b]
+        if seq >= len(left) or seq >= len(right):
+            return None
+        x, y = left[seq].response, right[seq].response
+        return (answer_of(x), answer_of(y)) if x and y else None
+
+    def _meet_live(self, provider: str, seq: int) -> None:
+        fold = self.providers[provider]
+        if fold.decided or self.live is None or not (answers := self._both(provider, self.live, seq)):
+            return
+        fold.compare_with(self._answers[provider][seq].probe_id, *answers)
+        fold.decided = fold.should_stop() is not None
+
+    def should_stop(self, name: str) -> str | None:
+        """Why a provider is asked no further, or None."""
+        if name == self.live:
+            if self.live_available.reason:
+                return "unavailable"
+            return "done" if all(self.should_stop(p) for p in self.providers) else None
+        if self.live and self.live_available.reason:
+            return "reference unavailable"
+        fold = self.providers[name]
+        if fold.available.reason:
+            return "unavailable"
+        if self.has_reference:
+            return fold.should_stop()
+        mine = [f for pair, f in self.pairs.items() if name in pair and not self._gone(pair, name)]
+        return "grouped" if mine and all(f.state for f in mine) else None
+
+    def _gone(self, pair: tuple[str, str], name: str) -> bool:
+        other = pair[0] if pair[1] == name else pair[1]
+        return self.providers[other].available.reason is not None
+
+    def groups(self) -> tuple[tuple[str, ...], ...] | None:
+        """Providers shown to agree, joined along agreeing pairs; None where there is a reference."""
+        if self.has_reference:
+            return None
+        group = {p: {p} for p in self.providers if self.providers[p].available.reason is None}
+        for (a, b), fold in self.pairs.items():
+            if fold.state == "alike" and a in group and b in group and group[a] is not group[b]:
+                merged = group[a] | group[b]
+                for member in merged:
+                    group[member] = merged
+        unique = {tuple(sorted(g)) for g in group.values()}
+        return tuple(sorted(unique))
+
+    def pair_log_e(self, name: str) -> float:
+        """The largest log e-value over a provider's pairs; 0 without pairs."""
+        return max((f.evidence.log_e for pair, f in self.pairs.items() if name in pair), default=0.0)
+
+    @property
+    def margin_nats(self) -> float | None:
+        """The margin in force, None where an envelope is."""
+        return None if any(p.envelope for p in self.providers.values()) else MARGIN_NATS
+
+
+def folded(fold: RunFold, attempts: Iterable[Attempt]) -> dict[str, int]:
+    """Fold a whole journal as the run did, each provider up to where it stopped; returns how many each folded."""
+    heads = settled(attempts)
+    used = dict.fromkeys(heads, 0)
+    for seq in range(max((len(h) for h in heads.values()), default=0)):
+        for name, head in heads.items():
+            if seq < len(head) and used[name] == seq and fold.should_stop(name) is None:
+                fold.settle(head[seq])
+                used[name] = seq + 1
+    return used

@@ -1,0 +1,139 @@
+"""The result of a run, made from its manifest, its reference and its journal alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from qcheck.baselines import Baseline
+from qcheck.jobs.fold import RunFold, folded
+from qcheck.jobs.manifest import ProviderEntry, RunManifest
+from qcheck.records import Attempt
+from qcheck.registry.types import Price
+from qcheck.result import (
+    Declared,
+    Deviating,
+    Fraction,
+    Nearest,
+    PriceUsd,
+    ProviderResult,
+    Result,
+    SuiteInfo,
+    Tokens,
+    Totals,
+)
+from qcheck.run.budget import cost_usd
+from qcheck.run.journal import settled_requests
+from qcheck.verdict import FailOn, exit_code, summarise
+
+__all__ = ["make_fold", "make_result"]
+
+SHOWN_PROBES = 10
+
+
+def make_fold(manifest: RunManifest, baseline: Baseline | None) -> RunFold:
+    """The empty fold of a run."""
+    live = manifest.reference.live
+    return RunFold(
+        manifest.names, manifest.rules, baseline, manifest.frozen_envelope(), live=live.name if live else None
+    )
+
+
+def make_result(
+    manifest: RunManifest,
+    baseline: Baseline | None,
+    attempts: Sequence[Attempt],
+    stops: Mapping[str, str],
+    fail_on: FailOn = "inconclusive",
+) -> Result:
+    """Fold the journal and say what it shows.
+
+    `stops` are the reasons, by provider, why no more was asked; those that follow from evidence are derived anew.
+    """
+    fold = make_fold(manifest, baseline)
+    folded(fold, attempts)
+    spent = {entry.name: _spent(entry, attempts) for entry in manifest.everyone}
+    providers = tuple(_provider(e, fold, attempts, stops, spent[e.name]) for e in manifest.providers)
+    costs = [cost for _, _, cost in spent.values()]
+    return Result(
+        qcheck_version=manifest.qcheck_version,
+        run_id=manifest.run_id,
+        model=manifest.model,
+        released_precision=manifest.released_precision,
+        created=manifest.created,
+        seed=manifest.seed,
+        alpha=manifest.alpha,
+        tolerance=manifest.tolerance,
+        exit_code=exit_code((p.verdict for p in providers), fail_on),
+        reference=manifest.reference_info(),
+        suites=(SuiteInfo(manifest.suite.name, manifest.suite.hash),),
+        groups=fold.groups(),
+        totals=Totals(
+            sum(requests for requests, _, _ in spent.values()),
+            Tokens(sum(t.input for _, t, _ in spent.values()), sum(t.output for _, t, _ in spent.values())),
+            None if any(c is None for c in costs) else sum(c or 0.0 for c in costs),
+        ),
+        providers=providers,
+    )
+
+
+def _spent(entry: ProviderEntry, attempts: Sequence[Attempt]) -> tuple[int, Tokens, float | None]:
+    """All that a provider was asked, answers after the stop included: requests, tokens, dollars."""
+    mine = [a for (name, _), a in settled_requests(attempts).items() if name == entry.name]
+    responses = [a.response for a in mine if a.response]
+    price = Price(entry.price.input, entry.price.output) if entry.price else None
+    costs = [cost_usd(r, price) for r in responses]
+    tokens = Tokens(sum(r.prompt_tokens or 0 for r in responses), sum(r.completion_tokens or 0 for r in responses))
+    return len(mine), tokens, None if any(c is None for c in costs) else sum(c or 0.0 for c in costs)
+
+
+def _provider(
+    entry: ProviderEntry,
+    run: RunFold,
+    attempts: Sequence[Attempt],
+    stops: Mapping[str, str],
+    spent: tuple[int, Tokens, float | None],
+) -> ProviderResult:
+    fold, rules = run.providers[entry.name], run.rules
+    claims = fold.claims(has_reference=run.has_reference)
+    decision = fold.decide(has_reference=run.has_reference)
+    cause, posterior = fold.cause() if decision.verdict == "deviates" else (None, {})
+    needed = fold.needed() if decision.verdict == "inconclusive" and run.has_reference else None
+    low, estimate, high = fold.fraction() if run.has_reference else (0.0, 0.0, 1.0)
+    times = sorted(a.started for a in attempts if a.provider == entry.name)
+    requests, tokens, cost = spent
+    return ProviderResult(
+        name=entry.name,
+        endpoint=entry.display,
+        model_id=entry.model_id,
+        declared=Declared(**entry.declared.model_dump()) if entry.declared else None,
+        price_usd_per_mtok=PriceUsd(**entry.price.model_dump()) if entry.price else None,
+        verdict=decision.verdict,
+        decided_by=decision.decided_by,
+        summary=summarise(
+            claims,
+            rules,
+            decision,
+            needed,
+            declared=entry.declared.precision if entry.declared else None,
+            nearest=next(iter(posterior), None),
+            margin_nats=run.margin_nats,
+        ),
+        likely_cause=cause,
+        stop_reason=run.should_stop(entry.name) or stops.get(entry.name, "interrupted"),
+        started=times[0] if times else None,
+        ended=times[-1] if times else None,
+        unavailable_reason=claims.unavailable_reason if decision.verdict == "unavailable" else None,
+        requests=requests,
+        failures=claims.failures,
+        tokens=tokens,
+        cost_usd=cost,
+        needed_requests=needed,
+        log_e_value=claims.log_e if run.has_reference else run.pair_log_e(entry.name),
+        deviating=Deviating(len(claims.deviating), claims.answered, tuple(claims.deviating[:SHOWN_PROBES])),
+        routing_fraction=Fraction(low, estimate, high, 1 - 2 * rules.alpha),
+        blind_to=tuple(claims.blind_to),
+        divergence=fold.observable.divergence(),
+        nearest=tuple(Nearest(v, p) for v, p in posterior.items()),
+        evidence=fold.evidence(),
+        findings=fold.findings(),
+    )

@@ -1,0 +1,203 @@
+"""Record a deployment into a baseline, resumably, and calibrate the envelope anew."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from qcheck.baselines import (
+    Answer,
+    BaselineManifest,
+    DeploymentEntry,
+    SuiteEntry,
+    answer_of,
+    load_baseline,
+    save_manifest,
+    write_answers,
+)
+from qcheck.errors import BaselineError, QcheckError
+from qcheck.evidence.calibration import calibrate
+from qcheck.jsonio import atomic_write, content_hash, loads, pretty
+from qcheck.records import Attempt, Request
+from qcheck.registry.types import Endpoint, ModelProfile
+from qcheck.result import Provenance
+from qcheck.run.budget import Budget, Limits
+from qcheck.run.execute import Asker, Settled, Stopped, execute
+from qcheck.run.journal import Journal, read_journal, settled_requests
+from qcheck.run.plan import PlanItem, make_plan
+from qcheck.suites import Suite
+
+__all__ = ["Recording", "recalibrate", "record"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What is recorded: a deployment's name and description in the baseline at `folder`."""
+
+    folder: Path
+    name: str
+    description: str
+    role: Literal["reference", "variant"]
+    provenance: Provenance
+    repeats: int = 1
+    concurrency: int = 4
+    limits: Limits = field(default_factory=Limits)
+
+
+class RecordingError(QcheckError):
+    """A recording that could not be completed; what was answered is kept and is not asked again."""
+
+
+async def record(
+    what: Recording,
+    model: ModelProfile,
+    suite: Suite,
+    endpoint: Endpoint,
+    asker: Asker,
+    on_settled: Callable[[int, int], None] = lambda done, total: None,
+) -> BaselineManifest:
+    """Ask every probe (evaluation probes `repeats` times), write the answers, update the manifest.
+
+    Interrupted, it goes on where it stopped when called again with the same arguments. `on_settled` gets how many
+    requests are done and how many there are. Raises BaselineError, RecordingError or StorageError.
+    """
+    manifest = _manifest(what, model, suite)
+    evaluation = [p.id for p in suite.fold("evaluation")]
+    calibration = [p.id for p in suite.probes if p.fold != "evaluation"]
+    once = [PlanItem(endpoint.name, seq, probe) for seq, probe in enumerate(calibration)]
+    often = make_plan([endpoint.name], evaluation, seed=0, repeats=what.repeats)
+    plan = [*once, *(PlanItem(i.provider, len(once) + i.seq, i.probe_id, i.repeat) for i in often)]
+    work = what.folder / f".recording-{what.name}"
+    _claim(work, what, suite, endpoint)
+    attempts, reason = await _ask(plan, suite, endpoint, asker, work, what, on_settled)
+    answers = {(a.seq): a for a in attempts if a.response}
+    missing = len(plan) - len(answers)
+    if reason != "exhausted" or missing > len(plan) // 50:
+        errors = {a.error for a in attempts if a.outcome == "failed"}
+        raise RecordingError(
+            f"{what.name}: {len(answers)} of {len(plan)} requests answered, then: {reason}"
+            f"{' (' + '; '.join(sorted(filter(None, errors))[:3]) + ')' if errors else ''}; "
+            "the answers are kept, so run the same command again."
+        )
+    manifest = _finish(manifest, what, plan, answers, endpoint, frozenset(calibration))
+    shutil.rmtree(work)
+    return manifest
+
+
+def _manifest(what: Recording, model: ModelProfile, suite: Suite) -> BaselineManifest:
+    entry = SuiteEntry(name=suite.name, version=suite.manifest.version, hash=suite.hash)
+    if not (what.folder / "manifest.json").exists():
+        return BaselineManifest(format=1, model=model.name, suite=entry, deployments=[])
+    manifest = load_baseline(what.folder).manifest
+    if manifest.model != model.name or manifest.suite != entry:
+        raise BaselineError(
+            f"{what.folder} holds {manifest.model} recorded with {manifest.suite.name} {manifest.suite.version}; "
+            "choose another folder with --out."
+        )
+    return manifest
+
+
+def _claim(work: Path, what: Recording, suite: Suite, endpoint: Endpoint) -> None:
+    """Make the working folder, or check that it belongs to the very same recording."""
+    identity = {"suite": suite.hash, "endpoint": endpoint.display, "repeats": what.repeats, "role": what.role}
+    marker = work / "recording.json"
+    if marker.exists() and loads(marker.read_bytes()) != identity:
+        raise BaselineError(f"{work} holds another unfinished recording named {what.name}; remove it or choose a name.")
+    atomic_write(marker, pretty(identity))
+
+
+async def _ask(
+    plan: list[PlanItem],
+    suite: Suite,
+    endpoint: Endpoint,
+    asker: Asker,
+    work: Path,
+    what: Recording,
+    on_settled: Callable[[int, int], None],
+) -> tuple[list[Attempt], str]:
+    probes = {p.id: p for p in suite.probes}
+    path = work / "journal.jsonl"
+
+    def request_for(item: PlanItem) -> Request:
+        return suite.request(probes[item.probe_id], endpoint.temperature, endpoint.dialect.top_logprobs_max)
+
+    reason, done = "interrupted", 0
+    prices = {endpoint.name: endpoint.price} if endpoint.price else {}
+    with Journal.open(path) as journal:
+        before = read_journal(path)
+        answered = {key: a for key, a in settled_requests(before).items() if a.outcome == "answered"}
+        events = execute(
+            plan,
+            {endpoint.name: asker},
+            request_for,
+            journal,
+            answered=answered,
+            budget=Budget(what.limits, prices, before),
+            should_stop=lambda _: None,
+            concurrency=what.concurrency,
+        )
+        async with contextlib.aclosing(events):
+            async for event in events:
+                if isinstance(event, Settled):
+                    done += 1
+                    on_settled(done, len(plan))
+                elif isinstance(event, Stopped):
+                    reason = event.reason
+    settled = settled_requests(read_journal(path))
+    return list(settled.values()), reason
+
+
+def _finish(
+    manifest: BaselineManifest,
+    what: Recording,
+    plan: list[PlanItem],
+    answers: Mapping[int, Attempt],
+    endpoint: Endpoint,
+    calibrating: frozenset[str],
+) -> BaselineManifest:
+    """Write the answers in plan order and the manifest that names them."""
+    evaluation: dict[str, list[Answer]] = {}
+    calibration: dict[str, list[Answer]] = {}
+    for item in plan:
+        attempt = answers.get(item.seq)
+        if attempt is None or attempt.response is None:
+            continue
+        target = calibration if item.probe_id in calibrating else evaluation
+        target.setdefault(item.probe_id, []).append(answer_of(attempt.response))
+    first = min(answers.values(), key=lambda a: a.started)
+    response = first.response
+    entry = DeploymentEntry(
+        name=what.name,
+        role=what.role,
+        description=what.description,
+        provenance=what.provenance,
+        recorded=datetime.now(UTC).isoformat(timespec="seconds"),
+        endpoint=endpoint.display,
+        reported_model=response.reported_model if response else None,
+        fingerprint=response.fingerprint if response else None,
+        repeats=what.repeats,
+        temperature=endpoint.temperature,
+        answers=write_answers(what.folder, "deployments", what.name, dict(sorted(evaluation.items()))),
+        calibration=write_answers(what.folder, "calibration", what.name, dict(sorted(calibration.items()))),
+    )
+    others = [d for d in manifest.deployments if d.name != what.name]
+    updated = manifest.model_copy(update={"deployments": [*others, entry], "calibration_hash": None})
+    save_manifest(what.folder, updated)
+    return updated
+
+
+def recalibrate(folder: Path, suite: Suite, on_progress: Callable[[str], None] = lambda _: None) -> bool:
+    """Make `calibration.json` anew from the recorded answers; False with fewer than two honest deployments."""
+    baseline = load_baseline(folder)
+    table = calibrate(baseline, suite, on_progress)
+    if table is None:
+        return False
+    data = pretty(table.model_dump()).encode()
+    atomic_write(folder / "calibration.json", data)
+    save_manifest(folder, baseline.manifest.model_copy(update={"calibration_hash": content_hash(data)}))
+    return True

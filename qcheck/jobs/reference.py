@@ -1,0 +1,80 @@
+"""Which reference a run compares with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qcheck.baselines import Baseline, find_baseline, list_baselines, load_baseline
+from qcheck.errors import BaselineError, ConfigurationError
+from qcheck.registry.types import Endpoint, ModelProfile, Resolver
+from qcheck.suites import Suite
+
+__all__ = ["Reference", "choose_reference"]
+
+LIVE = "live:"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A recorded baseline, a live endpoint, or neither. `notice` says why a nearer choice was passed over."""
+
+    baseline: Baseline | None = None
+    live: Endpoint | None = None
+    notice: str | None = None
+
+
+def _fitting(baseline: Baseline, model: ModelProfile, suite: Suite) -> str | None:
+    if baseline.manifest.model != model.name:
+        return f"the baseline {baseline.name} is of {baseline.manifest.model}, not of {model.name}"
+    if not baseline.fits(suite):
+        return f"the baseline {baseline.name} was recorded with another version of the suite {suite.name}"
+    if not baseline.references:
+        return f"the baseline {baseline.name} holds variants only"
+    return None
+
+
+def choose_reference(
+    option: str | None,
+    model: ModelProfile,
+    suite: Suite,
+    roots: Sequence[Path],
+    resolvers: Sequence[Resolver],
+    environ: Mapping[str, str],
+) -> Reference:
+    """The reference for `model`: the option's, else a fitting baseline, else the first party live, else none.
+
+    `option` is a baseline's name or folder, `live:PROVIDER`, "none", or None for the default order. Raises
+    UsageError where the option names something that does not exist or does not fit.
+    """
+    if option == "none":
+        return Reference()
+    if option and option.startswith(LIVE):
+        return Reference(live=_live(option.removeprefix(LIVE), model, resolvers))
+    if option:
+        baseline = find_baseline(option, roots)
+        if problem := _fitting(baseline, model, suite):
+            raise BaselineError(f"{problem}; record one with `qcheck baseline record {model.name} --provider …`.")
+        return Reference(baseline)
+    notice = None
+    for folder in list_baselines(roots).values():
+        baseline = load_baseline(folder)
+        if baseline.manifest.model == model.name:
+            notice = _fitting(baseline, model, suite)
+            if notice is None:
+                return Reference(baseline)
+    if model.first_party:
+        endpoint = next((e for r in resolvers if (e := r.resolve(model.first_party, model))), None)
+        if endpoint and endpoint.key_env and environ.get(endpoint.key_env):
+            return Reference(live=endpoint, notice=notice)
+    return Reference(notice=notice)
+
+
+def _live(spec: str, model: ModelProfile, resolvers: Sequence[Resolver]) -> Endpoint:
+    for resolver in resolvers:
+        if endpoint := resolver.resolve(spec, model):
+            return replace(endpoint, spec=spec)
+    raise ConfigurationError(
+        f"live:{spec} names no provider; write live:NAME with a provider of `qcheck providers list`."
+    )

@@ -1,0 +1,1 @@
+"""How the lab's models were made; needs the `train` extra, and nothing else needs it."""

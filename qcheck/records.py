@@ -1,0 +1,194 @@
+"""What is asked of a provider and what comes back, as frozen data.
+
+Token keys. Token strings are not unique (control tokens often render as ""), so a token is known by a key:
+`=text` where its bytes are the text, `xHEX` where they are not valid UTF-8 by themselves, `#ID` where it has no
+bytes but an id. Keys of one list are unique; of duplicates the most probable is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from types import UnionType
+from typing import Any, Literal, get_args, get_type_hints
+
+__all__ = [
+    "Attempt",
+    "Message",
+    "Outcome",
+    "Position",
+    "Request",
+    "Response",
+    "attempt_from_row",
+    "attempt_to_row",
+    "logprob_from_json",
+    "positions_from_rows",
+    "positions_to_rows",
+    "token_key",
+]
+
+Outcome = Literal["answered", "retried", "failed"]
+
+
+def token_key(text: str, raw: bytes | None, token_id: int | None) -> str:
+    """The key of a token given its string, its bytes and its id, of which the last two may be missing."""
+    if raw:
+        try:
+            return "=" + raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return "x" + raw.hex()
+    if text:
+        return "=" + text
+    return "=" if token_id is None else f"#{token_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One probe as it will be asked: greedy where `temperature` is 0, `top_logprobs` alternatives a position."""
+
+    probe_id: str
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float
+    top_logprobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """One generated position: the token that was taken and the most probable ones, natural logarithms.
+
+    `top` holds (key, log-probability) pairs in falling order. A probability of zero, in whatever form the
+    provider wrote it, is -inf.
+    """
+
+    token: str
+    logprob: float | None
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What one answered request gave. None means that the provider did not say."""
+
+    text: str
+    positions: tuple[Position, ...]
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost_usd: float | None
+    finish_reason: str | None
+    reported_model: str | None
+    fingerprint: str | None
+    reasoning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One HTTP exchange. `index` counts from 0 within its request; times are UTC ISO 8601 and seconds.
+
+    outcome: "answered" carries a response; "retried" failed and was or will be tried again; "failed" was the
+    last try. `fatal` says that no further request to this provider can succeed (401, a retired id).
+    """
+
+    provider: str
+    seq: int
+    probe_id: str
+    index: int
+    started: str
+    elapsed_s: float
+    outcome: Outcome
+    http_status: int | None = None
+    error: str | None = None
+    fatal: bool = False
+    response: Response | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether this attempt ended its request: answered, or failed for the last time."""
+        return self.outcome != "retried"
+
+
+def logprob_from_json(value: object) -> float:
+    """A log-probability as files carry it: a number, or "-inf". Raises ValueError."""
+    if value == "-inf":
+        return -math.inf
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError('a log-probability is a number or "-inf"')  # noqa: TRY004 (the file is wrong, not the caller)
+    return float(value)
+
+
+def positions_to_rows(positions: tuple[Position, ...]) -> list[list[Any]]:
+    """Positions as `[token, logprob, [[key, logprob], …]]`, the form of journals and baselines."""
+    return [[p.token, p.logprob, [list(pair) for pair in p.top]] for p in positions]
+
+
+def positions_from_rows(rows: list[list[Any]]) -> tuple[Position, ...]:
+    """The inverse of `positions_to_rows`. Raises ValueError for anything else."""
+    return tuple(
+        Position(
+            _text(token),
+            None if logprob is None else logprob_from_json(logprob),
+            tuple((_text(key), logprob_from_json(value)) for key, value in top),
+        )
+        for token, logprob, top in rows
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a token key is a string")  # noqa: TRY004
+    return value
+
+
+def attempt_to_row(attempt: Attempt) -> dict[str, Any]:
+    """An attempt as a JSON object; what is absent is left out."""
+    row: dict[str, Any] = {}
+    for field in fields(attempt):
+        value = getattr(attempt, field.name)
+        if field.name == "response" and value is not None:
+            inner = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) is not None}
+            value = inner | {"positions": positions_to_rows(value.positions)}
+        if value is not None:
+            row[field.name] = value
+    return row
+
+
+def _plain_types(record: type) -> dict[str, set[type]]:
+    """The types a field may hold, for the fields that hold no container; a whole number is a float too."""
+    plain = {name: hint for name, hint in get_type_hints(record).items() if isinstance(hint, type | UnionType)}
+    kinds = {name: set(get_args(hint)) or {hint} for name, hint in plain.items()}
+    return {name: kind | {int} if float in kind else kind for name, kind in kinds.items()}
+
+
+_PLAIN_TYPES: dict[type, dict[str, set[type]]] = {record: _plain_types(record) for record in (Attempt, Response)}
+
+
+def _check_types(record: Attempt | Response) -> None:
+    for name, kinds in _PLAIN_TYPES[type(record)].items():
+        if type(getattr(record, name)) not in kinds:
+            raise ValueError(f"{name} is of the wrong type")
+
+
+def attempt_from_row(row: dict[str, Any]) -> Attempt:
+    """The inverse of `attempt_to_row`. Raises ValueError, TypeError or KeyError for anything else."""
+    values = dict(row)
+    inner = values.get("response")
+    if inner is not None:
+        absent: dict[str, Any] = {f.name: None for f in fields(Response)}
+        response = Response(**(absent | inner | {"positions": positions_from_rows(inner["positions"])}))
+        _check_types(response)
+        values["response"] = response
+    attempt = Attempt(**values)
+    _check_types(attempt)
+    if attempt.outcome not in get_args(Outcome):
+        raise ValueError(f"no such outcome: {attempt.outcome}")
+    if (attempt.outcome == "answered") != (attempt.response is not None):
+        raise ValueError("an attempt carries a response if it was answered, and only then")
+    return attempt

@@ -1,0 +1,113 @@
+"""What the user brings along: `qcheck.toml`, keys in the environment, and `--env-file`.
+
+[providers.NAME]                     # a registry provider, or the NAME of NAME=https://…
+key_env = "EXAMPLE_API_KEY"          # the variable that holds the key, never the key itself
+model_id = "org/Model"               # else the profile's id, else the only one that /models lists
+logprobs = "integer"                 # else "boolean"
+top_logprobs_max = 5                 # else 20; 0 where none are given
+max_tokens = "max_completion_tokens" # else "max_tokens"
+thinking_off = "enable_thinking"     # how a thinking model is told not to think; "none" where nothing is needed
+price = { input = 0.5, output = 2.0 }  # US dollars per million tokens
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from qcheck.errors import ConfigurationError
+from qcheck.registry.loader import DialectSettings, ModelId, PriceRow, parse_toml
+from qcheck.registry.types import Endpoint
+
+__all__ = ["ProviderSettings", "UserConfig", "load_env_file", "load_user_config", "read_key"]
+
+_Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._/-]*$", max_length=200)]
+_KEY = re.compile(r"[!-~]+")
+_ENV_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
+
+
+class ProviderSettings(DialectSettings):
+    """One table `[providers.NAME]` of qcheck.toml; None where it says nothing."""
+
+    model_id: ModelId | None = None
+    price: PriceRow | None = None
+
+
+class UserConfig(BaseModel):
+    """`qcheck.toml`: a table for each provider it speaks of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    providers: dict[_Word, ProviderSettings] = Field(default_factory=dict)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror or type(error).__name__}.") from error
+
+
+def load_user_config(path: Path | None = None) -> UserConfig:
+    """The configuration at `path`, or in ./qcheck.toml if there is one, else an empty one.
+
+    Raises ConfigurationError where the file cannot be read or does not hold what it should.
+    """
+    if path is None:
+        path = Path("qcheck.toml")
+        if not path.exists():
+            return UserConfig()
+    return parse_toml(_read(path), str(path), TypeAdapter(UserConfig))
+
+
+def read_key(endpoint: Endpoint, environ: Mapping[str, str]) -> str | None:
+    """The key for `endpoint`, or None where it needs none.
+
+    Raises ConfigurationError, which names the variable and never its value, where it is missing or unusable.
+    """
+    if endpoint.key_env is None:
+        return None
+    key = environ.get(endpoint.key_env, "").strip()
+    if not key:
+        raise ConfigurationError(
+            f"{endpoint.name} needs a key: set the environment variable {endpoint.key_env}, or use an --env-file."
+        )
+    if not _KEY.fullmatch(key):
+        raise ConfigurationError(f"the key in {endpoint.key_env} holds a space or another character no key has.")
+    return key
+
+
+def _env_value(text: str) -> str | None:
+    """The value in `text`, which may be quoted and followed by a comment; None where a quote is not closed."""
+    if text[:1] not in ("'", '"'):
+        return re.split(r"(?:^|\s)#", text, maxsplit=1)[0].rstrip()
+    value, closed, rest = text[1:].partition(text[0])
+    return value if closed and (not rest.strip() or rest.lstrip().startswith("#")) else None
+
+
+def load_env_file(path: Path) -> dict[str, str]:
+    """The variables of an `--env-file`: lines `KEY=VALUE`, with `export`, quotes, comments and empty lines allowed.
+
+    Raises ConfigurationError that gives the number of the line and never what stands there.
+    """
+    try:
+        text = _read(path).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is not UTF-8 text.") from None
+    variables: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        match = _ENV_LINE.fullmatch(stripped)
+        value = _env_value(match[2]) if match else None
+        if match is None or value is None:
+            raise ConfigurationError(f"{path} line {number}: write KEY=VALUE, with every quote closed.")
+        if match[1] in variables:
+            raise ConfigurationError(f"{path} line {number}: {match[1]} stands twice.")
+        variables[match[1]] = value
+    return variables

@@ -1,0 +1,163 @@
+"""From a user's word for a provider to the endpoint that is asked.
+
+moonshot                  a provider of the registry
+openrouter/novita         an aggregator, pinned to one upstream
+openrouter/novita/fp8     … and to what that upstream declares as its precision
+mine=https://host/v1      any endpoint, by a name of the user's own
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from qcheck.errors import ConfigurationError, UnknownNameError
+from qcheck.registry.address import check_base_url
+from qcheck.registry.config import ProviderSettings, UserConfig
+from qcheck.registry.loader import load_providers
+from qcheck.registry.types import Declared, Dialect, Endpoint, ModelProfile, Provider, Resolver
+
+__all__ = ["RegistryResolver", "resolve_all"]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_FORMS = "name a provider (moonshot), an aggregator with an upstream (openrouter/novita), or name=https://host/v1."
+# https://openrouter.ai/docs/features/provider-routing, "Quantization Levels"
+_OPENROUTER_PRECISIONS = ("int4", "int8", "fp4", "fp6", "fp8", "fp16", "bf16", "fp32", "unknown")
+
+
+def _dialect(base: Dialect, settings: ProviderSettings, model: ModelProfile, name: str) -> Dialect:
+    """`base` as the user's settings and the model want it. Raises ConfigurationError."""
+    dialect = settings.dialect(base)
+    if not model.thinks:
+        return replace(dialect, thinking_off=None)
+    if dialect.thinking_off is None:
+        raise ConfigurationError(
+            f"{model.name} thinks unless told not to: say how {name} is told, with thinking_off under "
+            f"[providers.{name}] in qcheck.toml."
+        )
+    return dialect
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryResolver:
+    """Resolves what is in the registry, and `name=URL`, with what `qcheck.toml` says put over it."""
+
+    config: UserConfig
+
+    def names(self) -> tuple[str, ...]:
+        """The providers of the registry."""
+        return tuple(load_providers())
+
+    def resolve(self, spec: str, model: ModelProfile) -> Endpoint | None:
+        """The endpoint for `spec`, or None where the registry does not know it.
+
+        Raises ConfigurationError where the word is wrongly put, or does not fit the model.
+        """
+        name, given_by_url, url = spec.partition("=")
+        if given_by_url or "://" in spec:
+            # A wrongly put URL may hold a key, so that nothing of it is repeated.
+            if not _NAME.fullmatch(name):
+                raise ConfigurationError(
+                    "an endpoint is given as name=https://host/v1; "
+                    "its name is of at most 64 lower-case letters, digits, dots, dashes and underscores."
+                )
+            return self._by_url(name, url, model)
+        head, *route = spec.split("/")
+        provider = load_providers().get(head)
+        if provider is None:
+            return None
+        if provider.aggregator:
+            return self._routed(provider, spec, route, model)
+        if route:
+            raise ConfigurationError(f"{head} is no aggregator: name it without {'/'.join(route)!r}.")
+        return _known(provider, self._settings(head), model)
+
+    def _settings(self, *names: str) -> ProviderSettings:
+        """The user's table for the first of `names` that has one."""
+        tables = self.config.providers
+        return next((tables[name] for name in names if name in tables), ProviderSettings())
+
+    def _by_url(self, name: str, url: str, model: ModelProfile) -> Endpoint:
+        if name in load_providers():
+            raise ConfigurationError(f"{name} is a provider that qcheck knows: give the URL another name.")
+        settings = self._settings(name)
+        base_url = check_base_url(url, name)
+        return Endpoint(
+            name=name,
+            display=base_url,
+            base_url=base_url,
+            model_id=settings.model_id or model.ids.get(name),
+            key_env=settings.key_env,
+            dialect=_dialect(Dialect(), settings, model, name),
+            price=settings.price.price() if settings.price else None,
+            temperature=model.temperature.get(name, 0.0),
+        )
+
+    def _routed(self, provider: Provider, spec: str, route: Sequence[str], model: ModelProfile) -> Endpoint:
+        if not route:
+            raise ConfigurationError(
+                f"{provider.name} sends each request wherever it likes: pin one upstream, as in {provider.name}/novita."
+            )
+        upstream, *precisions = route
+        if not _NAME.fullmatch(upstream) or len(precisions) > 1:
+            raise ConfigurationError(f"{spec!r} is not an upstream, nor an upstream and a precision: {_FORMS}")
+        if unknown := set(precisions) - set(_OPENROUTER_PRECISIONS):
+            raise ConfigurationError(
+                f"{unknown.pop()!r} is no precision of {provider.name}: {', '.join(_OPENROUTER_PRECISIONS)}."
+            )
+        pin = {"only": [upstream], "allow_fallbacks": False}
+        return replace(
+            _known(provider, self._settings(spec, provider.name), model),
+            name=spec,
+            display=f"{provider.base_url} ({', '.join(route)})",
+            declared=_declared(precisions),
+            extra_body={"provider": pin | ({"quantizations": precisions} if precisions else {})},
+        )
+
+
+def _known(provider: Provider, settings: ProviderSettings, model: ModelProfile) -> Endpoint:
+    """The endpoint of a registry provider. Raises ConfigurationError where the model has no id there."""
+    model_id = settings.model_id or model.ids.get(provider.name)
+    if model_id is None and not provider.local:
+        having = ", ".join(sorted(model.ids)) or "none"
+        raise ConfigurationError(
+            f"no id of {model.name} at {provider.name} is known; providers with one: {having}. "
+            f"Give it as model_id under [providers.{provider.name}] in qcheck.toml."
+        )
+    return Endpoint(
+        name=provider.name,
+        display=provider.base_url,
+        base_url=provider.base_url,
+        model_id=model_id,
+        key_env=settings.key_env or provider.key_env,
+        dialect=_dialect(provider.dialect, settings, model, provider.name),
+        price=settings.price.price() if settings.price else model.prices.get(provider.name),
+        temperature=model.temperature.get(provider.name, 0.0),
+    )
+
+
+def _declared(precisions: Sequence[str]) -> Declared | None:
+    """What an upstream declares if it answers at all although only that precision was accepted."""
+    if not precisions or precisions[0] == "unknown":
+        return None
+    today = datetime.now(UTC).date().isoformat()
+    return Declared(precisions[0], "OpenRouter, which routes by the precision that upstreams declare", today)
+
+
+def resolve_all(specs: Sequence[str], model: ModelProfile, resolvers: Sequence[Resolver]) -> tuple[Endpoint, ...]:
+    """The endpoints for `specs`, in order; the first resolver that knows a word resolves it.
+
+    Raises UnknownNameError with the nearest names of all resolvers, ConfigurationError where a name stands twice.
+    """
+    endpoints: dict[str, Endpoint] = {}
+    for spec in specs:
+        found = (resolver.resolve(spec, model) for resolver in resolvers)
+        endpoint = next((candidate for candidate in found if candidate is not None), None)
+        if endpoint is None:
+            raise UnknownNameError("provider", spec, (n for r in resolvers for n in r.names()), f"Or {_FORMS}")
+        if endpoint.name in endpoints:
+            raise ConfigurationError(f"provider {endpoint.name} is given twice: name it once.")
+        endpoints[endpoint.name] = replace(endpoint, spec=spec)
+    return tuple(endpoints.values())

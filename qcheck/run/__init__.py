@@ -1,0 +1,1 @@
+"""A run: its plan, its journal, and its execution as a stream of events."""

@@ -1,0 +1,120 @@
+"""One provider's part of a plan: which request is next, whose turn it is to be settled, and why it ends.
+
+Nothing here sends or waits. Requests are known by their index in the provider's part of the plan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from qcheck.records import Attempt
+from qcheck.run.plan import PlanItem
+
+__all__ = ["Lane", "make_lanes"]
+
+FAILURES_IN_A_ROW = 5
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """The state of one provider.
+
+    All before `head` is settled; `ready` waits for its turn; nothing is sent from `end` on, for `reason`.
+    stopped: nothing more is settled. given_up: what was in flight at `give_up_at` is not waited for.
+    """
+
+    provider: str
+    items: Sequence[PlanItem]
+    ready: dict[int, Attempt]
+    deadline_at: float = math.inf
+    give_up_at: float = math.inf
+    end: int = field(init=False)
+    reason: str = "exhausted"
+    head: int = 0
+    in_flight: set[int] = field(default_factory=set)
+    unavailable: bool = False
+    stopped: bool = False
+    given_up: bool = False
+    _unsent: int = 0
+    _failures: int = 0
+
+    def __post_init__(self) -> None:
+        self.end = len(self.items)
+        for index, attempt in list(self.ready.items()):
+            self.receive(index, attempt)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come of it."""
+        return not self.in_flight and (self.stopped or self.given_up or self.head >= self.end)
+
+    def receive(self, index: int, attempt: Attempt) -> None:
+        """Keep a settled attempt until its turn. Nothing is sent beyond a fatal one."""
+        self.ready[index] = attempt
+        if attempt.fatal:
+            self.end = min(self.end, index + 1)
+
+    def settle_next(self) -> Attempt | None:
+        """The attempt whose turn it is, if it has arrived."""
+        if self.stopped or self.head not in self.ready:
+            return None
+        attempt = self.ready.pop(self.head)
+        self.head += 1
+        self._failures = self._failures + 1 if attempt.outcome == "failed" else 0
+        self.unavailable = attempt.fatal or self._failures >= FAILURES_IN_A_ROW
+        return attempt
+
+    def next_to_send(self, window: int) -> int | None:
+        """The first request neither sent nor answered, if it is at most `window` beyond the earliest unsettled one."""
+        index = self._first_unsent()
+        return None if self.stopped or index >= self.end or index > self.head + window else index
+
+    def send(self, index: int) -> None:
+        """Count `index` as sent."""
+        self.in_flight.add(index)
+        self._unsent = index + 1
+
+    def close(self, reason: str) -> None:
+        """Send nothing more; what was sent is still settled."""
+        unsent = self._first_unsent()
+        if not self.stopped and unsent < self.end:
+            self.end, self.reason = unsent, reason
+
+    def stop(self, reason: str, give_up_at: float) -> None:
+        """Settle nothing more."""
+        self.stopped, self.reason, self.give_up_at = True, reason, give_up_at
+
+    def give_up_now(self, now: float, grace_s: float) -> bool:
+        """Close at the deadline; true once, when the time for what is in flight has run out."""
+        if now >= self.deadline_at:
+            self.close("deadline")
+            self.give_up_at = min(self.give_up_at, self.deadline_at + grace_s)
+            self.deadline_at = math.inf
+        if now < self.give_up_at:
+            return False
+        self.give_up_at = math.inf
+        self.given_up = True
+        if not self.stopped:
+            self.reason = "deadline"
+        return True
+
+    def _first_unsent(self) -> int:
+        while self._unsent < self.head or self._unsent in self.ready:
+            self._unsent += 1
+        return self._unsent
+
+
+def make_lanes(
+    plan: Sequence[PlanItem], answered: Mapping[tuple[str, int], Attempt], deadline_at: float = math.inf
+) -> list[Lane]:
+    """A lane for each provider of the plan, with what an earlier process has already settled."""
+    parts: dict[str, list[PlanItem]] = {}
+    for item in plan:
+        parts.setdefault(item.provider, []).append(item)
+    lanes = []
+    for provider, items in parts.items():
+        earlier = {i: answered[key] for i, item in enumerate(items) if (key := (provider, item.seq)) in answered}
+        lanes.append(Lane(provider, items, earlier, deadline_at))
+    return lanes

@@ -1,0 +1,1 @@
+"""Pure numpy/scipy statistics; imports nothing of qcheck but its errors."""

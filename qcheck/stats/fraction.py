@@ -1,0 +1,85 @@
+"""Confidence sequences for the share of requests that show a tail event, and for the routing fraction behind it.
+
+Both bounds are inverted tests by betting on 0/1 outcomes: against p ≥ p₀ one bets on q < p₀, against p ≤ p₀ on
+q > p₀, with e = (q/p₀)^x ((1−q)/(1−p₀))^(1−x). Its conditional mean is at most 1 for every conditional probability
+on the tested side, so the bounds hold at all times together, for changing probabilities too (their average is then
+what is not bounded; each test speaks of all requests lying on its side). Averages over several q keep this
+(Waudby-Smith & Ramdas 2024, JRSS-B 86:1, section 4).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import special
+
+__all__ = ["fraction_lower", "fraction_upper", "requests_to_bound"]
+
+# q as a multiple of p0 for the upper bound: mostly "hardly ever", since honest providers show few tail events.
+_UPPER_RATIOS = np.array([0.0, 0.1, 0.3, 0.6])
+_UPPER_WEIGHTS = np.array([0.5, 0.2, 0.2, 0.1])
+# 1 - q as a multiple of 1 - p0 for the lower bound.
+_LOWER_RATIOS = np.array([0.05, 0.3, 0.6, 0.85, 0.95, 0.985])
+
+
+def _log_e_upper(hits: int, requests: int, p0: float) -> float:
+    with np.errstate(divide="ignore"):
+        gain = hits * np.log(_UPPER_RATIOS) if hits else np.zeros_like(_UPPER_RATIOS)
+        terms = gain + (requests - hits) * (np.log1p(-_UPPER_RATIOS * p0) - math.log1p(-p0))
+    return float(special.logsumexp(terms, b=_UPPER_WEIGHTS))
+
+
+def _log_e_lower(hits: int, requests: int, p0: float) -> float:
+    q = 1 - (1 - p0) * _LOWER_RATIOS
+    terms = hits * (np.log(q) - math.log(p0)) + (requests - hits) * np.log(_LOWER_RATIOS)
+    return float(special.logsumexp(terms)) - math.log(len(_LOWER_RATIOS))
+
+
+def fraction_upper(hits: int, requests: int, alpha: float) -> float:
+    """Upper confidence bound of the share of tail events, valid at all times together with error at most alpha."""
+    if requests == 0 or _log_e_upper(hits, requests, 1 - 1e-12) < -math.log(alpha):
+        return 1.0
+    low, high = 0.0, 1 - 1e-12
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _log_e_upper(hits, requests, middle) >= -math.log(alpha):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def fraction_lower(hits: int, requests: int, alpha: float) -> float:
+    """Lower confidence bound of the share of tail events, valid at all times together with error at most alpha."""
+    if hits == 0 or _log_e_lower(hits, requests, 1e-12) < -math.log(alpha):
+        return 0.0
+    low, high = 1e-12, 1 - 1e-12
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _log_e_lower(hits, requests, middle) >= -math.log(alpha):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def requests_to_bound(hits: int, requests: int, target: float, alpha: float, limit: int = 1_000_000) -> int | None:
+    """How many more requests without a tail event bring `fraction_upper` down to `target`; None beyond `limit`."""
+    if target <= 0:
+        return None
+    goal, p0 = -math.log(alpha), min(target, 1 - 1e-12)
+    if _log_e_upper(hits, requests, p0) >= goal:
+        return 0
+    low, high = 0, 1
+    while _log_e_upper(hits, requests + high, p0) < goal:
+        low, high = high, high * 2
+        if high > limit:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _log_e_upper(hits, requests + middle, p0) >= goal:
+            high = middle
+        else:
+            low = middle
+    return high

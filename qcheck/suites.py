@@ -1,0 +1,163 @@
+"""Probe suites: data in folders, checked and hashed when loaded.
+
+A suite is a folder with `suite.json` (the manifest) and `probes.jsonl`. The content hash covers both, so that a
+baseline or a run can say exactly which probes it speaks of.
+
+Folds. A probe belongs to one fold: `evaluation` probes are asked when providers are compared, `selection` probes
+choose thresholds and `calibration` probes bound how often honest deployments exceed them. Folds share no part.
+A probe's `cluster` names what it shares with others; bounds count clusters, never probes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qcheck.errors import SuiteError, UnknownNameError
+from qcheck.jsonio import content_hash, loads
+from qcheck.records import Message, Request
+
+__all__ = ["FOLDS", "Fold", "Probe", "Suite", "list_suites", "load_suite", "shipped_folder"]
+
+Fold = Literal["evaluation", "selection", "calibration"]
+FOLDS: tuple[Fold, ...] = ("evaluation", "selection", "calibration")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Manifest(_Strict):
+    """`suite.json`: what the suite is, what is observed, and how each probe is asked."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    licence: str = Field(min_length=1)
+    description: str = Field(min_length=1)
+    observes: list[Literal["logprobs", "prompt_tokens"]] = Field(min_length=1)
+    max_tokens: int = Field(ge=1, le=4096)
+    top_logprobs: int = Field(ge=1, le=100)
+    generator: str | None = None
+
+
+class _Message(_Strict):
+    role: Literal["system", "user", "assistant"]
+    content: str = Field(min_length=1, max_length=100_000)
+
+
+class _Probe(_Strict):
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    cluster: str = Field(min_length=1)
+    fold: Fold
+    messages: list[_Message] = Field(min_length=1)
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One probe: what is said, and what it shares with others."""
+
+    id: str
+    cluster: str
+    fold: Fold
+    messages: tuple[Message, ...]
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A validated suite. `hash` covers manifest and probes."""
+
+    manifest: Manifest
+    probes: tuple[Probe, ...]
+    hash: str
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The manifest's name."""
+        return self.manifest.name
+
+    def fold(self, fold: Fold) -> tuple[Probe, ...]:
+        """The probes of one fold, in file order."""
+        return tuple(p for p in self.probes if p.fold == fold)
+
+    def request(self, probe: Probe, temperature: float, top_logprobs_max: int) -> Request:
+        """How `probe` is asked of an endpoint with that (pinned or greedy) temperature and that largest k."""
+        m = self.manifest
+        return Request(probe.id, probe.messages, m.max_tokens, temperature, min(m.top_logprobs, top_logprobs_max))
+
+
+def shipped_folder(name: str) -> Path:
+    """The folder of shipped data (`probes` or `baselines`): inside an installed package, else in the checkout."""
+    packaged = Path(str(files("qcheck"))) / "_data" / name
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parent.parent / name
+
+
+def list_suites() -> dict[str, Path]:
+    """Shipped suites by name."""
+    root = shipped_folder("probes")
+    found = {f.parent.name: f.parent for f in sorted(root.glob("*/suite.json"))} if root.is_dir() else {}
+    return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        needs = "a suite folder holds suite.json and probes.jsonl"
+        raise SuiteError(f"cannot read {path}: {error.strerror}; {needs}.") from error
+
+
+def _explain(error: ValidationError | ValueError) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'value'}: {first['msg']}"
+    return str(error)
+
+
+def load_suite(name_or_path: str) -> Suite:
+    """A shipped suite by name, or one from a folder. Raises SuiteError or UnknownNameError."""
+    shipped = list_suites()
+    folder = shipped.get(name_or_path)
+    if folder is None:
+        folder = Path(name_or_path)
+        if not folder.is_dir():
+            raise UnknownNameError("suite", name_or_path, shipped, "Or give the path of a suite folder.")
+    manifest_bytes, probe_bytes = _read(folder / "suite.json"), _read(folder / "probes.jsonl")
+    try:
+        manifest = Manifest.model_validate(loads(manifest_bytes))
+    except ValueError as error:
+        raise SuiteError(f"{folder / 'suite.json'}: {_explain(error)}.") from error
+    probes = []
+    for number, line in enumerate(probe_bytes.splitlines(), 1):
+        try:
+            row = _Probe.model_validate(loads(line))
+        except ValueError as error:
+            raise SuiteError(f"{folder / 'probes.jsonl'} line {number}: {_explain(error)}.") from error
+        messages = tuple(Message(m.role, m.content) for m in row.messages)
+        probes.append(Probe(row.id, row.cluster, row.fold, messages, tuple(sorted(row.tags.items()))))
+    _check(folder, probes)
+    digest = content_hash(content_hash(manifest_bytes).encode() + content_hash(probe_bytes).encode())
+    return Suite(manifest, tuple(probes), digest, folder)
+
+
+def _check(folder: Path, probes: list[Probe]) -> None:
+    if not any(p.fold == "evaluation" for p in probes):
+        raise SuiteError(f"{folder}: a suite needs at least one probe of the fold `evaluation`.")
+    ids: set[str] = set()
+    texts: set[tuple[Message, ...]] = set()
+    folds: dict[str, str] = {}
+    for probe in probes:
+        if probe.id in ids:
+            raise SuiteError(f"{folder}: probe id {probe.id!r} stands twice.")
+        if probe.messages in texts:
+            raise SuiteError(f"{folder}: probe {probe.id!r} asks what another one asks.")
+        if folds.setdefault(probe.cluster, probe.fold) != probe.fold:
+            raise SuiteError(f"{folder}: cluster {probe.cluster!r} stands in two folds; folds must share no part.")
+        ids.add(probe.id)
+        texts.add(probe.messages)

@@ -1,0 +1,109 @@
+import pytest
+
+from qcheck.errors import ConfigurationError
+from qcheck.registry.config import load_env_file, load_user_config, read_key
+from qcheck.registry.types import Endpoint
+
+
+def endpoint(key_env):
+    return Endpoint("p", "https://p.example", "https://p.example", "m", key_env)
+
+
+def test_no_file_is_an_empty_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_user_config().providers == {}
+
+
+def test_the_file_of_the_working_folder_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "qcheck.toml").write_text(
+        '[providers.mine]\nkey_env = "MINE_KEY"\nprice = { input = 1, output = 2.5 }\n'
+    )
+    mine = load_user_config().providers["mine"]
+    assert mine.key_env == "MINE_KEY"
+    assert mine.price is not None
+    assert mine.price.output == 2.5
+
+
+def test_a_file_that_was_named_must_exist(tmp_path):
+    with pytest.raises(ConfigurationError, match="cannot read"):
+        load_user_config(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[providers.mine]\nkey = "sk-canary"\n',
+        '[providers.mine]\nkey_env = "sk-canary"\n',
+        '[providers.mine]\nlogprobs = "sk-canary"\n',
+        '[providers."M INE"]\nmodel_id = "sk-canary"\n',
+        '[provider.mine]\nmodel_id = "sk-canary"\n',
+        '[providers.mine]\nkey_env = "sk-canary',
+    ],
+)
+def test_mistakes_name_the_file_and_never_the_value(tmp_path, text):
+    path = tmp_path / "qcheck.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"qcheck\.toml") as caught:
+        load_user_config(path)
+    assert "canary" not in str(caught.value)
+
+
+def test_key_comes_from_its_variable():
+    assert read_key(endpoint("P_KEY"), {"P_KEY": " sk-1 \n"}) == "sk-1"
+    assert read_key(endpoint(None), {"P_KEY": "sk-1"}) is None
+
+
+@pytest.mark.parametrize("environ", [{}, {"P_KEY": ""}, {"P_KEY": "  "}])
+def test_a_missing_key_is_named(environ):
+    with pytest.raises(ConfigurationError, match="p needs a key: set the environment variable P_KEY"):
+        read_key(endpoint("P_KEY"), environ)
+
+
+@pytest.mark.parametrize("value", ["canary\r\nX-Evil: 1", "can\u00e4ry canary", "canary\x00"])
+def test_a_key_that_would_break_the_header_is_refused(value):
+    with pytest.raises(ConfigurationError, match="P_KEY") as caught:
+        read_key(endpoint("P_KEY"), {"P_KEY": value})
+    assert "canary" not in str(caught.value)
+
+
+def test_env_file_forms(tmp_path):
+    path = tmp_path / "keys.env"
+    path.write_text(
+        "\ufeff# keys\n\nA=1\nexport B = two \nC='three # 3' # comment\nD=\"fo'ur\"\nE=fi#ve # comment\nF=\nG==x=\n"
+        "H= # nothing\n",
+        encoding="utf-8",
+    )
+    assert load_env_file(path) == {
+        "A": "1",
+        "B": "two",
+        "C": "three # 3",
+        "D": "fo'ur",
+        "E": "fi#ve",
+        "F": "",
+        "G": "=x=",
+        "H": "",
+    }
+
+
+@pytest.mark.parametrize("line", ["canary", "=canary", "1A=canary", "A='canary", "A='x' canary", "a-b=canary"])
+def test_env_file_mistakes_give_the_line_and_never_its_text(tmp_path, line):
+    path = tmp_path / "keys.env"
+    path.write_text(f"GOOD=1\n{line}\n")
+    with pytest.raises(ConfigurationError, match="line 2") as caught:
+        load_env_file(path)
+    assert "canary" not in str(caught.value)
+
+
+def test_env_file_names_stand_once(tmp_path):
+    path = tmp_path / "keys.env"
+    path.write_text("A=1\nA=2\n")
+    with pytest.raises(ConfigurationError, match="line 2: A stands twice"):
+        load_env_file(path)
+
+
+def test_env_file_must_be_text(tmp_path):
+    path = tmp_path / "keys.env"
+    path.write_bytes(b"A=\xff")
+    with pytest.raises(ConfigurationError, match="UTF-8"):
+        load_env_file(path)

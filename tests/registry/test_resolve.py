@@ -1,0 +1,152 @@
+from dataclasses import dataclass
+
+import pytest
+
+from qcheck.errors import ConfigurationError, UnknownNameError
+from qcheck.registry.config import UserConfig
+from qcheck.registry.loader import get_model
+from qcheck.registry.resolve import RegistryResolver, resolve_all
+from qcheck.registry.types import Endpoint, ModelProfile, Price
+
+KIMI = get_model("kimi-k2.6")
+TINY = get_model("lab-tiny")
+
+
+def resolver(**providers):
+    return RegistryResolver(UserConfig.model_validate({"providers": providers}))
+
+
+def resolve(spec, model=KIMI, **providers):
+    found = resolver(**providers).resolve(spec, model)
+    assert found is not None
+    return found
+
+
+def test_registry_name():
+    endpoint = resolve("moonshot")
+    assert endpoint.model_id == "kimi-k2.6"
+    assert endpoint.key_env == "MOONSHOT_API_KEY"
+    assert endpoint.price == Price(0.95, 4.0)
+    assert endpoint.temperature == 0.6
+    assert endpoint.dialect.thinking_off == "thinking.type"
+    assert endpoint.declared is None
+
+
+def test_pinned_upstream():
+    endpoint = resolve("openrouter/novita")
+    assert endpoint.name == "openrouter/novita"
+    assert endpoint.display == "https://openrouter.ai/api/v1 (novita)"
+    assert endpoint.model_id == "moonshotai/kimi-k2.6"
+    assert endpoint.extra_body == {"provider": {"only": ["novita"], "allow_fallbacks": False}}
+    assert endpoint.price is None
+    assert endpoint.declared is None
+    assert endpoint.temperature == 0.0
+
+
+def test_pinned_upstream_and_precision_which_it_thereby_declares():
+    endpoint = resolve("openrouter/novita/fp8")
+    assert endpoint.extra_body == {
+        "provider": {"only": ["novita"], "allow_fallbacks": False, "quantizations": ["fp8"]},
+    }
+    assert endpoint.declared is not None
+    assert endpoint.declared.precision == "fp8"
+    assert resolve("openrouter/novita/unknown").declared is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "complaint"),
+    [
+        ("openrouter", r"pin one upstream, as in openrouter/novita"),
+        ("openrouter/", "not an upstream"),
+        ("openrouter/Novita", "not an upstream"),
+        ("openrouter/novita\x1b[2J", "not an upstream"),
+        ("openrouter/novita/fp8/x", "not an upstream"),
+        ("openrouter/novita/fp9", r"'fp9' is no precision of openrouter: int4,"),
+        ("moonshot/novita", "moonshot is no aggregator"),
+        ("moonshot=https://host.example/v1", "give the URL another name"),
+        ("Mine=https://host.example/v1", "lower-case"),
+        ("=https://host.example/v1", "lower-case"),
+        ("https://user:canary@host.example/v1", "name=https://host/v1"),
+        ("https://host.example/v1?key=canary", "name=https://host/v1"),
+        ("mine=https://host.example/v1?key=canary", "mine must have no user"),
+        ("mine=http://host.example/v1", "https"),
+    ],
+)
+def test_wrongly_put(spec, complaint):
+    with pytest.raises(ConfigurationError, match=complaint) as caught:
+        resolve(spec, mine={"thinking_off": "none"})
+    assert "canary" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_a_provider_without_the_model_says_who_has_it():
+    model = ModelProfile("m", "M", None, None, ids={"openrouter": "x/m"})
+    with pytest.raises(ConfigurationError, match=r"no id of m at moonshot is known; providers with one: openrouter\."):
+        resolve("moonshot", model)
+    with pytest.raises(ConfigurationError, match=r"providers with one: none\."):
+        resolve("moonshot", TINY)
+
+
+def test_local_engines_need_no_id():
+    assert resolve("llamacpp", TINY).model_id is None
+    assert resolve("vllm", TINY).dialect.thinking_off is None
+
+
+def test_by_url():
+    endpoint = resolve("mine=http://127.0.0.1:9000/v1/", TINY)
+    assert endpoint == Endpoint("mine", "http://127.0.0.1:9000/v1", "http://127.0.0.1:9000/v1", None, None)
+
+
+def test_by_url_with_an_id_from_the_profile():
+    model = ModelProfile("m", "M", None, None, ids={"mine": "org/M"})
+    assert resolve("mine=https://host.example/v1", model).model_id == "org/M"
+
+
+def test_settings_go_over_everything():
+    settings = {
+        "key_env": "MINE_KEY",
+        "model_id": "org/Model",
+        "logprobs": "integer",
+        "top_logprobs_max": 5,
+        "max_tokens": "max_completion_tokens",
+        "thinking_off": "enable_thinking",
+        "price": {"input": 1.0, "output": 2.0},
+    }
+    for spec in ("mine=https://host.example/v1", "moonshot", "openrouter/novita"):
+        endpoint = resolve(spec, **dict.fromkeys(["mine", "moonshot", "openrouter/novita"], settings))
+        assert (endpoint.key_env, endpoint.model_id, endpoint.price) == ("MINE_KEY", "org/Model", Price(1.0, 2.0))
+        dialect = endpoint.dialect
+        assert (dialect.logprobs, dialect.top_logprobs_max) == ("integer", 5)
+        assert (dialect.max_tokens, dialect.thinking_off) == ("max_completion_tokens", "enable_thinking")
+
+
+def test_a_thinking_model_is_not_asked_without_knowing_how_to_stop_it():
+    with pytest.raises(ConfigurationError, match=r"thinking_off under \[providers\.mine\]"):
+        resolve("mine=https://host.example/v1")
+    assert resolve("mine=https://host.example/v1", mine={"thinking_off": "none"}).dialect.thinking_off == "none"
+
+
+@dataclass(frozen=True, slots=True)
+class LabResolver:
+    def resolve(self, spec, model):
+        return Endpoint(spec, spec, "http://127.0.0.1:1", None, None) if spec == "lab/q4_k_m" else None
+
+    def names(self):
+        return ("lab/q4_k_m",)
+
+
+def test_resolve_all_asks_every_resolver_and_keeps_the_order():
+    found = resolve_all(["openrouter/novita", "lab/q4_k_m", "moonshot"], KIMI, [resolver(), LabResolver()])
+    assert [e.name for e in found] == ["openrouter/novita", "lab/q4_k_m", "moonshot"]
+
+
+def test_resolve_all_suggests_over_all_resolvers():
+    with pytest.raises(UnknownNameError, match=r"'lab/q4_k_n': did you mean lab/q4_k_m"):
+        resolve_all(["lab/q4_k_n"], KIMI, [resolver(), LabResolver()])
+    with pytest.raises(UnknownNameError, match="did you mean moonshot"):
+        resolve_all(["moonshoot"], KIMI, [resolver(), LabResolver()])
+
+
+def test_resolve_all_refuses_a_name_twice():
+    with pytest.raises(ConfigurationError, match="moonshot is given twice"):
+        resolve_all(["moonshot", "moonshot"], KIMI, [resolver()])

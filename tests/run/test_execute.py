@@ -1,0 +1,522 @@
+"""Execution in virtual time: an event loop whose clock jumps to the next timer, so nothing really waits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import selectors
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qcheck.errors import StorageError
+from qcheck.records import Attempt, Message, Outcome, Request, Response
+from qcheck.registry.types import Price
+from qcheck.run.budget import Budget, Limits
+from qcheck.run.execute import Event, Settled, Stopped, Tried, execute
+from qcheck.run.journal import Journal, read_journal, settled_requests
+from qcheck.run.plan import PlanItem
+
+NO_LIMITS = Limits()
+RESPONSE = Response("4", (), 10, 1, None, "stop", "m", None)
+
+
+class WalkedAway(Exception):  # noqa: N818
+    """Raised by a consumer in the middle of a run."""
+
+
+class _NoWaiting(selectors.SelectSelector):
+    waited = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise RuntimeError("everything waits for something that will never happen")
+        self.waited += max(timeout, 0)
+        return super().select(0)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._clock = _NoWaiting()
+        super().__init__(self._clock)
+
+    def time(self) -> float:
+        return self._clock.waited
+
+
+def attempt(provider: str, seq: int, outcome: Outcome = "answered", *, index: int = 0, fatal: bool = False) -> Attempt:
+    answered = outcome == "answered"
+    return Attempt(
+        provider,
+        seq,
+        f"p{seq}",
+        index,
+        "2026-11-23T18:45:00Z",
+        0.1,
+        outcome,
+        http_status=200 if answered else 500,
+        error=None if answered else "HTTP 500",
+        fatal=fatal,
+        response=RESPONSE if answered else None,
+    )
+
+
+@dataclass
+class FakeAsker:
+    """Takes `delay(seq)` seconds for a request, and then does what `script` says, else answers."""
+
+    delay: Callable[[int], float] = lambda _seq: 1.0
+    script: Mapping[int, Sequence[Attempt | Exception]] = field(default_factory=dict)
+    cleanup_s: float = 0.0
+    cleaned: set[int] = field(default_factory=set)
+    sent: list[int] = field(default_factory=list)
+    flying: set[int] = field(default_factory=set)
+    most_flying: int = 0
+
+    async def ask(self, request: Request, provider: str, seq: int) -> AsyncIterator[Attempt]:
+        assert request.probe_id == f"p{seq}"
+        self.sent.append(seq)
+        self.flying.add(seq)
+        self.most_flying = max(self.most_flying, len(self.flying))
+        try:
+            for outcome in self.script.get(seq, [attempt(provider, seq)]):
+                await asyncio.sleep(self.delay(seq))
+                if isinstance(outcome, Exception):
+                    raise outcome
+                yield outcome
+        finally:
+            self.flying.discard(seq)
+            await asyncio.sleep(self.cleanup_s)
+            self.cleaned.add(seq)
+
+
+def request_for(item: PlanItem) -> Request:
+    return Request(item.probe_id, (Message("user", "2+2?"),), 8, 0.0, 5)
+
+
+def plan_of(count: int, *providers: str) -> tuple[PlanItem, ...]:
+    return tuple(PlanItem(provider, seq, f"p{seq}") for seq in range(count) for provider in providers or ("a",))
+
+
+@dataclass
+class Outcomes:
+    """What a run yielded, by kind, and what its journal holds."""
+
+    events: list[Event]
+    journal: list[Attempt]
+    took_s: float
+
+    def settled(self, provider: str = "a") -> list[int]:
+        return [e.attempt.seq for e in self.events if isinstance(e, Settled) and e.attempt.provider == provider]
+
+    def stopped(self) -> dict[str, str]:
+        stops = [e for e in self.events if isinstance(e, Stopped)]
+        assert len({s.provider for s in stops}) == len(stops)
+        return {s.provider: s.reason for s in stops}
+
+    def answered(self, provider: str = "a") -> set[int]:
+        return {a.seq for a in self.journal if a.provider == provider and a.outcome == "answered"}
+
+
+def run(
+    plan: Sequence[PlanItem],
+    askers: Mapping[str, FakeAsker],
+    *,
+    path: Path | None = None,
+    limits: Limits = NO_LIMITS,
+    prices: Mapping[str, Price] | None = None,
+    should_stop: Callable[[str], str | None] = lambda _provider: None,
+    on_event: Callable[[Event], None] = lambda _event: None,
+    handling_s: float = 0.0,
+    concurrency: int = 4,
+    window: int = 8,
+) -> Outcomes:
+    """Execute `plan` from the beginning, or from where the journal at `path` ends."""
+    events: list[Event] = []
+
+    async def main(journal_path: Path) -> None:
+        with Journal.open(journal_path) as journal:
+            before = read_journal(journal_path)
+            stream = execute(
+                plan,
+                askers,
+                request_for,
+                journal,
+                answered=settled_requests(before),
+                budget=Budget(limits, prices or {}, before),
+                should_stop=should_stop,
+                concurrency=concurrency,
+                window=window,
+                clock=asyncio.get_running_loop().time,
+            )
+            async with contextlib.aclosing(stream):
+                async for event in stream:
+                    events.append(event)
+                    on_event(event)
+                    await asyncio.sleep(handling_s)
+
+    with tempfile.TemporaryDirectory() as folder:
+        journal_path = path or Path(folder) / "journal.jsonl"
+        took_s = in_virtual_time(main(journal_path))
+        return Outcomes(events, read_journal(journal_path), took_s)
+
+
+def in_virtual_time(main: Coroutine[object, object, None]) -> float:
+    """Run `main`, check that it leaves no task behind, and tell how long it would have taken."""
+
+    async def checked() -> float:
+        try:
+            await main
+        finally:
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+        return asyncio.get_running_loop().time()
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(checked())
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    delays=st.lists(st.integers(0, 20), min_size=1, max_size=30),
+    others=st.integers(0, 20),
+    concurrency=st.integers(1, 6),
+    window=st.integers(0, 10),
+)
+def test_settles_in_plan_order_whatever_the_order_of_arrival(
+    delays: list[int], others: int, concurrency: int, window: int
+) -> None:
+    a = FakeAsker(delay=lambda seq: delays[seq])
+    b = FakeAsker(delay=lambda _seq: others)
+    settled_of_a = 0
+
+    def watch(event: Event) -> None:
+        nonlocal settled_of_a
+        if isinstance(event, Settled) and event.attempt.provider == "a":
+            settled_of_a += 1
+        assert max(a.sent, default=0) <= settled_of_a + window
+
+    plan = plan_of(len(delays), "a", "b")
+    result = run(plan, {"a": a, "b": b}, on_event=watch, concurrency=concurrency, window=window)
+    assert result.settled("a") == result.settled("b") == list(range(len(delays)))
+    assert result.stopped() == {"a": "exhausted", "b": "exhausted"}
+    assert max(a.most_flying, b.most_flying) <= concurrency
+    tried = [e.attempt for e in result.events if isinstance(e, Tried)]
+    assert sorted(tried, key=lambda t: (t.provider, t.seq)) == sorted(result.journal, key=lambda t: (t.provider, t.seq))
+
+
+def test_providers_do_not_wait_for_each_other() -> None:
+    slow, fast = FakeAsker(delay=lambda _seq: 1000.0), FakeAsker(delay=lambda _seq: 1.0)
+    result = run(plan_of(20, "slow", "fast"), {"slow": slow, "fast": fast}, concurrency=2)
+    assert result.events.index(Stopped("fast", "exhausted")) < next(
+        i for i, e in enumerate(result.events) if isinstance(e, Tried) and e.attempt.provider == "slow"
+    )
+
+
+def test_concurrency_is_used() -> None:
+    assert run(plan_of(12), {"a": FakeAsker()}, concurrency=4).took_s == pytest.approx(3.0)
+
+
+def test_a_request_that_lags_holds_back_no_more_than_the_window() -> None:
+    asker = FakeAsker(delay=lambda seq: 100.0 if seq == 0 else 1.0)
+    sent_before_first: list[int] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Settled) and event.attempt.seq == 0:
+            sent_before_first.extend(asker.sent)
+
+    run(plan_of(20), {"a": asker}, on_event=watch, window=5)
+    assert sorted(sent_before_first) == [0, 1, 2, 3, 4, 5]
+
+
+def stop_after(count: int, reason: str = "deviates") -> tuple[Callable[[Event], None], Callable[[str], str | None]]:
+    """A fold that has seen enough of provider a after `count` settled requests."""
+    seen = 0
+
+    def fold(event: Event) -> None:
+        nonlocal seen
+        seen += isinstance(event, Settled) and event.attempt.provider == "a"
+
+    return fold, lambda provider: reason if provider == "a" and seen >= count else None
+
+
+def test_a_stop_ends_its_provider_alone_and_at_once() -> None:
+    fold, should_stop = stop_after(3)
+    a, b = FakeAsker(), FakeAsker()
+    result = run(plan_of(20, "a", "b"), {"a": a, "b": b}, on_event=fold, should_stop=should_stop, concurrency=1)
+    assert result.stopped() == {"a": "deviates", "b": "exhausted"}
+    assert a.sent == result.settled("a") == [0, 1, 2]
+    assert result.settled("b") == list(range(20))
+
+
+def test_answers_in_flight_at_a_stop_are_journalled_and_not_settled() -> None:
+    fold, should_stop = stop_after(1)
+    asker = FakeAsker(delay=lambda seq: 1.0 + seq)
+    result = run(plan_of(20), {"a": asker}, on_event=fold, should_stop=should_stop)
+    assert result.settled() == [0]
+    assert result.answered() == {0, 1, 2, 3}
+    assert asker.sent == [0, 1, 2, 3]
+    assert result.events[-1] == Stopped("a", "deviates")
+
+
+def test_answers_that_outlast_the_grace_are_given_up() -> None:
+    fold, should_stop = stop_after(1)
+    asker = FakeAsker(delay=lambda seq: 1.0 if seq == 0 else 1000.0)
+    result = run(plan_of(20), {"a": asker}, on_event=fold, should_stop=should_stop)
+    assert result.answered() == {0}
+    assert result.stopped() == {"a": "deviates"}
+    assert result.took_s == pytest.approx(6.0)
+    assert not asker.flying
+
+
+def test_requests_that_are_given_up_may_clean_up() -> None:
+    asker = FakeAsker(delay=lambda seq: 1.0 if seq == 0 else 1000.0, cleanup_s=2.0)
+    fold, should_stop = stop_after(1)
+    run(plan_of(20), {"a": asker}, on_event=fold, should_stop=should_stop)
+    assert asker.cleaned == {0, 1, 2, 3}
+
+
+def test_nothing_is_sent_between_an_answer_and_the_question_whether_to_stop() -> None:
+    fold, should_stop = stop_after(4)
+    asker = FakeAsker()
+    result = run(plan_of(20), {"a": asker}, on_event=fold, should_stop=should_stop)
+    assert result.settled() == asker.sent == [0, 1, 2, 3]
+
+
+def test_nothing_is_sent_while_answers_wait_for_a_slow_consumer() -> None:
+    fold, should_stop = stop_after(4)
+    asker = FakeAsker(delay=lambda seq: 1.0 + seq / 10)
+    result = run(plan_of(20), {"a": asker}, on_event=fold, should_stop=should_stop, handling_s=10.0)
+    assert result.settled() == asker.sent == [0, 1, 2, 3]
+
+
+def test_what_one_provider_settles_can_stop_another() -> None:
+    fold, stops_a = stop_after(2)
+    a, b = FakeAsker(), FakeAsker(delay=lambda _seq: 3.0)
+    result = run(
+        plan_of(20, "b", "a"),
+        {"a": a, "b": b},
+        on_event=fold,
+        should_stop=lambda _provider: stops_a("a"),
+        concurrency=1,
+    )
+    assert result.stopped() == {"a": "deviates", "b": "deviates"}
+    assert b.sent == [0]
+    assert result.settled("b") == []
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    delays=st.lists(st.integers(1, 9), min_size=20, max_size=20),
+    again=st.lists(st.integers(1, 9), min_size=20, max_size=20),
+    cut=st.integers(0, 19),
+    enough=st.integers(1, 25),
+)
+def test_a_resumed_run_asks_nothing_twice_and_settles_the_same(
+    delays: list[int], again: list[int], cut: int, enough: int
+) -> None:
+    def crash(event: Event) -> None:
+        if isinstance(event, Settled) and event.attempt.seq == cut:
+            raise WalkedAway
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.jsonl"
+        first = FakeAsker(delay=lambda seq: delays[seq])
+        with pytest.raises(WalkedAway):
+            run(plan_of(20), {"a": first}, path=path, on_event=crash)
+        answered = {a.seq for a in read_journal(path)}
+        assert cut in answered
+        fold, should_stop = stop_after(enough)
+        second = FakeAsker(delay=lambda seq: again[seq])
+        result = run(plan_of(20), {"a": second}, path=path, on_event=fold, should_stop=should_stop)
+        assert not answered & set(second.sent)
+        assert result.settled() == list(range(min(enough, 20)))
+        assert len(result.journal) == len({a.seq for a in result.journal})
+
+
+def test_replayed_requests_are_not_tried_again() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.jsonl"
+        first = run(plan_of(10), {"a": FakeAsker()}, path=path)
+        second = run(plan_of(10), {"a": FakeAsker()}, path=path)
+        assert second.journal == first.journal
+        assert second.took_s == 0
+        assert second.events == [e for e in first.events if not isinstance(e, Tried)]
+
+
+def test_a_request_that_was_only_retried_is_asked_again_and_a_failed_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal.open(path) as journal:
+        journal.append(attempt("a", 0, "retried"))
+        journal.append(attempt("a", 1, "failed"))
+    asker = FakeAsker()
+    result = run(plan_of(3), {"a": asker}, path=path)
+    assert sorted(asker.sent) == [0, 2]
+    assert result.settled() == [0, 1, 2]
+
+
+def test_retries_are_reported_and_only_the_last_attempt_settles() -> None:
+    tries = [attempt("a", 0, "retried"), attempt("a", 0, "retried", index=1), attempt("a", 0, index=2)]
+    result = run(plan_of(1), {"a": FakeAsker(script={0: tries})})
+    assert result.events == [*map(Tried, tries), Settled(tries[-1]), Stopped("a", "exhausted")]
+    assert result.journal == tries
+
+
+def failing(seqs: Sequence[int]) -> dict[int, list[Attempt]]:
+    return {seq: [attempt("a", seq, "failed")] for seq in seqs}
+
+
+def test_five_failures_in_a_row_make_a_provider_unavailable() -> None:
+    result = run(plan_of(40), {"a": FakeAsker(script=failing([2, 3, 4, 5, 7, 8, 9, 10, 11, 12]))}, concurrency=1)
+    assert result.stopped() == {"a": "unavailable"}
+    assert result.settled() == list(range(12))
+
+
+def test_failures_are_counted_in_plan_order_not_in_order_of_arrival() -> None:
+    asker = FakeAsker(delay=lambda seq: 9.0 if seq == 3 else 1.0, script=failing([0, 1, 2, 4, 5, 6, 7]))
+    result = run(plan_of(9), {"a": asker})
+    assert result.stopped() == {"a": "exhausted"}
+    assert result.settled() == list(range(9))
+
+
+def test_a_fatal_failure_ends_its_provider_once_all_before_it_has_settled() -> None:
+    asker = FakeAsker(delay=lambda seq: 1.0 if seq == 2 else 5.0, script={2: [attempt("a", 2, "failed", fatal=True)]})
+    result = run(plan_of(20), {"a": asker})
+    assert result.settled() == [0, 1, 2]
+    assert asker.sent == [0, 1, 2, 3]
+    assert result.stopped() == {"a": "unavailable"}
+
+
+def test_a_fatal_failure_in_the_journal_stays(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal.open(path) as journal:
+        journal.append(attempt("a", 1, "failed", fatal=True))
+    asker = FakeAsker()
+    result = run(plan_of(9), {"a": asker}, path=path)
+    assert asker.sent == [0]
+    assert result.settled() == [0, 1]
+    assert result.stopped() == {"a": "unavailable"}
+
+
+def test_max_requests_counts_each_provider_and_what_was_asked_before(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    run(plan_of(3, "a"), {"a": FakeAsker()}, path=path)
+    a, b = FakeAsker(), FakeAsker()
+    result = run(plan_of(20, "a", "b"), {"a": a, "b": b}, path=path, limits=Limits(max_requests=7))
+    assert result.settled("a") == result.settled("b") == list(range(7))
+    assert (len(a.sent), len(b.sent)) == (4, 7)
+    assert result.stopped() == {"a": "max_requests", "b": "max_requests"}
+
+
+def test_the_budget_ends_the_run_only_when_nothing_more_fits() -> None:
+    # A request can cost 276 tokens in and 8 out, 284 micro-dollars; it does cost 11.
+    result = run(plan_of(500), {"a": FakeAsker()}, limits=Limits(budget_usd=1000e-6), prices={"a": Price(1.0, 1.0)})
+    assert result.stopped() == {"a": "budget"}
+    assert len(result.settled()) == (1000 - 284) // 11 + 1
+
+
+def test_a_provider_without_a_price_is_not_held_back_by_the_budget() -> None:
+    result = run(plan_of(20), {"a": FakeAsker()}, limits=Limits(budget_usd=0.0))
+    assert result.stopped() == {"a": "exhausted"}
+
+
+def test_at_the_deadline_nothing_is_sent_and_what_arrives_in_the_grace_is_settled() -> None:
+    asker = FakeAsker(delay=lambda seq: 4.0)
+    result = run(plan_of(20), {"a": asker}, limits=Limits(deadline_s=6.0), concurrency=2)
+    assert asker.sent == result.settled() == [0, 1, 2, 3]
+    assert result.stopped() == {"a": "deadline"}
+    assert result.took_s == pytest.approx(8.0)
+
+
+def test_a_deadline_is_not_held_up_by_a_provider_that_never_answers() -> None:
+    asker = FakeAsker(delay=lambda seq: 1e6)
+    result = run(plan_of(3), {"a": asker}, limits=Limits(deadline_s=6.0))
+    assert result.stopped() == {"a": "deadline"}
+    assert result.took_s == pytest.approx(11.0)
+
+
+def test_a_deadline_does_not_rename_a_stop() -> None:
+    fold, should_stop = stop_after(1)
+    asker = FakeAsker(delay=lambda seq: 1.0 if seq == 0 else 4.0)
+    result = run(plan_of(20), {"a": asker}, limits=Limits(deadline_s=2.0), on_event=fold, should_stop=should_stop)
+    assert result.stopped() == {"a": "deviates"}
+
+
+@pytest.mark.parametrize(("count", "reason"), [(9, "deadline"), (3, "exhausted")])
+def test_what_was_answered_before_is_settled_at_the_deadline_too(tmp_path: Path, count: int, reason: str) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal.open(path) as journal:
+        for seq in (1, 2):
+            journal.append(attempt("a", seq))
+    asker = FakeAsker(delay=lambda _seq: 4.0)
+    result = run(plan_of(count), {"a": asker}, path=path, limits=Limits(deadline_s=3.0), concurrency=1)
+    assert result.settled() == [0, 1, 2]
+    assert result.stopped() == {"a": reason}
+
+
+def test_an_exception_of_an_asker_is_raised_and_leaves_nothing_running() -> None:
+    askers = {"a": FakeAsker(script={5: [ZeroDivisionError()]}), "b": FakeAsker(delay=lambda _seq: 100.0)}
+    with pytest.raises(ZeroDivisionError):
+        run(plan_of(20, "a", "b"), askers)
+    assert not askers["a"].flying | askers["b"].flying
+
+
+def test_an_asker_that_ends_without_a_last_attempt_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="without a last attempt"):
+        run(plan_of(1), {"a": FakeAsker(script={0: [attempt("a", 0, "retried")]})})
+
+
+def test_a_full_disk_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_journal: Journal, _attempt: Attempt) -> None:
+        raise StorageError("cannot write journal.jsonl: No space left on device.")
+
+    monkeypatch.setattr(Journal, "append", full)
+    with pytest.raises(StorageError):
+        run(plan_of(5), {"a": FakeAsker()})
+
+
+@pytest.mark.parametrize("after_s", [0.5, 1.0, 3.5])
+def test_a_cancelled_run_leaves_no_task_and_a_sound_journal(tmp_path: Path, after_s: float) -> None:
+    path, asker = tmp_path / "journal.jsonl", FakeAsker()
+
+    async def consume(journal: Journal) -> None:
+        stream = execute(
+            plan_of(20),
+            {"a": asker},
+            request_for,
+            journal,
+            answered={},
+            budget=Budget(Limits(), {}),
+            should_stop=lambda _provider: None,
+        )
+        async with contextlib.aclosing(stream):
+            async for _event in stream:
+                pass
+
+    async def main() -> None:
+        with Journal.open(path) as journal:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(consume(journal), after_s)
+            assert not asker.flying
+
+    in_virtual_time(main())
+    resumed = run(plan_of(20), {"a": FakeAsker()}, path=path)
+    assert resumed.settled() == list(range(20))
+
+
+def test_the_consumer_may_walk_away(tmp_path: Path) -> None:
+    def leave(_event: Event) -> None:
+        raise WalkedAway
+
+    asker = FakeAsker()
+    with pytest.raises(WalkedAway):
+        run(plan_of(20), {"a": asker}, path=tmp_path / "journal.jsonl", on_event=leave)
+    assert not asker.flying
+
+
+def test_a_plan_of_nothing_yields_nothing() -> None:
+    assert run((), {}).events == []

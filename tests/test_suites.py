@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qcheck.errors import SuiteError, UnknownNameError
+from qcheck.records import Message, Request
+from qcheck.suites import FOLDS, list_suites, load_suite, shipped_folder
+
+MANIFEST = {
+    "name": "tiny",
+    "version": "1.0.0",
+    "licence": "CC0-1.0",
+    "description": "Two sums.",
+    "observes": ["logprobs"],
+    "max_tokens": 8,
+    "top_logprobs": 20,
+}
+
+
+def probe(name: str, **changes: Any) -> dict[str, Any]:
+    messages = [{"role": "user", "content": f"What is {name}?"}]
+    return {"id": name, "cluster": name, "fold": "evaluation", "messages": messages} | changes
+
+
+PROBES = (probe("one"), probe("two"))
+
+
+def write(folder: Path, manifest: Any = MANIFEST, probes: Any = PROBES) -> str:
+    (folder / "suite.json").write_text(json.dumps(manifest))
+    (folder / "probes.jsonl").write_text("".join(json.dumps(p) + "\n" for p in probes))
+    return str(folder)
+
+
+def test_a_suite_is_loaded_in_file_order(tmp_path: Path) -> None:
+    probes = [
+        probe("two", fold="calibration", tags={"b": "2", "a": "1"}),
+        probe("one"),
+        probe("three", fold="calibration", cluster="two"),
+    ]
+    suite = load_suite(write(tmp_path, probes=probes))
+    assert suite.name == "tiny"
+    assert [p.id for p in suite.probes] == ["two", "one", "three"]
+    assert [p.id for p in suite.fold("calibration")] == ["two", "three"]
+    assert suite.probes[0].tags == (("a", "1"), ("b", "2"))
+    assert suite.probes[1].messages == (Message("user", "What is one?"),)
+
+
+def test_a_request_asks_for_no_more_alternatives_than_the_endpoint_gives(tmp_path: Path) -> None:
+    suite = load_suite(write(tmp_path))
+    messages = (Message("user", "What is one?"),)
+    assert suite.request(suite.probes[0], 0.6, 5) == Request("one", messages, 8, 0.6, 5)
+    assert suite.request(suite.probes[0], 0.6, 100).top_logprobs == 20
+
+
+def test_the_hash_covers_manifest_and_probes(tmp_path: Path) -> None:
+    first = load_suite(write(tmp_path)).hash
+    assert load_suite(write(tmp_path)).hash == first
+    other_manifest = load_suite(write(tmp_path, MANIFEST | {"max_tokens": 9})).hash
+    other_probes = load_suite(write(tmp_path, probes=[probe("one")])).hash
+    assert len({first, other_manifest, other_probes}) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "Tiny"}, "name"),
+        ({"version": "1"}, "version"),
+        ({"observes": []}, "observes"),
+        ({"observes": ["smell"]}, "observes"),
+        ({"max_tokens": "8"}, "max_tokens"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_wrong_manifest_is_explained(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(SuiteError, match=rf"suite\.json: .*{said}"):
+        load_suite(write(tmp_path, MANIFEST | change))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (probe("two", id="Two!"), "line 2: id"),
+        (probe("two", fold="training"), "line 2: fold"),
+        (probe("two", messages=[]), "line 2: messages"),
+        (probe("two", messages=[{"role": "tool", "content": "x"}]), r"line 2: messages\.0\.role"),
+        (probe("two", colour="red"), "line 2: colour"),
+        ([], "line 2: value"),
+        (probe("two", id="one"), "'one' stands twice"),
+        (probe("two", messages=probe("one")["messages"]), "'two' asks what another one asks"),
+        (probe("two", cluster="one", fold="selection"), "'one' stands in two folds"),
+    ],
+)
+def test_a_wrong_probe_is_explained(tmp_path: Path, wrong: Any, said: str) -> None:
+    with pytest.raises(SuiteError, match=said):
+        load_suite(write(tmp_path, probes=[probe("one"), wrong]))
+
+
+@pytest.mark.parametrize("line", [b"{", b"", b"\xff", b'{"id": "a", "id": "b"}'])
+def test_a_line_that_is_no_json_is_named(tmp_path: Path, line: bytes) -> None:
+    folder = write(tmp_path)
+    (tmp_path / "probes.jsonl").write_bytes(line + b"\n")
+    with pytest.raises(SuiteError, match="line 1"):
+        load_suite(folder)
+
+
+def test_a_suite_without_evaluation_probes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match="at least one probe"):
+        load_suite(write(tmp_path, probes=[probe("one", fold="calibration")]))
+
+
+def test_a_folder_without_a_suite_says_what_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match=r"a suite folder holds suite\.json and probes\.jsonl"):
+        load_suite(str(tmp_path))
+
+
+def test_an_unknown_name_is_answered_with_advice() -> None:
+    with pytest.raises(UnknownNameError, match="Or give the path of a suite folder"):
+        load_suite("no-such-suite")
+
+
+@pytest.mark.parametrize("name", sorted(list_suites()))
+def test_every_shipped_suite_is_sound(name: str) -> None:
+    suite = load_suite(name)
+    assert suite.name == name
+    assert suite.folder.parent == shipped_folder("probes")
+    assert sum(len(suite.fold(fold)) for fold in FOLDS) == len(suite.probes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from qcheck.baselines import SIZE, Answer, Baseline, CalibrationTable, ProbeReference, TailEvent
 from qcheck.errors import BaselineError
@@ -23,9 +24,7 @@ NOISE_FACTOR = 1.5
 # Thresholds: a quantile that honest answers pass now and then, their largest score, and twice that.
 QUANTILE, MULTIPLES = 0.985, (1.0, 2.0)
 MIN_CLUSTERS = 100
-
-# Scores of one deployment: probe id -> (size, *directions, kl).
-Table = dict[str, np.ndarray]
+KL = "kl"
 
 
 def calibrate(
@@ -35,77 +34,74 @@ def calibrate(
 
     Raises BaselineError where calibration answers are missing or too few.
     """
-    references, variants = baseline.references, baseline.variants
-    if len(references) < 2:
+    if len(baseline.references) < 2:
         return None
     answers = {}
-    for index in (*references, *variants):
+    for index in (*baseline.references, *baseline.variants):
         kept = baseline.calibration_answers(index)
         if kept is None:
             name = baseline.manifest.deployments[index].name
             raise BaselineError(f"the calibration answers of {name} are not in {baseline.folder}; record it again.")
         answers[index] = kept
     scores = {}
-    for index in (*references, *variants):
+    for index in answers:
         on_progress(f"calibrating {baseline.manifest.deployments[index].name}")
-        scores[index] = _scores(answers, index, [r for r in references if r != index], variants)
-    clusters = {p.id: p.cluster for p in suite.fold("calibration")}
-    complete = set.intersection(*(set(t) for t in scores.values()))
-    counted = sorted(complete & clusters.keys())
-    chosen = sorted(complete & {p.id for p in suite.fold("selection")})
-    total = len({clusters[p] for p in counted})
-    if total < MIN_CLUSTERS or not chosen:
+        scores[index] = _scores(baseline, answers, index)
+    shared = sorted(set.intersection(*(set(s.index) for s in scores.values())))
+    fold = pd.Series({p.id: p.fold for p in suite.probes})[shared]
+    cluster = pd.Series({p.id: p.cluster for p in suite.probes})[shared]
+    chosen, counted = fold.index[fold == "selection"], fold.index[fold == "calibration"]
+    clusters = cluster[counted]
+    total = int(clusters.nunique())
+    if total < MIN_CLUSTERS or chosen.empty:
         raise BaselineError(
             f"only {total} calibration clusters have answers from every deployment; at least {MIN_CLUSTERS} are "
             "needed to bound anything: record the missing ones."
         )
+    names = {i: baseline.manifest.deployments[i].name for i in answers}
+    widened = {names[r]: NOISE_FACTOR * scores[r] for r in baseline.references}
+    variants = {names[v]: scores[v] for v in baseline.variants}
 
-    def column(index: int, probes: Sequence[str], at: int, factor: float) -> np.ndarray:
-        return factor * np.array([scores[index][p][at] for p in probes])
+    def count(frame: pd.DataFrame, kind: str, threshold: float) -> int:
+        return int((frame.loc[counted, kind] > threshold).groupby(clusters).any().sum())
 
-    def count(index: int, at: int, threshold: float, factor: float) -> int:
-        over = column(index, counted, at, factor) > threshold
-        return len({clusters[p] for p, hit in zip(counted, over, strict=True) if hit})
-
-    names = dict(zip((*references, *variants), baseline.names((*references, *variants)), strict=True))
     events = []
-    for at, kind in enumerate((SIZE, *(names[v] for v in variants))):
-        worst = [column(r, chosen, at, NOISE_FACTOR) for r in references]
-        top = max(float(w.max()) for w in worst)
-        for threshold in (max(float(np.quantile(w, QUANTILE)) for w in worst), *(m * top for m in MULTIPLES)):
-            level = significant(max(threshold, 1e-6))
+    for kind in (SIZE, *variants):
+        usual = max(float(frame.loc[chosen, kind].quantile(QUANTILE)) for frame in widened.values())
+        largest = max(float(frame.loc[chosen, kind].max()) for frame in widened.values())
+        for value in (usual, *(m * largest for m in MULTIPLES)):
+            threshold = significant(max(value, 1e-6))
             events.append(
                 TailEvent(
                     score=kind,
-                    threshold=level,
-                    honest={names[r]: count(r, at, level, NOISE_FACTOR) for r in references},
-                    shown={names[v]: count(v, at, level, 1.0) for v in variants},
+                    threshold=threshold,
+                    honest={name: count(frame, kind, threshold) for name, frame in widened.items()},
+                    shown={name: count(frame, kind, threshold) for name, frame in variants.items()},
                 )
             )
-    noise = max(float(np.sqrt((column(r, counted, 0, NOISE_FACTOR) ** 2).mean())) for r in references)
-    envelope = max(float(column(r, counted, -1, NOISE_FACTOR**2).mean()) for r in references)
+    noise = max(float(np.sqrt((frame.loc[counted, SIZE] ** 2).mean())) for frame in widened.values())
+    envelope = max(NOISE_FACTOR * float(frame.loc[counted, KL].mean()) for frame in widened.values())
     return CalibrationTable(
         noise_factor=NOISE_FACTOR,
         clusters=total,
         noise_rms=significant(noise),
         envelope_kl=significant(envelope),
-        variant_kl={names[v]: significant(float(column(v, counted, -1, 1.0).mean())) for v in variants},
+        variant_kl={name: significant(float(frame.loc[counted, KL].mean())) for name, frame in variants.items()},
         events=events,
     )
 
 
-def _scores(
-    answers: Mapping[int, Mapping[str, Answer]], index: int, references: Sequence[int], variants: Sequence[int]
-) -> Table:
-    order = sorted(answers)
-    table: Table = {}
+def _scores(baseline: Baseline, answers: Mapping[int, Mapping[str, Answer]], index: int) -> pd.DataFrame:
+    """One deployment's scores against all the others: a row per probe, columns size, a direction per variant, kl."""
+    order = list(answers)
+    references: Sequence[int] = [order.index(r) for r in baseline.references if r != index]
+    variants = [order.index(v) for v in baseline.variants]
+    rows = {}
     for probe_id, answer in answers[index].items():
-        if any(probe_id not in answers[i] for i in order):
+        if any(probe_id not in kept for kept in answers.values()):
             continue
-        recorded = ProbeReference(tuple((answers[i][probe_id],) for i in order))
-        alignment = align(answer, recorded)
-        if alignment is None:
-            continue
-        s = score(alignment, [order.index(r) for r in references], [order.index(v) for v in variants])
-        table[probe_id] = np.array([s.size, *s.directions, s.kl])
-    return table
+        alignment = align(answer, ProbeReference(tuple((kept[probe_id],) for kept in answers.values())))
+        if alignment is not None:
+            s = score(alignment, references, variants)
+            rows[probe_id] = (s.size, *s.directions, s.kl)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[SIZE, *baseline.names(baseline.variants), KL])

@@ -73,8 +73,8 @@ def freeze(table: CalibrationTable, alpha: float) -> Envelope:
     }
     weakest_first = sorted(table.variant_kl, key=lambda v: (v != "fp8", table.variant_kl[v]))
     for variant in weakest_first:
-        # The event that shows the variant best for what honest deployments pay: fewest false tail events per sight.
-        best = max(seen, key=lambda i: seen[i][variant] * (1 - levels[i].null_bound) ** 20)
+        # Youden's index: the event that tells the variant best from the worst honest deployment.
+        best = max(seen, key=lambda i: seen[i][variant] - levels[i].null_bound)
         if seen[best][variant] >= MIN_VISIBILITY:
             return Envelope(alpha, delta, levels, best, seen[best], variant)
     least = min(seen, key=lambda i: levels[i].null_bound)

@@ -52,7 +52,8 @@ class PromptTokenEvidence:
             if count == n and n > 1
             else f"offsets {min(offsets):+d} to {max(offsets):+d}"
         )
-        text = f"{seen} prompt tokens where the reference has {expected}; differs on {n} of {self._compared} probes, {pattern}"
+        where = f"differs on {n} of {self._compared} probes, {pattern}"
+        text = f"{seen} prompt tokens where the reference has {expected}; {where}"
         cause = None
         if decides:
             by_chance = CHANCE_AGREEMENT ** (n - 1)

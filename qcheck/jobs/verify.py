@@ -32,7 +32,9 @@ def verify(folder: RunFolder) -> Verification:
     """
     written = folder.read_result()
     if written is None:
-        raise RunFolderError(f"the run {folder.run_id} has no result yet; finish it with `qcheck resume {folder.path}`.")
+        raise RunFolderError(
+            f"the run {folder.run_id} has no result yet; finish it with `qcheck resume {folder.path}`."
+        )
     try:
         old = loads(written)
         stops = {p["name"]: str(p["stop_reason"]) for p in old["providers"]}

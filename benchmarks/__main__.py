@@ -1,0 +1,41 @@
+"""`python -m benchmarks [verdicts] [kills] [timings]`: measure, and write the parts measured into RESULTS.md."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from qcheck import __version__
+
+PARTS = {
+    "verdicts": "Verdicts on lab deployments, α = 0.01, tolerance 5 %",
+    "kills": "SIGKILL and resume",
+    "timings": "Timings",
+}
+RESULTS = Path(__file__).parent / "RESULTS.md"
+
+
+def main() -> None:
+    """Measure the parts named, all by default; the others keep what they said."""
+    chosen = sys.argv[1:] or list(PARTS)
+    if unknown := set(chosen) - set(PARTS):
+        sys.exit(f"unknown part {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
+    old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+    sections = dict(re.findall(r"^## .*?<!-- (\w+) -->\n(.*?)(?=^## |\Z)", old, flags=re.M | re.S))
+    for name in chosen:
+        text = importlib.import_module(f"benchmarks.{name}").report()
+        where = f"{os.cpu_count()} cores, Python {platform.python_version()}, qcheck {__version__}"
+        sections[name] = f"\n`python -m benchmarks {name}` ({datetime.now(UTC).date()}, {where})\n\n{text}\n\n"
+        parts = "".join(
+            f"## {title} <!-- {key} -->\n{sections[key]}" for key, title in PARTS.items() if key in sections
+        )
+        RESULTS.write_text("# Measured\n\nEach figure with the command that made it.\n\n" + parts, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

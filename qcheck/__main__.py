@@ -1,0 +1,5 @@
+"""`python -m qcheck` is `qcheck`."""
+
+from qcheck.cli.main import run
+
+run()

@@ -1,0 +1,114 @@
+"""`qcheck compare`: the main job."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from qcheck.cli.options import (
+    DryRun,
+    EnvFile,
+    FailOn,
+    Json,
+    Seed,
+    duration_s,
+    examples,
+    messages_of,
+    positive_usd,
+    split,
+)
+
+__all__ = ["EPILOG", "compare", "random_seed"]
+
+EPILOG = examples(
+    "qcheck compare kimi-k2.6 --providers openrouter/novita,openrouter/parasail --dry-run",
+    "qcheck compare kimi-k2.6 --providers openrouter/novita/fp8 --reference live:moonshot --budget 1.00",
+    "qcheck compare lab-tiny --providers mine=http://127.0.0.1:8080/v1 --json result.json",
+    "qcheck compare lab-tiny --providers lab/honest-b,lab/q4_k_m --seed 7 --until deviates",
+    "",
+    "Exit codes: 0 all consistent, 1 some provider deviates, 2 wrong usage, 3 undecided, 130 interrupted.",
+)
+
+
+def random_seed() -> int:
+    """The seed of a run that was given none."""
+    return secrets.randbits(32)
+
+
+def compare(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An open-weight model, such as kimi-k2.6.")],
+    providers: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,…",
+            help="Whom to ask: a name of `qcheck providers list`, an aggregator with an upstream "
+            "(openrouter/novita, openrouter/novita/fp8), or NAME=https://host/v1.",
+        ),
+    ],
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF",
+            help="A baseline's name or folder, live:PROVIDER, or none.",
+            show_default="a fitting baseline, else the first party live, else none",
+        ),
+    ] = None,
+    suite: Annotated[str, typer.Option(metavar="NAME", help="The probes: a shipped suite or a folder.")] = "logprobs",
+    budget: Annotated[
+        float | None, typer.Option(metavar="USD", help="The most that the whole run may cost.", show_default=False)
+    ] = None,
+    max_requests: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="The most requests to each provider.", show_default="all probes"),
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Send nothing after 90s, 10m or 2h.", show_default=False)
+    ] = None,
+    alpha: Annotated[float, typer.Option(metavar="P", help="Error probability of each kind of claim.")] = 0.01,
+    tolerance: Annotated[
+        float, typer.Option(metavar="SHARE", help="The share of deviating requests that `consistent` still allows.")
+    ] = 0.05,
+    seed: Seed = None,
+    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Requests in flight at each provider.")] = 4,
+    dry_run: DryRun = False,
+    run_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where runs are kept.", show_default="the user's data folder")
+    ] = None,
+    until: Annotated[
+        Literal["deviates", "consistent", "either"], typer.Option(help="What a provider is asked until.")
+    ] = "either",
+    fail_on: FailOn = "inconclusive",
+    json: Json = None,
+    env_file: EnvFile = None,
+) -> int:
+    """Ask providers the same probes and say who serves the model that was released.
+
+    Every answer is compared with a reference. A provider *deviates* when its answers cannot come from the reference
+    deployments, at a stated error rate; it is *consistent* when at most a stated share of its requests may deviate.
+    """
+    from qcheck.cli.comparison import begin, conduct, prepare, show  # noqa: PLC0415 - --help must not load numpy
+    from qcheck.cli.environment import open_environment  # noqa: PLC0415
+    from qcheck.jobs.compare import Settings  # noqa: PLC0415
+    from qcheck.report.json import check_target  # noqa: PLC0415
+    from qcheck.report.plan import full  # noqa: PLC0415
+    from qcheck.run.budget import Limits  # noqa: PLC0415
+    from qcheck.run.folder import default_base  # noqa: PLC0415
+
+    messages = messages_of(context)
+    specs = split(providers)
+    limits = Limits(max_requests, positive_usd(budget), duration_s(deadline, "--deadline"))
+    check_target(json)
+    chosen = Settings(random_seed() if seed is None else seed, alpha, tolerance, until, concurrency, limits)
+    with open_environment(messages, env_file, specs) as environment:
+        prepared = prepare(model, specs, reference, suite, chosen, environment, messages)
+        if dry_run:
+            messages.result(full(prepared.estimate(), messages.paper()))
+            return 0
+        folder = begin((run_dir or default_base()).resolve(), prepared, messages)
+        result = conduct(folder, prepared, messages, fail_on)
+    show(result, folder, messages, json)
+    return result.exit_code

@@ -1,0 +1,58 @@
+"""`qcheck demo`: the main job on this machine, against engines whose truth is known."""
+
+from __future__ import annotations
+
+import typer
+
+from qcheck.cli.options import Json, Seed, examples, messages_of
+
+__all__ = ["EPILOG", "demo"]
+
+EPILOG = examples("qcheck demo", "qcheck demo --seed 7 --json demo.json")
+PROVIDERS = (
+    "lab/honest",
+    "lab/honest-b",
+    "lab/q4_k_m",
+    "lab/q2_k",
+    "lab/other-model",
+    "lab/hidden-prompt",
+    "lab/route-10pct-q4_k_m",
+)
+INTRODUCTION = (
+    "qcheck starts real engines on this machine that serve one small model faithfully, quantised, swapped, and mixed,",
+    "asks all of them the same probes, and compares the answers with the recorded baseline lab-tiny. Nothing is paid.",
+)
+NEXT = (
+    "try next: `qcheck lab up` serves these providers at URLs; `qcheck providers list` shows whom else you can check;",
+    "`qcheck compare MODEL --providers A,B --dry-run` says what that would cost and could detect.",
+)
+
+
+def demo(context: typer.Context, json: Json = None, seed: Seed = None) -> int:
+    """See qcheck work in a minute or two, without keys and without the network.
+
+    Ends with exit code 0 when the demonstration ran, whatever the verdicts.
+    """
+    from qcheck.cli.compare import random_seed  # noqa: PLC0415
+    from qcheck.cli.comparison import begin, conduct, prepare, show  # noqa: PLC0415 - --help must not load numpy
+    from qcheck.cli.environment import open_environment  # noqa: PLC0415
+    from qcheck.jobs.compare import Settings  # noqa: PLC0415
+    from qcheck.lab.catalog import MODEL_ID  # noqa: PLC0415
+    from qcheck.report.json import check_target  # noqa: PLC0415
+    from qcheck.run.folder import default_base  # noqa: PLC0415
+    from qcheck.suites import shipped_folder  # noqa: PLC0415
+
+    messages = messages_of(context)
+    check_target(json)
+    for line in INTRODUCTION:
+        messages.note(line)
+    shipped = str(shipped_folder("baselines") / MODEL_ID)
+    settings = Settings(random_seed() if seed is None else seed)
+    with open_environment(messages, None, PROVIDERS) as environment:
+        prepared = prepare(MODEL_ID, PROVIDERS, shipped, "logprobs", settings, environment, messages)
+        folder = begin(default_base(), prepared, messages)
+        result = conduct(folder, prepared, messages)
+    show(result, folder, messages, json)
+    for line in NEXT:
+        messages.note(line)
+    return 0

@@ -1,0 +1,153 @@
+"""`qcheck baseline record`: record a deployment as a reference, or as a known deviation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from qcheck.cli.options import DryRun, EnvFile, examples, messages_of
+from qcheck.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from qcheck.cli.messages import Messages
+    from qcheck.jobs.record import Recording
+    from qcheck.registry.types import Endpoint, ModelProfile
+    from qcheck.result import Provenance
+    from qcheck.suites import Suite
+
+__all__ = ["EPILOG", "record"]
+
+EPILOG = examples(
+    "qcheck baseline record kimi-k2.6 --provider moonshot --dry-run",
+    'qcheck baseline record kimi-k2.6 --provider mine=http://127.0.0.1:8000/v1 --description "vLLM 0.11, H200, INT4"',
+    "qcheck baseline record lab-tiny --provider lab/q4_k_m --variant --out ./baselines/lab-tiny",
+    "",
+    "Record at least two deployments that you trust (engines, settings): only then is there an envelope.",
+)
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+NOTES_PER_RECORDING = 10
+
+
+def record(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model that is served.")],
+    provider: Annotated[str, typer.Option(metavar="PROVIDER", help="Whom to record; as in `qcheck compare`.")],
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The deployment's name.", show_default="from the provider")
+    ] = None,
+    variant: Annotated[
+        bool, typer.Option("--variant", help="This is a known deviation (another format or model), no reference.")
+    ] = False,
+    description: Annotated[
+        str, typer.Option(metavar="TEXT", help="Engine, version, precision, hardware, settings.", show_default=False)
+    ] = "",
+    provenance: Annotated[
+        Literal["self-hosted", "first-party", "third-party"] | None,
+        typer.Option(help="Who runs it.", show_default="self-hosted on this machine, else by the model's profile"),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, metavar="K", help="How often each evaluation probe is asked.")] = 2,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The baseline's folder.", show_default="./baselines/MODEL")
+    ] = None,
+    suite: Annotated[str, typer.Option(metavar="NAME", help="The probes: a shipped suite or a folder.")] = "logprobs",
+    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Requests in flight.")] = 4,
+    dry_run: DryRun = False,
+    env_file: EnvFile = None,
+) -> None:
+    """Record a deployment into a baseline and calibrate the envelope anew.
+
+    Interrupted, it goes on where it stopped when the same command is given again.
+    """
+    from qcheck.cli.environment import keys_for, open_environment  # noqa: PLC0415 - --help must not load numpy
+    from qcheck.jobs.record import Recording  # noqa: PLC0415
+    from qcheck.registry.loader import get_model  # noqa: PLC0415
+    from qcheck.registry.resolve import resolve_all  # noqa: PLC0415
+    from qcheck.suites import load_suite  # noqa: PLC0415
+
+    messages = messages_of(context)
+    profile, probes = get_model(model), load_suite(suite)
+    with open_environment(messages, env_file, [provider]) as environment:
+        (endpoint,) = resolve_all([provider], profile, environment.resolvers)
+        keys = keys_for([endpoint], environment.variables)
+        what = Recording(
+            folder=out or Path("baselines") / profile.name,
+            name=_name(name, endpoint),
+            description=description or endpoint.display,
+            role="variant" if variant else "reference",
+            provenance=provenance or _provenance(endpoint, profile),
+            repeats=repeats,
+            concurrency=concurrency,
+        )
+        plan = _plan(what, probes, endpoint)
+        if dry_run:
+            messages.result(plan + "\n")
+            return
+        messages.note(plan)
+        _record(what, profile, probes, endpoint, keys, messages)
+
+
+def _name(name: str | None, endpoint: Endpoint) -> str:
+    chosen = name or endpoint.name.removeprefix("lab/").replace("/", "-")
+    if not NAME.fullmatch(chosen):
+        raise ConfigurationError("--name is of lower-case letters, digits, dots, dashes and underscores.")
+    return chosen
+
+
+def _provenance(endpoint: Endpoint, model: ModelProfile) -> Provenance:
+    from qcheck.registry.address import is_loopback  # noqa: PLC0415
+
+    if is_loopback(endpoint.base_url):
+        return "self-hosted"
+    return "first-party" if endpoint.name == model.first_party else "third-party"
+
+
+def _plan(what: Recording, suite: Suite, endpoint: Endpoint) -> str:
+    """What the recording will ask and cost, in one line."""
+    from qcheck.jobs.estimate import SECONDS_PER_REQUEST  # noqa: PLC0415
+    from qcheck.run.budget import worst_case_usd  # noqa: PLC0415
+
+    costs = []
+    for probe in suite.probes:
+        request = suite.request(probe, endpoint.temperature, endpoint.dialect.top_logprobs_max)
+        times = what.repeats if probe.fold == "evaluation" else 1
+        costs.append((times, worst_case_usd(request, endpoint.price)))
+    requests = sum(times for times, _ in costs)
+    dollars = sum(times * (cost or 0.0) for times, cost in costs)
+    minutes = requests * SECONDS_PER_REQUEST / what.concurrency / 60
+    return (
+        f"plan: {requests} requests to {endpoint.name} ({endpoint.display}) as the {what.provenance} {what.role} "
+        f"{what.name} in {what.folder}, at most {requests * suite.manifest.max_tokens} output tokens, "
+        f"{'cost unknown (no price known)' if endpoint.price is None else f'at most {dollars:.4f} USD'}, "
+        f"about {max(1, round(minutes))} min"
+    )
+
+
+def _record(
+    what: Recording,
+    model: ModelProfile,
+    suite: Suite,
+    endpoint: Endpoint,
+    keys: dict[str, str | None],
+    messages: Messages,
+) -> None:
+    from qcheck.cli.interrupts import run_async  # noqa: PLC0415
+    from qcheck.jobs.compare import clients  # noqa: PLC0415
+    from qcheck.jobs.record import recalibrate, record  # noqa: PLC0415
+
+    def tell(done: int, total: int) -> None:
+        if done % max(1, total // NOTES_PER_RECORDING) == 0:
+            messages.note(f"{done} of {total} requests done")
+
+    async def ask() -> None:
+        async with clients([endpoint], keys, what.concurrency) as askers:
+            await record(what, model, suite, endpoint, askers[endpoint.name], tell)
+
+    run_async(ask(), "the answers are kept: give the same command again to go on")
+    messages.note(f"recorded {what.name} in {what.folder}")
+    if recalibrate(what.folder, suite, messages.detail):
+        messages.note(f"calibrated; `qcheck baseline show {what.folder}` says what it can see")
+    else:
+        messages.note("no envelope yet: that takes two reference deployments; record another one into the same folder")

@@ -1,0 +1,33 @@
+"""`qcheck resume`: go on with a run that was interrupted."""
+
+from __future__ import annotations
+
+import typer
+
+from qcheck.cli.options import EnvFile, FailOn, Json, Run, examples, messages_of
+
+__all__ = ["EPILOG", "resume"]
+
+EPILOG = examples(
+    "qcheck resume 20261123T184500-3f9a2c", "qcheck resume ./runs/20261123T184500-3f9a2c --json result.json"
+)
+
+
+def resume(
+    context: typer.Context, run: Run, fail_on: FailOn = "inconclusive", json: Json = None, env_file: EnvFile = None
+) -> int:
+    """Go on with an interrupted run where its journal ends; nothing that was answered is asked again."""
+    from qcheck.cli.comparison import conduct, reopen, show  # noqa: PLC0415 - --help must not load numpy
+    from qcheck.cli.environment import open_environment  # noqa: PLC0415
+    from qcheck.jobs.manifest import RunManifest  # noqa: PLC0415
+    from qcheck.report.json import check_target  # noqa: PLC0415
+    from qcheck.run.folder import RunFolder, default_base  # noqa: PLC0415
+
+    messages = messages_of(context)
+    check_target(json)
+    folder = RunFolder.open(run, default_base())
+    specs = [entry.spec for entry in RunManifest.parse(folder.read_manifest()).everyone]
+    with open_environment(messages, env_file, specs) as environment:
+        result = conduct(folder, reopen(folder, environment), messages, fail_on)
+    show(result, folder, messages, json)
+    return result.exit_code

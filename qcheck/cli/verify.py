@@ -1,0 +1,44 @@
+"""`qcheck verify`: make a run's result once more from its journal."""
+
+from __future__ import annotations
+
+import typer
+
+from qcheck.cli.options import Json, Run, examples, messages_of
+
+__all__ = ["EPILOG", "verify"]
+
+EPILOG = examples("qcheck verify 20261123T184500-3f9a2c", "qcheck verify ./runs/20261123T184500-3f9a2c --json -")
+DIFFERS = 5
+
+
+def verify(context: typer.Context, run: Run, json: Json = None) -> int:
+    """Replay a run's journal and compare with the result that was written, byte for byte. Needs no network.
+
+    Exit code 5 where they differ; --json writes the replayed result.
+    """
+    from qcheck.jobs.verify import verify as replay  # noqa: PLC0415 - --help must not load numpy
+    from qcheck.report import json as json_report  # noqa: PLC0415
+    from qcheck.report.paper import count  # noqa: PLC0415
+    from qcheck.run.folder import RunFolder, default_base  # noqa: PLC0415
+
+    messages = messages_of(context)
+    json_report.check_target(json)
+    folder = RunFolder.open(run, default_base())
+    verification = replay(folder)
+    if json is not None:
+        json_report.write(verification.result, json, messages.result)
+    say = messages.note if json == json_report.STDOUT else lambda text: messages.result(text + "\n")
+    result = verification.result
+    if verification.differences:
+        say(f"run {folder.run_id}: result.json differs from what its journal gives, in")
+        for path in verification.differences:
+            say(f"  {path}")
+        return DIFFERS
+    reference = f"{result.reference.name} {result.reference.hash}" if result.reference.hash else result.reference.kind
+    say(
+        f"run {folder.run_id}: verified. Manifest, suite ({result.suites[0].name} {result.suites[0].hash}) and "
+        f"reference ({reference}) are unchanged; {count(result.totals.requests, 'recorded request')} to "
+        f"{count(len(result.providers), 'provider')} give result.json again, byte for byte."
+    )
+    return 0

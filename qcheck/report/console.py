@@ -1,0 +1,113 @@
+"""The result at a terminal: a table of verdicts, what they mean, and what they rest on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from qcheck.report.paper import Paper, cell, count, entry, grid, put_on
+from qcheck.result import ProviderResult, ReferenceInfo, Result, Totals
+from qcheck.verdict import percent
+
+__all__ = ["as_power_of_ten", "render"]
+
+STYLES = {"consistent": "green", "deviates": "bold red", "inconclusive": "yellow", "unavailable": "magenta"}
+HEADINGS = ("provider", "verdict", "answers", "deviating", "e-value", "routing fraction", "likely cause")
+NUMBERS = (2, 3, 4, 5)
+GROUPED = "grouped"  # why a provider was asked no further: it is known with which of the others it agrees
+DIFFERENT = "they do not serve the same distribution: at least one differs from the release"
+GET_A_REFERENCE = (
+    "record a deployment that you trust with `qcheck baseline record {model} --provider …`, "
+    "or compare with a live one with --reference live:PROVIDER"
+)
+
+
+def as_power_of_ten(natural_log: float) -> str:
+    """A number by its natural logarithm: `10^2.7`, `1` for 10^0."""
+    exponent = round(natural_log / math.log(10), 1)
+    return f"10^{exponent:.1f}" if exponent else "1"
+
+
+def render(result: Result, paper: Paper, run: str) -> str:
+    """The report. `run` is the word that finds the run again: its id, or its folder's path."""
+    return put_on(paper, _parts(result, run))
+
+
+def _parts(result: Result, run: str) -> Iterator[RenderableType]:
+    yield grid(HEADINGS, (_row(p, result) for p in result.providers), right=NUMBERS)
+    for provider in result.providers:
+        yield entry(provider.name, provider.summary)
+        for finding in provider.findings:
+            if finding.severity != "info" and finding.text not in provider.summary:
+                yield entry(f"  {finding.severity}", finding.text)
+    yield Text("")
+    if result.groups is not None:
+        yield from _agreement(result)
+    yield entry("model", f"{result.model}, released as {result.released_precision or 'an unknown precision'}")
+    yield entry("reference", _reference(result.reference))
+    yield entry("run", f"{result.run_id}, seed {result.seed}, alpha {result.alpha:g}, tolerance {result.tolerance:g}")
+    yield entry("total", _total(result.totals))
+    yield entry("next", f"`qcheck verify {run}` makes the same result from the recorded answers")
+
+
+def _row(provider: ProviderResult, result: Result) -> tuple[str | Text, ...]:
+    answers = provider.deviating.of
+    judged = result.reference.kind != "none" and answers > 0
+    fraction = provider.routing_fraction
+    return (
+        provider.name,
+        cell(provider.verdict, STYLES[provider.verdict]),
+        str(answers if result.reference.kind != "none" else provider.requests - provider.failures),
+        str(provider.deviating.answers) if judged else "–",
+        as_power_of_ten(provider.log_e_value),
+        f"{_share(fraction.low)} – {percent(fraction.high)}" if judged else "–",
+        _cause(provider),
+    )
+
+
+def _share(share: float) -> str:
+    return percent(share).removesuffix(" %")
+
+
+def _cause(provider: ProviderResult) -> str:
+    cause = provider.likely_cause
+    if cause is None:
+        return ""
+    return cause.text if cause.probability is None else f"{cause.text} ({_probability(cause.probability)})"
+
+
+def _probability(probability: float) -> str:
+    return "> 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
+
+
+def _agreement(result: Result) -> Iterator[RenderableType]:
+    groups = result.groups or ()
+    yield entry("groups", "; ".join(" = ".join(group) for group in groups) or "nobody answered")
+    # Providers that were not told apart within the limits stand in groups of their own, too: a difference is proven
+    # only where everything is known about some provider.
+    if len(groups) > 1 and any(p.stop_reason == GROUPED for p in result.providers):
+        yield entry("this means", DIFFERENT)
+    elif len(groups) > 1:
+        yield entry("this means", "who agrees with whom is not fully known yet; separate groups may still be the same")
+    yield entry("for verdicts", GET_A_REFERENCE.format(model=result.model))
+
+
+def _reference(reference: ReferenceInfo) -> str:
+    if reference.kind == "none":
+        return "none"
+    text = f"{reference.name}, {reference.kind}, {reference.provenance or 'provenance unknown'}"
+    if reference.deployments:
+        text += f"; deployments: {', '.join(reference.deployments)}"
+    if reference.margin_nats is not None:
+        text += f"; no envelope, so that only more than {reference.margin_nats:g} nats per token count as deviating"
+    return text
+
+
+def _total(totals: Totals) -> str:
+    cost = "cost unknown (no price is, or not every one)" if totals.cost_usd is None else f"{totals.cost_usd:.4f} USD"
+    return (
+        f"{count(totals.requests, 'request')}, {totals.tokens.input} + {totals.tokens.output} tokens (in + out), {cost}"
+    )

@@ -1,0 +1,33 @@
+"""The result as JSON: a file, written all or nothing, or the standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from qcheck.errors import ConfigurationError
+from qcheck.jsonio import atomic_write, pretty
+from qcheck.result import Result, result_to_json
+
+__all__ = ["STDOUT", "check_target", "write"]
+
+STDOUT = "-"
+
+
+def check_target(target: str | None) -> None:
+    """Raise ConfigurationError where `target` cannot become a file; called before anything is sent."""
+    if target is None or target == STDOUT:
+        return
+    path = Path(target)
+    if path.is_dir() or not path.parent.is_dir():
+        why = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {path.parent}"
+        raise ConfigurationError(f"--json {target} {why}; give the path of a file, or - for the standard output.")
+
+
+def write(result: Result, target: str, put: Callable[[str], None]) -> None:
+    """Write the result to the file `target`, or hand it to `put` where that is "-". Raises StorageError."""
+    text = pretty(result_to_json(result))
+    if target == STDOUT:
+        put(text)
+    else:
+        atomic_write(Path(target), text)

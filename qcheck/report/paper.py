@@ -1,0 +1,86 @@
+"""What every report for a terminal is set on: a width, colour or none, and cells that can hold anybody's text.
+
+Names and messages come from providers, and are hostile until proven otherwise: all of it passes through `cell`, which
+drops whatever acts on a terminal, and rich never parses it as markup.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from qcheck.client.redact import plain
+
+__all__ = ["Paper", "cell", "count", "entry", "grid", "put_on"]
+
+CELL_LIMIT = 2000  # characters; no honest name or message comes near it
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """Width in columns, and whether colour is wanted."""
+
+    width: int = 100
+    colour: bool = False
+
+
+def cell(text: str, style: str = "") -> Text:
+    """`text` on one line with nothing in it that acts on a terminal."""
+    shown = plain(text)
+    return Text(shown if len(shown) <= CELL_LIMIT else shown[: CELL_LIMIT - 1] + "…", style=style)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 answer`, `2 answers`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def entry(head: str, text: str) -> RenderableType:
+    """A line `head: text`, wrapped with a hanging indent."""
+    line = Table.grid(padding=0)
+    line.add_column(no_wrap=True)
+    line.add_column(overflow="fold")
+    line.add_row(cell(head + ":").append(" "), cell(text))
+    return line
+
+
+def grid(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Sequence[int] = ()) -> RenderableType:
+    """A table; `right` are the columns set flush right, which are never broken."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    for index, heading in enumerate(headings):
+        table.add_column(
+            heading,
+            justify="right" if index in right else "left",
+            overflow="fold",
+            no_wrap=index in right,
+            header_style="bold",
+        )
+    for row in rows:
+        table.add_row(*(value if isinstance(value, Text) else cell(value) for value in row))
+    return Padding(table, (0, 0, 1, 0))
+
+
+def put_on(paper: Paper, parts: Iterable[RenderableType]) -> str:
+    """The parts as text, one below the other, without trailing spaces."""
+    sheet = io.StringIO()
+    console = Console(
+        file=sheet,
+        width=paper.width,
+        force_terminal=paper.colour,
+        color_system="standard" if paper.colour else None,
+        legacy_windows=False,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        _environ={},
+    )
+    for part in parts:
+        console.print(part)
+    return "\n".join(line.rstrip() for line in sheet.getvalue().splitlines()) + "\n"

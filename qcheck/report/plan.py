@@ -1,0 +1,85 @@
+"""What a run will cost and what it could detect: in short before every run, in full for `--dry-run`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from qcheck.jobs.estimate import Detectable, Estimate, ProviderEstimate
+from qcheck.report.paper import Paper, count, entry, grid, put_on
+
+__all__ = ["cannot_reject", "full", "in_short"]
+
+HEADINGS = ("provider", "role", "requests ≤", "if consistent", "tokens in", "tokens out", "USD ≤", "minutes")
+NUMBERS = (2, 3, 4, 5, 6, 7)
+
+
+def in_short(plan: Estimate) -> str:
+    """One line: requests, tokens, dollars and minutes for everybody together."""
+    everyone = plan.providers
+    requests = sum(p.requests_max for p in everyone)
+    tokens = sum(p.input_tokens + p.output_tokens for p in everyone)
+    minutes = max((p.minutes for p in everyone), default=0.0)
+    asked = f"{count(requests, 'request')} to {count(len(everyone), 'endpoint')}"
+    return f"at most {asked}, about {tokens} tokens, {_dollars(everyone)}, about {max(1, round(minutes))} min"
+
+
+def cannot_reject(plan: Estimate) -> str | None:
+    """A warning where no answers whatsoever could lead to `deviates`; else None."""
+    if plan.could_reject:
+        return None
+    return "these limits allow too few requests: nobody can be found to deviate, whatever is answered"
+
+
+def full(plan: Estimate, paper: Paper) -> str:
+    """Everything that is known beforehand."""
+    return put_on(paper, _parts(plan))
+
+
+def _parts(plan: Estimate) -> Iterator[RenderableType]:
+    yield grid(HEADINGS, (_row(p) for p in plan.providers), right=NUMBERS)
+    yield entry("plan", in_short(plan))
+    yield entry("observables", ", ".join(name.replace("_", " ") for name in plan.observables))
+    if warning := cannot_reject(plan):
+        yield entry("warning", warning)
+    yield entry("can detect", plan.detectability)
+    if plan.detectable:
+        yield Text("")
+        yield Text("median requests until `deviates`, by the share of requests that the deviation answers:")
+        fractions = sorted({d.fraction for d in plan.detectable}, reverse=True)
+        rows = (
+            _detectable_row(v, fractions, plan.detectable) for v in dict.fromkeys(d.variant for d in plan.detectable)
+        )
+        yield grid(
+            ("variant", *(f"{fraction:.0%}" for fraction in fractions)), rows, right=range(1, len(fractions) + 1)
+        )
+
+
+def _row(share: ProviderEstimate) -> tuple[str, ...]:
+    return (
+        share.name,
+        share.role,
+        str(share.requests_max),
+        "unknown" if share.requests_expected is None else f"about {share.requests_expected}",
+        str(share.input_tokens),
+        str(share.output_tokens),
+        "unknown" if share.cost_usd is None else f"{share.cost_usd:.4f}",
+        f"{share.minutes:.1f}",
+    )
+
+
+def _detectable_row(variant: str, fractions: list[float], all_of_them: tuple[Detectable, ...]) -> tuple[str, ...]:
+    medians = {d.fraction: d.median_requests for d in all_of_them if d.variant == variant}
+    return (variant, *("more" if (median := medians.get(f)) is None else str(median) for f in fractions))
+
+
+def _dollars(shares: tuple[ProviderEstimate, ...]) -> str:
+    unknown = [s.name for s in shares if s.cost_usd is None]
+    known = sum(s.cost_usd for s in shares if s.cost_usd is not None)
+    if not unknown:
+        return f"at most {known:.4f} USD"
+    if len(unknown) == len(shares):
+        return "cost unknown (no price is)"
+    return f"at most {known:.4f} USD and what {', '.join(unknown)} will charge (price unknown)"

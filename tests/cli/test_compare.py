@@ -1,0 +1,115 @@
+"""A run from beginning to end against providers on this machine: compare, interrupt, resume, verify."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SMALL = ("--reference", "none", "--max-requests", "6", "--seed", "7")
+
+
+def test_the_results_alone_are_on_standard_output(qcheck, provider):
+    spoken = qcheck("compare", "lab-tiny", "--providers", f"a={provider()},b={provider(1.0)}", *SMALL)
+    assert spoken.code == 3
+    assert spoken.out.startswith("provider ")
+    assert "seed 7" in spoken.out
+    assert "next: `qcheck verify " in spoken.out
+    assert spoken.err.splitlines()[0].startswith("plan: at most 12 requests to 2 endpoints")
+    assert spoken.err.splitlines()[1] == "asking a, b"
+    assert sum(": inconclusive after " in line for line in spoken.err.splitlines()) == 2
+
+
+def test_json_goes_alone_to_standard_output_or_to_a_file(qcheck, provider, tmp_path):
+    specs = f"a={provider()},b={provider()}"
+    alone = qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--json", "-", "--quiet")
+    assert json.loads(alone.out)["seed"] == 7
+    assert alone.err == ""
+    qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--json", "r.json", "--run-dir", "runs")
+    (run,) = (tmp_path / "runs").iterdir()
+    assert (tmp_path / "r.json").read_bytes() == (run / "result.json").read_bytes()
+
+
+def test_a_dry_run_sends_and_keeps_nothing(qcheck, own_folders):
+    specs = "a=http://127.0.0.1:9/v1,b=http://127.0.0.1:9/v1"
+    spoken = qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--dry-run")
+    assert spoken.code == 0
+    assert spoken.err == ""
+    assert "at most 12 requests to 2 endpoints" in spoken.out
+    assert "detectability unknown: no baseline" in spoken.out
+    assert not (own_folders / "data").exists()
+
+
+def test_verify_says_what_it_checked_and_lists_what_differs(qcheck, provider, tmp_path):
+    specs = f"a={provider()},b={provider()}"
+    qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--run-dir", "runs")
+    (run,) = (tmp_path / "runs").iterdir()
+    good = qcheck("verify", run)
+    assert (good.code, good.err) == (0, "")
+    assert "12 recorded requests to 2 providers give result.json again, byte for byte" in good.out
+    result = json.loads((run / "result.json").read_text())
+    result["providers"][1]["deviating"]["answers"] += 1
+    (run / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    bad = qcheck("verify", run, "--json", "-")
+    assert bad.code == 5
+    assert "providers[1].deviating.answers" in bad.err
+    assert json.loads(bad.out)["providers"][1]["deviating"]["answers"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on_and_does(qcheck, provider, tmp_path, number):
+    specs = f"a={provider(pause_s=0.05)},b={provider(pause_s=0.05)}"
+    arguments = ["compare", "lab-tiny", "--providers", specs, "--reference", "none", "--max-requests", "60"]
+    script = "from qcheck.cli.main import run; run()"
+    process = subprocess.Popen([sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True)
+    runs = tmp_path / "data" / "qcheck" / "runs"
+    until = time.monotonic() + 30
+    while not any(j.stat().st_size for j in runs.glob("*/journal.jsonl")) and time.monotonic() < until:
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    (run,) = runs.iterdir()
+    assert err.splitlines()[-1].startswith(f"qcheck: interrupted; `qcheck resume {run.name}` goes on")
+    assert "Traceback" not in err
+    kept = (run / "journal.jsonl").read_bytes()
+    resumed = qcheck("resume", run.name)
+    assert resumed.code == 3
+    assert (run / "journal.jsonl").read_bytes().startswith(kept)
+    assert qcheck("verify", run.name).code == 0
+
+
+def test_a_run_is_not_resumed_with_another_endpoint(qcheck, provider, tmp_path):
+    specs = f"a={provider()},b={provider()}"
+    qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--run-dir", "runs")
+    (run,) = (tmp_path / "runs").iterdir()
+    (tmp_path / "qcheck.toml").write_text('[providers.b]\nmodel_id = "another"\n')
+    spoken = qcheck("resume", run)
+    assert spoken.code == 2
+    assert "start a new run" in spoken.err
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path):
+    script = "from qcheck.cli.main import run; run()"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", script, "suite", "list"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_under_standard_output_is_exit_code_4():
+    script = "from qcheck.cli.main import run; run()"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script, "suite", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 4
+    assert done.stderr == "qcheck: cannot write the output: No space left on device; free space and try again.\n"

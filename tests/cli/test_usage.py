@@ -1,0 +1,97 @@
+"""Mistakes of the user: one sentence on standard error, exit code 2, and nothing sent."""
+
+import pytest
+
+URL = "a=http://127.0.0.1:9/v1,b=http://127.0.0.1:9/v1"
+CANARY = "sk-canary-0123456789"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["compare"], "Missing argument 'MODEL'"),
+        (["compare", "lab-tiny"], "Missing option '--providers'"),
+        (["compare", "lab-tiny", "--providers", ","], "--providers names nobody"),
+        (["compare", "kimi-k2.7", "--providers", URL], "did you mean kimi-k2.6"),
+        (["compare", "kimi-k2.6", "--providers", "moonshto"], "did you mean moonshot"),
+        (["compare", "lab-tiny", "--providers", "lab/honst"], "did you mean lab/honest"),
+        (["compare", "lab-tiny", "--providers", URL, "--suite", "logprob"], "did you mean logprobs"),
+        (["compare", "lab-tiny", "--providers", URL, "--reference", "nosuch"], "unknown baseline 'nosuch'"),
+        (["compare", "lab-tiny", "--providers", URL, "--reference", "live:nosuch"], "live:nosuch names no provider"),
+        (["compare", "kimi-k2.6", "--providers", "moonshot"], "MOONSHOT_API_KEY"),
+        (["compare", "lab-tiny", "--providers", URL, "--deadline", "10"], "write it as 90s, 10m or 2h"),
+        (["compare", "lab-tiny", "--providers", URL, "--deadline", "0m"], "write it as 90s, 10m or 2h"),
+        (["compare", "lab-tiny", "--providers", URL, "--alpha", "1.5"], "--alpha must lie between 0 and 1"),
+        (["compare", "lab-tiny", "--providers", URL, "--alpha", "nan"], "--alpha must lie between 0 and 1"),
+        (["compare", "lab-tiny", "--providers", URL, "--tolerance", "0"], "--tolerance must lie between 0 and 1"),
+        (["compare", "lab-tiny", "--providers", URL, "--budget", "nan"], "--budget must be an amount"),
+        (["compare", "lab-tiny", "--providers", URL, "--max-requests", "0"], "--max-requests"),
+        (["compare", "lab-tiny", "--providers", URL, "--until", "never"], "--until"),
+        (["compare", "lab-tiny", "--providers", URL, "--json", "no/such/folder.json"], "there is no folder no/such"),
+        (["compare", "lab-tiny", "--providers", URL, "--env-file", "nosuch"], "cannot read nosuch"),
+        (["compare", "lab-tiny", "--providers", URL, "--concurency", "3"], "No such option"),
+        (["compare", "lab-tiny", "--providers", "a=http://127.0.0.1:9/v1", "--reference", "none"], "second provider"),
+        (["resume", "nosuch"], "unknown run 'nosuch'"),
+        (["verify", "nosuch"], "unknown run 'nosuch'"),
+        (["baseline", "record", "lab-tiny", "--provider", "a=http://127.0.0.1:9/v1", "--name", "A b"], "--name is of"),
+        (["baseline", "show", "nosuch"], "unknown baseline 'nosuch'"),
+        (["baseline", "verify", "nosuch"], "unknown baseline 'nosuch'"),
+        (["suite", "show", "logprob"], "did you mean logprobs"),
+        (["suite", "validate", "nosuch"], "nosuch is no folder"),
+        (["providers", "show", "moonshto"], "did you mean moonshot"),
+        (["lab", "up", "honst"], "did you mean honest"),
+        (["--quiet", "--verbose", "suite", "list"], "exclude each other"),
+        (["comparee"], "No such command"),
+    ],
+)
+def test_a_mistake_is_explained_in_one_sentence(qcheck, own_folders, arguments, expected):
+    spoken = qcheck(*arguments)
+    assert spoken.code == 2
+    assert expected in spoken.err
+    assert spoken.err.startswith("qcheck: ")
+    assert spoken.err.count("\n") == 1
+    assert "Traceback" not in spoken.err
+    assert spoken.out == ""
+    assert not (own_folders / "data").exists()
+
+
+def test_all_missing_keys_are_named_at_once(qcheck):
+    spoken = qcheck("compare", "kimi-k2.6", "--providers", "moonshot,openrouter/novita")
+    assert spoken.code == 2
+    assert "MOONSHOT_API_KEY" in spoken.err
+    assert "OPENROUTER_API_KEY" in spoken.err
+
+
+@pytest.mark.parametrize("line", [f"KEY {CANARY}", f"MOONSHOT_API_KEY='{CANARY}", f"A={CANARY}\nA={CANARY}"])
+def test_an_unreadable_env_file_is_never_quoted(qcheck, tmp_path, line):
+    (tmp_path / "keys.env").write_text(line)
+    spoken = qcheck("compare", "kimi-k2.6", "--providers", "moonshot", "--env-file", "keys.env")
+    assert spoken.code == 2
+    assert "keys.env line" in spoken.err
+    assert CANARY not in spoken.err + spoken.out
+
+
+def test_a_key_of_the_env_file_is_used_and_not_shown(qcheck, tmp_path):
+    (tmp_path / "keys.env").write_text(f"MOONSHOT_API_KEY={CANARY}\n")
+    arguments = ("compare", "kimi-k2.6", "--providers", "moonshot", "--reference", "none", "--env-file", "keys.env")
+    spoken = qcheck(*arguments, "--verbose")
+    assert "second provider" in spoken.err
+    assert CANARY not in spoken.err + spoken.out
+
+
+def test_an_unforeseen_error_ends_in_exit_code_4_without_its_text(qcheck, monkeypatch, tmp_path):
+    def broken(_):
+        raise RuntimeError(CANARY)
+
+    monkeypatch.setattr("qcheck.suites.load_suite", broken)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    short = qcheck("suite", "show", "logprobs")
+    assert (short.code, short.err.count("\n")) == (4, 1)
+    assert "RuntimeError" in short.err
+    assert not list(tmp_path.glob("qcheck-traceback-*"))
+    kept = qcheck("suite", "show", "logprobs", "--verbose")
+    (file,) = tmp_path.glob("qcheck-traceback-*")
+    assert str(file) in kept.err
+    assert "in broken" in file.read_text()
+    assert CANARY not in short.err + kept.err + file.read_text()

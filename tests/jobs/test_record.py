@@ -1,0 +1,103 @@
+"""Recording from a real engine: resumable, atomic, calibrated."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from qcheck.baselines import BaselineManifest, load_baseline
+from qcheck.errors import BaselineError
+from qcheck.jobs.compare import clients
+from qcheck.jobs.record import Recording, RecordingError, recalibrate, record
+from qcheck.lab.supervisor import Lab
+from qcheck.records import Attempt, Request
+from qcheck.registry.loader import get_model
+from qcheck.run.execute import Asker
+from qcheck.suites import Suite, load_suite
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Suite:
+    """A suite of 20 evaluation, 10 selection and 110 calibration probes."""
+    folder = tmp_path_factory.mktemp("small")
+    shipped = load_suite("logprobs")
+    manifest = json.loads((shipped.folder / "suite.json").read_text()) | {"name": "small", "max_tokens": 2}
+    (folder / "suite.json").write_text(json.dumps(manifest))
+    wanted = {"evaluation": 20, "selection": 10, "calibration": 110}
+    lines = []
+    for line in (shipped.folder / "probes.jsonl").read_text().splitlines():
+        fold = json.loads(line)["fold"]
+        if wanted[fold]:
+            wanted[fold] -= 1
+            lines.append(line)
+    (folder / "probes.jsonl").write_text("\n".join(lines) + "\n")
+    return load_suite(str(folder))
+
+
+class Failing:
+    """Passes requests on until `limit` of them were asked; then the endpoint is gone."""
+
+    def __init__(self, inner: Asker, limit: int) -> None:
+        self.inner, self.limit, self.asked = inner, limit, 0
+
+    async def ask(self, request: Request, provider: str, seq: int) -> AsyncIterator[Attempt]:
+        self.asked += 1
+        if self.asked > self.limit:
+            yield Attempt(
+                provider, seq, request.probe_id, 0, "2026-11-23T00:00:00Z", 0.0, "failed", error="gone", fatal=True
+            )
+            return
+        async for attempt in self.inner.ask(request, provider, seq):
+            yield attempt
+
+
+def _record(lab: Lab, suite: Suite, what: Recording, provider: str, limit: int = 10**9) -> tuple[BaselineManifest, int]:
+    endpoint = lab.endpoint(provider)
+
+    async def go() -> tuple[BaselineManifest, int]:
+        async with clients([endpoint], {}, 4) as askers:
+            failing = Failing(askers[endpoint.name], limit)
+            return await record(what, get_model("lab-tiny"), suite, endpoint, failing), failing.asked
+
+    return asyncio.run(go())
+
+
+def test_an_interrupted_recording_goes_on_and_the_envelope_is_calibrated(
+    lab: Lab, small: Suite, tmp_path: Path
+) -> None:
+    folder = tmp_path / "baseline"
+    what = Recording(folder, "one", "first", "reference", "self-hosted", repeats=2)
+    with pytest.raises(RecordingError, match="run the same command again"):
+        _record(lab, small, what, "honest", limit=50)
+    assert not (folder / "manifest.json").exists()
+    manifest, asked = _record(lab, small, what, "honest")
+    assert asked == 2 * 20 + 10 + 110 - 50
+    assert not list(folder.glob(".recording*"))
+    assert not recalibrate(folder, small)
+
+    _record(lab, small, Recording(folder, "two", "second", "reference", "self-hosted"), "honest-f32")
+    _record(lab, small, Recording(folder, "bad", "variant", "variant", "self-hosted"), "q2_k")
+    assert recalibrate(folder, small)
+    baseline = load_baseline(folder)
+    assert baseline.table is not None
+    assert [d.name for d in baseline.manifest.deployments] == ["one", "two", "bad"]
+    assert baseline.table.clusters == 110
+    size = next(e for e in baseline.table.events if e.score == "size")
+    assert size.shown["bad"] > 100
+    assert max(size.honest.values()) < 20
+    assert len(manifest.deployments) == 1
+
+
+def test_another_suite_or_recording_under_the_same_name_is_refused(lab: Lab, small: Suite, tmp_path: Path) -> None:
+    what = Recording(tmp_path, "one", "first", "reference", "self-hosted", repeats=1)
+    with pytest.raises(RecordingError):
+        _record(lab, small, what, "honest", limit=5)
+    with pytest.raises(BaselineError, match="unfinished recording"):
+        _record(lab, small, Recording(tmp_path, "one", "x", "variant", "self-hosted", repeats=1), "honest")
+    _record(lab, small, what, "honest")
+    with pytest.raises(BaselineError, match="--out"):
+        _record(lab, load_suite("logprobs"), what, "honest", limit=5)

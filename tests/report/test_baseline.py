@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from qcheck.baselines import (
+    Baseline,
+    BaselineManifest,
+    CalibrationTable,
+    DeploymentEntry,
+    RecordedFile,
+    SuiteEntry,
+    TailEvent,
+)
+from qcheck.report.baseline import render
+from qcheck.report.paper import Paper
+
+DIGEST = "sha256:" + "0" * 64
+
+
+def deployment(name, role):
+    return DeploymentEntry(
+        name=name,
+        role=role,
+        description=f"how {name} is served",
+        provenance="self-hosted",
+        recorded="2026-11-23T18:45:00+00:00",
+        endpoint="https://a.example/v1",
+        reported_model=None,
+        fingerprint=None,
+        repeats=2,
+        temperature=0.0,
+        answers=RecordedFile(path=f"deployments/{name}.jsonl.gz", hash=DIGEST, lines=744),
+        calibration=None,
+    )
+
+
+@pytest.fixture
+def table():
+    def event(score, threshold, honest, fp8, int4):
+        counts = {"one": honest, "two": honest}
+        return TailEvent(score=score, threshold=threshold, honest=counts, shown={"fp8": fp8, "int4": int4})
+
+    return CalibrationTable(
+        noise_factor=1.5,
+        clusters=1440,
+        noise_rms=0.0123,
+        envelope_kl=0.000456,
+        variant_kl={"fp8": 0.0021, "int4": 0.031},
+        events=[event("size", 0.02, 20, 1300, 1439), event("size", 0.1, 0, 200, 1400), event("fp8", 0.5, 3, 900, 1000)],
+    )
+
+
+def baseline(table):
+    manifest = BaselineManifest(
+        format=1,
+        model="lab-tiny",
+        suite=SuiteEntry(name="logprobs", version="1.0.0", hash=DIGEST),
+        deployments=[deployment("one", "reference"), deployment("two", "reference"), deployment("fp8", "variant")],
+    )
+    return Baseline("lab-tiny", Path("baselines/lab-tiny"), manifest, DIGEST, table)
+
+
+def test_golden(table, golden):
+    golden("baseline.txt", render(baseline(table), 0.01, Paper(100)))
+
+
+def test_without_a_table_there_is_no_envelope():
+    assert "takes at least two reference deployments" in render(baseline(None), 0.01, Paper(100))

@@ -1,0 +1,44 @@
+import re
+import unicodedata
+from dataclasses import replace
+
+import pytest
+
+from qcheck.report.console import DIFFERENT, as_power_of_ten, render
+from qcheck.report.paper import Paper
+
+RUN = "20261123T184500-3f9a2c"
+PLAIN = Paper(100)
+
+
+@pytest.mark.parametrize("name", ["every_verdict", "without_reference", "hostile"])
+def test_golden(name, golden, request):
+    golden(f"{name}.txt", render(request.getfixturevalue(name), PLAIN, RUN))
+
+
+def test_hostile_text_does_nothing_to_a_terminal(hostile):
+    for character in render(hostile, PLAIN, RUN):
+        assert character == "\n" or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
+
+
+def test_no_line_is_wider_than_the_paper(hostile, every_verdict):
+    for result in (hostile, every_verdict):
+        assert all(len(line) <= 100 for line in render(result, PLAIN, RUN).splitlines())
+
+
+def test_colour_adds_nothing_but_colour(every_verdict):
+    coloured = render(every_verdict, Paper(100, colour=True), RUN)
+    assert "\x1b[32mconsistent" in coloured
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
+    assert [line.rstrip() for line in bare.splitlines()] == render(every_verdict, PLAIN, RUN).splitlines()
+
+
+def test_a_difference_is_only_claimed_where_it_is_proven(without_reference):
+    undecided = tuple(replace(p, stop_reason="max_requests") for p in without_reference.providers)
+    assert DIFFERENT in " ".join(render(without_reference, PLAIN, RUN).split())
+    assert DIFFERENT not in " ".join(render(replace(without_reference, providers=undecided), PLAIN, RUN).split())
+
+
+@pytest.mark.parametrize(("natural", "shown"), [(0.0, "1"), (0.01, "1"), (2.302585, "10^1.0"), (-6.0, "10^-2.6")])
+def test_powers_of_ten(natural, shown):
+    assert as_power_of_ten(natural) == shown

@@ -1,0 +1,52 @@
+from dataclasses import replace
+
+import pytest
+
+from qcheck.jobs.estimate import Detectable, Estimate, ProviderEstimate
+from qcheck.report.paper import Paper
+from qcheck.report.plan import cannot_reject, full, in_short
+
+
+@pytest.fixture
+def plan():
+    return Estimate(
+        providers=(
+            ProviderEstimate("openrouter/novita", "provider", 744, 119, 41310, 2976, 0.0512, 4.65),
+            ProviderEstimate("mine", "provider", 744, None, 41310, 2976, None, 4.65),
+            ProviderEstimate("moonshot", "reference", 744, 119, 41310, 2976, 0.0511, 4.65),
+        ),
+        observables=("logprobs", "prompt_tokens"),
+        could_reject=True,
+        detectable=(
+            Detectable("fp8", 1.0, 12),
+            Detectable("fp8", 0.1, 160),
+            Detectable("fp8", 0.01, None),
+            Detectable("int4", 1.0, 3),
+            Detectable("int4", 0.1, 31),
+            Detectable("int4", 0.01, 388),
+        ),
+        detectability="estimated by simulation from 1440 calibration answers per deployment",
+    )
+
+
+def test_golden(plan, golden):
+    golden("plan.txt", full(plan, Paper(100)))
+
+
+def test_in_short_it_is_one_line(plan):
+    assert in_short(plan) == (
+        "at most 2232 requests to 3 endpoints, about 132858 tokens, "
+        "at most 0.1023 USD and what mine will charge (price unknown), about 5 min"
+    )
+
+
+def test_without_any_price_the_cost_is_unknown(plan):
+    unpriced = replace(plan, providers=tuple(replace(p, cost_usd=None) for p in plan.providers))
+    assert "cost unknown" in in_short(unpriced)
+
+
+def test_too_few_requests_are_a_warning(plan):
+    assert cannot_reject(plan) is None
+    assert cannot_reject(replace(plan, could_reject=False)) in " ".join(
+        full(replace(plan, could_reject=False), Paper(200)).split()
+    )

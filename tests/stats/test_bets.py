@@ -1,0 +1,81 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from qcheck.stats.bets import TailBets, binomial_lower, binomial_upper
+
+
+@given(
+    bounds=st.lists(st.floats(0.001, 1.0), min_size=1, max_size=5),
+    hit_probability=st.floats(0.0, 1.0),
+)
+def test_each_step_has_mean_at_most_one_under_the_null(bounds: list[float], hit_probability: float) -> None:
+    """Exact, not simulated: nested events whose probabilities are at most their bounds."""
+    weights = [1 / len(bounds)] * len(bounds)
+    # With one uniform draw u, event i happens where u < p_i; integrate over the pieces between sorted p's.
+    probabilities = [min(b, hit_probability) for b in bounds]
+    edges = sorted({0.0, 1.0, *probabilities})
+    mean = 0.0
+    for low, high in itertools.pairwise(edges):
+        bets = TailBets(bounds, weights)
+        bets.update([p > low for p in probabilities])
+        mean += (high - low) * math.exp(bets.log_e)
+    assert mean <= 1 + 1e-9
+
+
+def test_false_alarms_stay_below_alpha_when_looked_at_after_every_request() -> None:
+    """2,000 streams at the edge of the null; alpha 0.05; Monte-Carlo error of a share of 0.05 is 0.005."""
+    rng = np.random.default_rng(1)
+    q, streams, length, alpha = 0.02, 2000, 300, 0.05
+    alarms = 0
+    for _ in range(streams):
+        bets, worst = TailBets([q], [1.0]), 0.0
+        for hit in rng.random(length) < q:
+            worst = max(worst, bets.update([bool(hit)]))
+        alarms += worst >= -math.log(alpha)
+    assert alarms / streams <= alpha + 3 * 0.005
+    assert alarms > 0  # the test can alarm at all
+
+
+def test_all_hits_reach_the_threshold_and_silence_does_not() -> None:
+    hits, silence = TailBets([0.01], [1.0]), TailBets([0.01], [1.0])
+    for _ in range(4):
+        hits.update([True])
+        silence.update([False])
+    assert hits.log_e > math.log(1000)
+    assert silence.log_e < 0
+
+
+def test_weight_that_no_event_holds_stays_in_cash() -> None:
+    bets = TailBets([0.5], [0.25])
+    for _ in range(10_000):
+        bets.update([False])
+    assert bets.log_e == pytest.approx(math.log(0.75), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "weights"), [([0.0], [1.0]), ([1.5], [1.0]), ([0.5], [-0.1]), ([0.5, 0.5], [0.6, 0.6]), ([0.5], [])]
+)
+def test_malformed_bets_are_refused(bounds: list[float], weights: list[float]) -> None:
+    with pytest.raises(ValueError):
+        TailBets(bounds, weights)
+
+
+@given(trials=st.integers(1, 500), share=st.floats(0, 1), level=st.floats(1e-6, 0.2))
+def test_binomial_bounds_are_exact_inversions(trials: int, share: float, level: float) -> None:
+    successes = round(share * trials)
+    upper, lower = binomial_upper(successes, trials, level), binomial_lower(successes, trials, level)
+    assert lower <= successes / trials <= upper
+    if successes < trials:
+        assert scipy_stats.binom.cdf(successes, trials, upper) == pytest.approx(level, rel=1e-6)
+    if successes > 0:
+        assert scipy_stats.binom.sf(successes - 1, trials, lower) == pytest.approx(level, rel=1e-6)
+
+
+def test_no_trials_bound_nothing() -> None:
+    assert (binomial_lower(0, 0, 0.01), binomial_upper(0, 0, 0.01)) == (0.0, 1.0)

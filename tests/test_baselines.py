@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from qcheck.baselines import (
+    Answer,
+    BaselineManifest,
+    DeploymentEntry,
+    SuiteEntry,
+    find_baseline,
+    list_baselines,
+    load_baseline,
+    save_manifest,
+    write_answers,
+)
+from qcheck.errors import BaselineError, UnknownNameError
+from qcheck.records import Position
+
+
+def answer(prompt_tokens: int | None, *positions: tuple[str, dict[str, float]]) -> Answer:
+    return Answer(prompt_tokens, tuple(Position(token, top[token], tuple(top.items())) for token, top in positions))
+
+
+A = {"=a": -0.5, "=b": -1.5, "#3": -math.inf}
+B = {"=c": -0.25, "=d": -2.0}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two deployments; the second takes another token first, and disagrees with itself on prompt tokens of q."""
+    target = tmp_path / "mine"
+    first = {"p": [answer(9, ("=a", A), ("=c", B)), answer(9, ("=a", {**A, "=a": -0.7}))], "q": [answer(5, ("=a", A))]}
+    second = {"p": [answer(9, ("=b", A), ("=d", B))], "q": [answer(5, ("=a", A)), answer(6, ("=a", A))]}
+    entries = [
+        DeploymentEntry(
+            name=name, role="reference", description="", provenance="self-hosted", recorded="2026-11-23T00:00:00+00:00",
+            endpoint="x", reported_model=None, fingerprint=None, repeats=2, temperature=0.0,
+            answers=write_answers(target, "deployments", name, answers), calibration=None,
+        )
+        for name, answers in (("one", first), ("two", second))
+    ]  # fmt: skip
+    suite = SuiteEntry(name="s", version="1.0.0", hash="sha256:" + "0" * 64)
+    save_manifest(target, BaselineManifest(format=1, model="m", suite=suite, deployments=entries))
+    return target
+
+
+def test_positions_are_kept_as_paths_and_repeats_averaged(folder: Path) -> None:
+    reference = load_baseline(folder).probe("p")
+    assert reference is not None
+    assert set(reference.nodes) == {(), ("=a",), ("=b",)}
+    root = reference.nodes[()]
+    assert root.values[0, root.tokens["=a"]] == pytest.approx(-0.6)
+    assert root.floors[0] == pytest.approx(-1.5)
+    assert "#3" not in root.tokens  # a probability of zero is "not listed"
+    assert math.isnan(reference.nodes[("=a",)].floors[1])  # the second deployment never went there
+
+
+def test_prompt_tokens_count_only_where_all_agree(folder: Path) -> None:
+    baseline = load_baseline(folder)
+    p, q = baseline.probe("p"), baseline.probe("q")
+    assert p is not None
+    assert q is not None
+    assert p.prompt_tokens([0, 1]) == 9
+    assert q.prompt_tokens([0]) == 5
+    assert q.prompt_tokens([0, 1]) is None
+    assert baseline.probe("unknown") is None
+
+
+def test_any_changed_byte_is_noticed(folder: Path) -> None:
+    path = folder / "deployments" / "two.jsonl.gz"
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"-2.0", b"-3.0")))
+    with pytest.raises(BaselineError, match="hash"):
+        load_baseline(folder).probe("p")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": NaN}', "\x00"])
+def test_damaged_manifests_are_one_clear_sentence(folder: Path, text: str) -> None:
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(BaselineError) as caught:
+        load_baseline(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_paths_that_leave_the_folder_are_refused(folder: Path) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["deployments"][0]["answers"]["path"] = "../../etc/passwd.jsonl.gz"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BaselineError):
+        load_baseline(folder)
+
+
+def test_the_nearest_root_wins_and_unknown_names_get_suggestions(folder: Path, tmp_path: Path) -> None:
+    far = tmp_path / "far"
+    assert list_baselines([tmp_path, far]) == {"mine": folder}
+    assert find_baseline("mine", [tmp_path]).folder == folder
+    assert find_baseline(str(folder), []).name == "mine"
+    with pytest.raises(UnknownNameError, match="did you mean mine"):
+        find_baseline("mind", [tmp_path])

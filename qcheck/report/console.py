@@ -15,7 +15,8 @@ from qcheck.verdict import percent
 __all__ = ["as_power_of_ten", "render"]
 
 STYLES = {"consistent": "green", "deviates": "bold red", "inconclusive": "yellow", "unavailable": "magenta"}
-HEADINGS = ("provider", "verdict", "answers", "deviating", "e-value", "routing fraction", "likely cause")
+HEADINGS = ("provider", "verdict", "answers", "deviating", "e-value", "routing\nfraction", "likely cause")
+ROOM_FOR_CAUSES = 96  # columns; where there are fewer, causes stand below the table
 NUMBERS = (2, 3, 4, 5)
 GROUPED = "grouped"  # why a provider was asked no further: it is known with which of the others it agrees
 DIFFERENT = "they do not serve the same distribution: at least one differs from the release"
@@ -33,16 +34,23 @@ def as_power_of_ten(natural_log: float) -> str:
 
 def render(result: Result, paper: Paper, run: str) -> str:
     """The report. `run` is the word that finds the run again: its id, or its folder's path."""
-    return put_on(paper, _parts(result, run))
+    return put_on(paper, _parts(result, run, paper.width))
 
 
-def _parts(result: Result, run: str) -> Iterator[RenderableType]:
-    yield grid(HEADINGS, (_row(p, result) for p in result.providers), right=NUMBERS)
+def _parts(result: Result, run: str, width: int) -> Iterator[RenderableType]:
+    columns = len(HEADINGS) if width >= ROOM_FOR_CAUSES else len(HEADINGS) - 1
+    yield grid(HEADINGS[:columns], (_row(p, result)[:columns] for p in result.providers), right=NUMBERS)
+    summaries: dict[str, list[str]] = {}
     for provider in result.providers:
-        yield entry(provider.name, provider.summary)
+        summaries.setdefault(provider.summary, []).append(provider.name)
+    for summary, names in summaries.items():
+        yield entry(", ".join(names), summary)
+    for provider in result.providers:
+        if columns < len(HEADINGS) and provider.likely_cause:
+            yield entry(f"{provider.name}, likely cause", _cause(provider))
         for finding in provider.findings:
             if finding.severity != "info" and finding.text not in provider.summary:
-                yield entry(f"  {finding.severity}", finding.text)
+                yield entry(f"{provider.name}, {finding.severity}", finding.text)
     yield Text("")
     if result.groups is not None:
         yield from _agreement(result)
@@ -92,7 +100,7 @@ def _agreement(result: Result) -> Iterator[RenderableType]:
         yield entry("this means", DIFFERENT)
     elif len(groups) > 1:
         yield entry("this means", "who agrees with whom is not fully known yet; separate groups may still be the same")
-    yield entry("for verdicts", GET_A_REFERENCE.format(model=result.model))
+    yield entry("to get verdicts", GET_A_REFERENCE.format(model=result.model))
 
 
 def _reference(reference: ReferenceInfo) -> str:
@@ -107,7 +115,7 @@ def _reference(reference: ReferenceInfo) -> str:
 
 
 def _total(totals: Totals) -> str:
-    cost = "cost unknown (no price is, or not every one)" if totals.cost_usd is None else f"{totals.cost_usd:.4f} USD"
+    cost = "cost unknown (not every price is known)" if totals.cost_usd is None else f"{totals.cost_usd:.4f} USD"
     return (
         f"{count(totals.requests, 'request')}, {totals.tokens.input} + {totals.tokens.output} tokens (in + out), {cost}"
     )

@@ -20,6 +20,7 @@ from qcheck.client.redact import plain
 
 __all__ = ["Paper", "cell", "count", "entry", "grid", "put_on"]
 
+HANGING = 28  # columns: of the longest indent, and of the longest name that a table never breaks
 CELL_LIMIT = 2000  # characters; no honest name or message comes near it
 
 
@@ -43,32 +44,45 @@ def count(number: int, noun: str) -> str:
 
 
 def entry(head: str, text: str) -> RenderableType:
-    """A line `head: text`, wrapped with a hanging indent."""
+    """A line `head: text`, wrapped with a hanging indent if the head is of a usual length."""
+    first, rest = cell(head + ": "), cell(text)
+    first.append(" ")
+    if len(first) > HANGING:
+        return first.append_text(rest)
     line = Table.grid(padding=0)
     line.add_column(no_wrap=True)
     line.add_column(overflow="fold")
-    line.add_row(cell(head + ":").append(" "), cell(text))
+    line.add_row(first, rest)
     return line
 
 
 def grid(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Sequence[int] = ()) -> RenderableType:
-    """A table; `right` are the columns set flush right, which are never broken."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    """A table; `right` are the columns set flush right. Neither they nor usual names in the first are ever broken."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for index, heading in enumerate(headings):
         table.add_column(
             heading,
             justify="right" if index in right else "left",
             overflow="fold",
-            no_wrap=index in right,
+            no_wrap=index == 0 or index in right,
             header_style="bold",
         )
-    for row in rows:
-        table.add_row(*(value if isinstance(value, Text) else cell(value) for value in row))
+    for name, *values in rows:
+        table.add_row(_folded(_as_text(name)), *map(_as_text, values))
     return Padding(table, (0, 0, 1, 0))
 
 
+def _as_text(value: str | Text) -> Text:
+    return value if isinstance(value, Text) else cell(value)
+
+
+def _folded(name: Text) -> Text:
+    """A name that is longer than names are, in pieces below each other."""
+    return Text("\n").join(name.divide(range(HANGING, len(name), HANGING)))
+
+
 def put_on(paper: Paper, parts: Iterable[RenderableType]) -> str:
-    """The parts as text, one below the other, without trailing spaces."""
+    """The parts as text, one below the other, without trailing spaces or lines."""
     sheet = io.StringIO()
     console = Console(
         file=sheet,
@@ -83,4 +97,4 @@ def put_on(paper: Paper, parts: Iterable[RenderableType]) -> str:
     )
     for part in parts:
         console.print(part)
-    return "\n".join(line.rstrip() for line in sheet.getvalue().splitlines()) + "\n"
+    return "\n".join(line.rstrip() for line in sheet.getvalue().rstrip().split("\n")) + "\n"

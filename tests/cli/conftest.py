@@ -13,6 +13,10 @@ import pytest
 from qcheck.cli.main import main
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "integration: starts real engines, and takes a minute or more")
+
+
 def _answer(prompt: str, shift: float) -> dict:
     """Two tokens whose log-probabilities follow from the prompt and from `shift`."""
     base = hashlib.sha256(prompt.encode()).digest()[0] / 256

@@ -23,7 +23,14 @@ def test_hostile_text_does_nothing_to_a_terminal(hostile):
 
 def test_no_line_is_wider_than_the_paper(hostile, every_verdict):
     for result in (hostile, every_verdict):
-        assert all(len(line) <= 100 for line in render(result, PLAIN, RUN).splitlines())
+        for width in (60, 80, 100, 200):
+            assert all(len(line) <= width for line in render(result, Paper(width), RUN).splitlines())
+
+
+def test_on_a_narrow_terminal_causes_stand_below_the_table(every_verdict):
+    narrow = render(every_verdict, Paper(80), RUN)
+    assert "openrouter/novita/fp8  deviates " in narrow
+    assert "\nopenrouter/novita/fp8, likely cause: served as the recorded variant fp8 (> 99 %)\n" in narrow
 
 
 def test_colour_adds_nothing_but_colour(every_verdict):

@@ -1,0 +1,103 @@
+"""A deployment is recorded, listed, shown, verified, and compared with."""
+
+import gzip
+import json
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def suite(tmp_path):
+    """A suite small enough to record in a moment."""
+    folder = tmp_path / "few"
+    folder.mkdir()
+    manifest = {
+        "name": "few",
+        "version": "1.0.0",
+        "licence": "CC0-1.0",
+        "description": "A few probes.",
+        "observes": ["logprobs", "prompt_tokens"],
+        "max_tokens": 2,
+        "top_logprobs": 3,
+    }
+    (folder / "suite.json").write_text(json.dumps(manifest))
+    folds = ["evaluation"] * 6 + ["selection"] * 2 + ["calibration"] * 2
+    rows = [
+        {"id": f"p{i}", "cluster": f"c{i}", "fold": fold, "messages": [{"role": "user", "content": f"Say {i}."}]}
+        for i, fold in enumerate(folds)
+    ]
+    (folder / "probes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def recorded(qcheck, provider, suite, tmp_path):
+    """The folder of a baseline of one deployment."""
+    arguments = ("--provider", f"mine={provider()}", "--suite", suite, "--out", "baselines/few")
+    spoken = qcheck("baseline", "record", "lab-tiny", *arguments)
+    assert spoken.code == 0
+    assert spoken.err.startswith("plan: 16 requests to mine (http://127.0.0.1:")
+    assert "the self-hosted reference mine" in spoken.err
+    assert spoken.err.splitlines()[-1].startswith("no envelope yet: that takes two reference deployments")
+    assert spoken.out == ""
+    return tmp_path / "baselines" / "few"
+
+
+def test_a_dry_run_records_nothing(qcheck, suite, tmp_path):
+    arguments = ("--provider", "mine=http://127.0.0.1:9/v1", "--suite", suite, "--variant", "--dry-run")
+    spoken = qcheck("baseline", "record", "lab-tiny", *arguments)
+    assert (spoken.code, spoken.err) == (0, "")
+    assert "as the self-hosted variant mine in baselines/lab-tiny" in spoken.out
+    assert not (tmp_path / "baselines").exists()
+
+
+def test_who_runs_a_deployment_follows_from_its_address(qcheck, tmp_path, monkeypatch):
+    monkeypatch.setenv("MOONSHOT_API_KEY", "sk-canary-0123456789")
+    monkeypatch.setenv("OPENROUTER_API_KEY", "sk-canary-0123456789")
+    for provider, who in (("moonshot", "first-party"), ("openrouter/novita", "third-party")):
+        spoken = qcheck("baseline", "record", "kimi-k2.6", "--provider", provider, "--dry-run")
+        assert f"as the {who} reference {provider.replace('/', '-')} in" in spoken.out
+
+
+def test_a_baseline_is_listed_shown_and_verified(qcheck, recorded):
+    assert "few " in qcheck("baseline", "list").out
+    shown = qcheck("baseline", "show", "few").out
+    assert "mine        reference  self-hosted        2 " in shown
+    assert "calibration: none" in shown
+    verified = qcheck("baseline", "verify", recorded)
+    assert verified.code == 0
+    assert "verified. 2 files, 10 lines and no calibration table" in verified.out
+    shutil.rmtree(recorded / "calibration")
+    assert "calibration answers of mine are not kept here" in qcheck("baseline", "verify", "few").out
+
+
+@pytest.mark.parametrize("damage", ["byte", "line"])
+def test_a_damaged_baseline_is_found_out(qcheck, recorded, damage):
+    path = recorded / "deployments" / "mine.jsonl.gz"
+    if damage == "byte":
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    else:
+        path.write_bytes(gzip.compress(b"".join(gzip.decompress(path.read_bytes()).splitlines(keepends=True)[:-1])))
+    spoken = qcheck("baseline", "verify", "few")
+    assert spoken.code == 2
+    assert "does not have the hash" in spoken.err
+
+
+def test_a_line_that_does_not_parse_is_found_out_although_its_hash_is_right(qcheck, recorded):
+    from qcheck.jsonio import content_hash
+
+    path = recorded / "deployments" / "mine.jsonl.gz"
+    data = gzip.compress(gzip.decompress(path.read_bytes()).replace(b'"positions"', b'"position"', 1))
+    path.write_bytes(data)
+    manifest = json.loads((recorded / "manifest.json").read_text())
+    manifest["deployments"][0]["answers"]["hash"] = content_hash(data)
+    (recorded / "manifest.json").write_text(json.dumps(manifest))
+    spoken = qcheck("baseline", "verify", "few")
+    assert spoken.code == 2
+    assert "mine.jsonl.gz line 1 is malformed" in spoken.err
+
+
+def test_a_recorded_baseline_is_the_reference_without_being_asked_for(qcheck, recorded, provider, suite):
+    spoken = qcheck("compare", "lab-tiny", "--providers", f"b={provider()}", "--suite", suite)
+    assert "reference: few, recorded, self-hosted; deployments: mine; no envelope" in spoken.out

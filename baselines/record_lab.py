@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("baselines") / MODEL_ID)
     parser.add_argument("--keep-calibration", type=Path, help="move the calibration answers here")
     args = parser.parse_args()
-    fresh = args.out.with_name(f"{args.out.name}.new")
+    fresh = args.out.parent / ".recording" / args.out.name
     suite = load_suite("logprobs")
     for name, provider in PROVIDERS.items():
         if provider.kind in ("reference", "variant"):
@@ -56,6 +56,7 @@ def main() -> None:
         shutil.rmtree(fresh / "calibration")
     shutil.rmtree(args.out, ignore_errors=True)
     fresh.rename(args.out)
+    fresh.parent.rmdir()
 
 
 if __name__ == "__main__":

@@ -200,7 +200,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One run's result."""
+    """One run's result. Without a reference, `groups` agree and the pairs in `different` do not."""
 
     qcheck_version: str
     run_id: str
@@ -216,6 +216,7 @@ class Result:
     groups: tuple[tuple[str, ...], ...] | None
     totals: Totals
     providers: tuple[ProviderResult, ...]
+    different: tuple[tuple[str, str], ...] | None = None
     schema_version: Literal[1] = 1
 
 

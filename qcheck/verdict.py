@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from qcheck.jsonio import significant
 from qcheck.result import Finding, Verdict
 
 __all__ = ["Claims", "Decision", "FailOn", "Rules", "Until", "decide", "exit_code", "should_stop", "summarise"]
@@ -100,10 +101,11 @@ def exit_code(verdicts: Iterable[Verdict], fail_on: FailOn = "inconclusive") -> 
     return 0 if fail_on == "deviates" else 3
 
 
-def percent(share: float) -> str:
-    """A share in words, rounded away from reassurance (upper bounds are rounded up by the caller's choice)."""
-    value = 100 * share
-    return f"{value:.0f} %" if value >= 10 else f"{value:.1f} %"
+def percent(share: float, *, down: bool = False) -> str:
+    """A bound in words, rounded away from reassurance: upper bounds up, lower bounds (`down`) down."""
+    digits = 0 if share >= 0.1 else 1
+    scaled = significant(share * 10 ** (2 + digits), 9)
+    return f"{(math.floor(scaled) if down else math.ceil(scaled)) / 10**digits:.{digits}f} %"
 
 
 def summarise(
@@ -152,10 +154,10 @@ def _deviates(
     log10 = claims.log_e / math.log(10)
     parts = [
         f"deviates from the reference: {len(claims.deviating)} of {claims.answered} answers {outside}",
-        f"e-value 1e{log10:.1f}, needed 1e{rules.log_threshold / math.log(10):.1f}",
+        f"e-value 10^{log10:.1f}, needed 10^{rules.log_threshold / math.log(10):.1f}",
     ]
     if claims.proven > 0:
-        parts.append(f"at least {percent(claims.proven)} of the requests deviate")
+        parts.append(f"at least {percent(claims.proven, down=True)} of the requests deviate")
     if declared and nearest and declared.lower() == nearest.lower():
         parts.append(f"matches its declared {declared}")
     return "; ".join(parts)

@@ -22,9 +22,9 @@ ALPHA = 0.01  # of the visibilities that `show` prints: the default of `qcheck c
 @app.command("list", epilog=examples("qcheck baseline list"))
 def list_(context: typer.Context) -> None:
     """List the baselines of the working folder, the user's data folder and the package."""
-    from qcheck.baselines import list_baselines, load_baseline  # noqa: PLC0415 - --help must not load numpy
-    from qcheck.cli.environment import baseline_folders  # noqa: PLC0415
-    from qcheck.report.paper import grid, put_on  # noqa: PLC0415
+    from qcheck.baselines import list_baselines, load_baseline  # --help must not load numpy
+    from qcheck.cli.environment import baseline_folders
+    from qcheck.report.paper import grid, put_on
 
     messages = messages_of(context)
     rows = []
@@ -47,9 +47,9 @@ def list_(context: typer.Context) -> None:
 @app.command(epilog=examples("qcheck baseline show lab-tiny", "qcheck baseline show ./baselines/kimi-k2.6"))
 def show(context: typer.Context, name: Name) -> None:
     """Show a baseline's deployments, and what its calibration can see."""
-    from qcheck.baselines import find_baseline  # noqa: PLC0415 - --help must not load numpy
-    from qcheck.cli.environment import baseline_folders  # noqa: PLC0415
-    from qcheck.report.baseline import render  # noqa: PLC0415
+    from qcheck.baselines import find_baseline  # --help must not load numpy
+    from qcheck.cli.environment import baseline_folders
+    from qcheck.report.baseline import render
 
     messages = messages_of(context)
     messages.result(render(find_baseline(name, baseline_folders()), ALPHA, messages.paper()))
@@ -58,9 +58,9 @@ def show(context: typer.Context, name: Name) -> None:
 @app.command(epilog=examples("qcheck baseline verify lab-tiny"))
 def verify(context: typer.Context, name: Name) -> None:
     """Check every hash of a baseline and parse every line. Exit code 2 where something is wrong."""
-    from qcheck.baselines import find_baseline  # noqa: PLC0415 - --help must not load numpy
-    from qcheck.cli.environment import baseline_folders  # noqa: PLC0415
-    from qcheck.cli.integrity import check_files  # noqa: PLC0415
+    from qcheck.baselines import find_baseline  # --help must not load numpy
+    from qcheck.cli.environment import baseline_folders
+    from qcheck.jobs.integrity import check_files
 
     messages = messages_of(context)
     baseline = find_baseline(name, baseline_folders())

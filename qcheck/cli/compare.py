@@ -90,25 +90,25 @@ def compare(
     Every answer is compared with a reference. A provider *deviates* when its answers cannot come from the reference
     deployments, at a stated error rate; it is *consistent* when at most a stated share of its requests may deviate.
     """
-    from qcheck.cli.comparison import begin, conduct, prepare, show  # noqa: PLC0415 - --help must not load numpy
-    from qcheck.cli.environment import open_environment  # noqa: PLC0415
-    from qcheck.jobs.compare import Settings  # noqa: PLC0415
-    from qcheck.report.json import check_target  # noqa: PLC0415
-    from qcheck.report.plan import full  # noqa: PLC0415
-    from qcheck.run.budget import Limits  # noqa: PLC0415
-    from qcheck.run.folder import default_base  # noqa: PLC0415
+    from qcheck.cli.comparison import begin, conduct, prepare, show  # --help must not load numpy
+    from qcheck.cli.environment import open_environment
+    from qcheck.jobs.compare import Settings
+    from qcheck.report.json import check_target
+    from qcheck.report.plan import full
+    from qcheck.run.budget import Limits
+    from qcheck.run.folder import default_base
 
     messages = messages_of(context)
     specs = split(providers)
     limits = Limits(max_requests, positive_usd(budget), duration_s(deadline, "--deadline"))
     check_target(json)
-    chosen = Settings(random_seed() if seed is None else seed, alpha, tolerance, until, concurrency, limits)
+    chosen = Settings(random_seed() if seed is None else seed, alpha, tolerance, until, fail_on, concurrency, limits)
     with open_environment(messages, env_file, specs) as environment:
         prepared = prepare(model, specs, reference, suite, chosen, environment, messages)
         if dry_run:
-            messages.result(full(prepared.estimate(), messages.paper()))
+            messages.result(full(prepared.estimate(detectability=True), messages.paper()))
             return 0
         folder = begin((run_dir or default_base()).resolve(), prepared, messages)
-        result = conduct(folder, prepared, messages, fail_on)
+        result = conduct(folder, prepared, messages)
     show(result, folder, messages, json)
     return result.exit_code

@@ -27,7 +27,6 @@ from qcheck.report.plan import cannot_reject, in_short
 from qcheck.result import Result
 from qcheck.run.folder import RunFolder, default_base, make_run_id
 from qcheck.suites import Suite, load_suite
-from qcheck.verdict import FailOn
 
 __all__ = ["Prepared", "begin", "conduct", "prepare", "reopen", "show"]
 
@@ -42,9 +41,9 @@ class Prepared:
     endpoints: tuple[Endpoint, ...]
     keys: dict[str, str | None]
 
-    def estimate(self) -> Estimate:
-        """What it will cost and could detect."""
-        return estimate(self.manifest, self.suite, self.baseline)
+    def estimate(self, *, detectability: bool) -> Estimate:
+        """What it will cost and, which takes seconds to simulate, could detect."""
+        return estimate(self.manifest, self.suite, self.baseline, detectability=detectability)
 
 
 def prepare(
@@ -62,7 +61,7 @@ def prepare(
     suite = load_suite(suite_name)
     variables, resolvers = environment.variables, environment.resolvers
     reference = choose_reference(
-        reference_option, model, suite, environment.baseline_roots, resolvers, environment.variables
+        reference_option, model, suite, environment.baseline_roots, resolvers, environment.variables, specs
     )
     if reference.notice:
         messages.note(f"note: {reference.notice}")
@@ -92,7 +91,7 @@ def reopen(folder: RunFolder, environment: Environment) -> Prepared:
 
 def begin(base: Path, prepared: Prepared, messages: Messages) -> RunFolder:
     """Make the new run's folder and say in short what will be done."""
-    plan = prepared.estimate()
+    plan = prepared.estimate(detectability=False)
     messages.note(f"plan: {in_short(plan)}; seed {prepared.manifest.seed}")
     if warning := cannot_reject(plan):
         messages.note(f"warning: {warning}")
@@ -102,7 +101,7 @@ def begin(base: Path, prepared: Prepared, messages: Messages) -> RunFolder:
     return folder
 
 
-def conduct(folder: RunFolder, prepared: Prepared, messages: Messages, fail_on: FailOn = "inconclusive") -> Result:
+def conduct(folder: RunFolder, prepared: Prepared, messages: Messages) -> Result:
     """Ask until everybody is decided, or go on where the run was interrupted. Raises Interrupted."""
     manifest = prepared.manifest
 
@@ -117,7 +116,6 @@ def conduct(folder: RunFolder, prepared: Prepared, messages: Messages, fail_on: 
                     prepared.endpoints,
                     askers,
                     on_moment=on_moment,
-                    fail_on=fail_on,
                 )
 
     return run_async(ask(), f"`qcheck resume {_word_for(folder)}` goes on (only answers in flight were lost)")

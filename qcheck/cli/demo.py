@@ -29,18 +29,18 @@ NEXT = (
 
 
 def demo(context: typer.Context, json: Json = None, seed: Seed = None) -> int:
-    """See qcheck work in a minute or two, without keys and without the network.
+    """See qcheck work in about a minute, without keys and without the network.
 
     Ends with exit code 0 when the demonstration ran, whatever the verdicts.
     """
-    from qcheck.cli.compare import random_seed  # noqa: PLC0415
-    from qcheck.cli.comparison import begin, conduct, prepare, show  # noqa: PLC0415 - --help must not load numpy
-    from qcheck.cli.environment import open_environment  # noqa: PLC0415
-    from qcheck.jobs.compare import Settings  # noqa: PLC0415
-    from qcheck.lab.catalog import MODEL_ID  # noqa: PLC0415
-    from qcheck.report.json import check_target  # noqa: PLC0415
-    from qcheck.run.folder import default_base  # noqa: PLC0415
-    from qcheck.suites import shipped_folder  # noqa: PLC0415
+    from qcheck.cli.compare import random_seed
+    from qcheck.cli.comparison import begin, conduct, prepare, show  # --help must not load numpy
+    from qcheck.cli.environment import open_environment
+    from qcheck.jobs.compare import Settings
+    from qcheck.lab.catalog import MODEL_ID
+    from qcheck.report.json import check_target
+    from qcheck.run.folder import default_base
+    from qcheck.suites import shipped_folder
 
     messages = messages_of(context)
     check_target(json)

@@ -21,12 +21,12 @@ def up(
     context: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Lab providers.", show_default=", ".join(USUAL)),
+        typer.Argument(metavar="NAME", help="Lab providers.", show_default=", ".join(USUAL)),
     ] = None,
 ) -> None:
     """Serve lab providers at URLs until Ctrl-C, and print the command that compares them."""
-    from qcheck.lab.catalog import MODEL_ID  # noqa: PLC0415
-    from qcheck.lab.supervisor import Lab  # noqa: PLC0415
+    from qcheck.lab.catalog import MODEL_ID
+    from qcheck.lab.supervisor import Lab
 
     messages = messages_of(context)
     wanted = [name.removeprefix("lab/") for name in dict.fromkeys(names or USUAL)]
@@ -44,8 +44,8 @@ def up(
 @app.command("list", epilog=examples("qcheck lab list"))
 def list_(context: typer.Context) -> None:
     """List what the lab can serve."""
-    from qcheck.lab.catalog import PROVIDERS  # noqa: PLC0415
-    from qcheck.report.paper import grid, put_on  # noqa: PLC0415 - --help must not load rich
+    from qcheck.lab.catalog import PROVIDERS
+    from qcheck.report.paper import grid, put_on
 
     messages = messages_of(context)
     rows = [(p.name, p.kind, p.description) for p in PROVIDERS.values()]

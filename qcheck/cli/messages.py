@@ -68,7 +68,7 @@ class Messages:
 
     def paper(self) -> Paper:
         """What results are set on: as wide as the terminal, in colour if that is wanted."""
-        from qcheck.report.paper import Paper  # noqa: PLC0415 - rich, which --help does without
+        from qcheck.report.paper import Paper
 
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED_WIDTH
         return Paper(max(MIN_WIDTH, width), _colour(sys.stdout))

@@ -26,9 +26,9 @@ LAB = "lab/"
 @app.command("list", epilog=examples("qcheck providers list"))
 def list_(context: typer.Context) -> None:
     """List all providers: hosted ones, aggregators, engines on this machine, and the lab's."""
-    from qcheck.lab.catalog import PROVIDERS  # noqa: PLC0415 - --help must load neither rich nor pydantic
-    from qcheck.registry.loader import load_models, load_providers  # noqa: PLC0415
-    from qcheck.report.paper import entry, grid, put_on  # noqa: PLC0415
+    from qcheck.lab.catalog import PROVIDERS
+    from qcheck.registry.loader import load_models, load_providers
+    from qcheck.report.paper import entry, grid, put_on
 
     messages = messages_of(context)
     models = load_models()
@@ -48,9 +48,9 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A provider of `qcheck providers list`.")],
 ) -> None:
     """Show a provider's address, key variable, models, prices and dialect. A key itself is never shown."""
-    from qcheck.lab.catalog import PROVIDERS  # noqa: PLC0415 - --help must load neither rich nor pydantic
-    from qcheck.registry.loader import load_providers  # noqa: PLC0415
-    from qcheck.report.paper import put_on  # noqa: PLC0415
+    from qcheck.lab.catalog import PROVIDERS
+    from qcheck.registry.loader import load_providers
+    from qcheck.report.paper import put_on
 
     messages = messages_of(context)
     known = load_providers()
@@ -62,8 +62,8 @@ def show(
 
 
 def _parts(provider: Provider) -> list[RenderableType]:
-    from qcheck.registry.loader import load_models  # noqa: PLC0415
-    from qcheck.report.paper import entry, grid  # noqa: PLC0415
+    from qcheck.registry.loader import load_models
+    from qcheck.report.paper import entry, grid
 
     rows = []
     for model in load_models().values():
@@ -97,8 +97,8 @@ def _dialect(dialect: Dialect) -> str:
 
 
 def _lab_parts(provider: LabProvider) -> list[RenderableType]:
-    from qcheck.lab.catalog import DEPLOYMENTS, MODEL_ID  # noqa: PLC0415
-    from qcheck.report.paper import entry  # noqa: PLC0415
+    from qcheck.lab.catalog import DEPLOYMENTS, MODEL_ID
+    from qcheck.report.paper import entry
 
     return [
         entry("provider", f"{LAB}{provider.name}, a real engine on this machine ({provider.kind})"),

@@ -61,11 +61,11 @@ def record(
 
     Interrupted, it goes on where it stopped when the same command is given again.
     """
-    from qcheck.cli.environment import keys_for, open_environment  # noqa: PLC0415 - --help must not load numpy
-    from qcheck.jobs.record import Recording  # noqa: PLC0415
-    from qcheck.registry.loader import get_model  # noqa: PLC0415
-    from qcheck.registry.resolve import resolve_all  # noqa: PLC0415
-    from qcheck.suites import load_suite  # noqa: PLC0415
+    from qcheck.cli.environment import keys_for, open_environment  # --help must not load numpy
+    from qcheck.jobs.record import Recording
+    from qcheck.registry.loader import get_model
+    from qcheck.registry.resolve import resolve_all
+    from qcheck.suites import load_suite
 
     messages = messages_of(context)
     profile, probes = get_model(model), load_suite(suite)
@@ -97,7 +97,7 @@ def _name(name: str | None, endpoint: Endpoint) -> str:
 
 
 def _provenance(endpoint: Endpoint, model: ModelProfile) -> Provenance:
-    from qcheck.registry.address import is_loopback  # noqa: PLC0415
+    from qcheck.registry.address import is_loopback
 
     if is_loopback(endpoint.base_url):
         return "self-hosted"
@@ -106,8 +106,8 @@ def _provenance(endpoint: Endpoint, model: ModelProfile) -> Provenance:
 
 def _plan(what: Recording, suite: Suite, endpoint: Endpoint) -> str:
     """What the recording will ask and cost, in one line."""
-    from qcheck.jobs.estimate import SECONDS_PER_REQUEST  # noqa: PLC0415
-    from qcheck.run.budget import worst_case_usd  # noqa: PLC0415
+    from qcheck.jobs.estimate import SECONDS_PER_REQUEST
+    from qcheck.run.budget import worst_case_usd
 
     costs = []
     for probe in suite.probes:
@@ -133,9 +133,9 @@ def _record(
     keys: dict[str, str | None],
     messages: Messages,
 ) -> None:
-    from qcheck.cli.interrupts import run_async  # noqa: PLC0415
-    from qcheck.jobs.compare import clients  # noqa: PLC0415
-    from qcheck.jobs.record import recalibrate, record  # noqa: PLC0415
+    from qcheck.cli.interrupts import run_async
+    from qcheck.jobs.compare import clients
+    from qcheck.jobs.record import recalibrate, record
 
     def tell(done: int, total: int) -> None:
         if done % max(1, total // NOTES_PER_RECORDING) == 0:

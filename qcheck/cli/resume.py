@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from qcheck.cli.options import EnvFile, FailOn, Json, Run, examples, messages_of
+from qcheck.cli.options import EnvFile, Json, Run, examples, messages_of
 
 __all__ = ["EPILOG", "resume"]
 
@@ -13,21 +13,19 @@ EPILOG = examples(
 )
 
 
-def resume(
-    context: typer.Context, run: Run, fail_on: FailOn = "inconclusive", json: Json = None, env_file: EnvFile = None
-) -> int:
+def resume(context: typer.Context, run: Run, json: Json = None, env_file: EnvFile = None) -> int:
     """Go on with an interrupted run where its journal ends; nothing that was answered is asked again."""
-    from qcheck.cli.comparison import conduct, reopen, show  # noqa: PLC0415 - --help must not load numpy
-    from qcheck.cli.environment import open_environment  # noqa: PLC0415
-    from qcheck.jobs.manifest import RunManifest  # noqa: PLC0415
-    from qcheck.report.json import check_target  # noqa: PLC0415
-    from qcheck.run.folder import RunFolder, default_base  # noqa: PLC0415
+    from qcheck.cli.comparison import conduct, reopen, show  # --help must not load numpy
+    from qcheck.cli.environment import open_environment
+    from qcheck.jobs.manifest import RunManifest
+    from qcheck.report.json import check_target
+    from qcheck.run.folder import RunFolder, default_base
 
     messages = messages_of(context)
     check_target(json)
     folder = RunFolder.open(run, default_base())
     specs = [entry.spec for entry in RunManifest.parse(folder.read_manifest()).everyone]
     with open_environment(messages, env_file, specs) as environment:
-        result = conduct(folder, reopen(folder, environment), messages, fail_on)
+        result = conduct(folder, reopen(folder, environment), messages)
     show(result, folder, messages, json)
     return result.exit_code

@@ -22,8 +22,8 @@ app = typer.Typer(help="List, show and validate probe suites.", no_args_is_help=
 @app.command("list", epilog=examples("qcheck suite list"))
 def list_(context: typer.Context) -> None:
     """List the suites that ship with qcheck."""
-    from qcheck.report.paper import grid, put_on  # noqa: PLC0415 - --help must load neither rich nor pydantic
-    from qcheck.suites import list_suites, load_suite  # noqa: PLC0415
+    from qcheck.report.paper import grid, put_on
+    from qcheck.suites import list_suites, load_suite
 
     messages = messages_of(context)
     suites = [load_suite(name) for name in list_suites()]
@@ -38,8 +38,8 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A shipped suite, or the path of a suite's folder.")],
 ) -> None:
     """Show what a suite asks, how, and with how many probes."""
-    from qcheck.report.paper import put_on  # noqa: PLC0415 - --help must load neither rich nor pydantic
-    from qcheck.suites import load_suite  # noqa: PLC0415
+    from qcheck.report.paper import put_on
+    from qcheck.suites import load_suite
 
     messages = messages_of(context)
     messages.result(put_on(messages.paper(), _description(load_suite(name))))
@@ -51,8 +51,8 @@ def validate(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder with suite.json and probes.jsonl.")],
 ) -> None:
     """Check that a folder is a suite. Exit code 2 where it is not."""
-    from qcheck.errors import SuiteError  # noqa: PLC0415
-    from qcheck.suites import load_suite  # noqa: PLC0415 - --help must load neither rich nor pydantic
+    from qcheck.errors import SuiteError
+    from qcheck.suites import load_suite
 
     if not path.is_dir():
         raise SuiteError(f"{path} is no folder; a suite is one with suite.json and probes.jsonl.")
@@ -63,8 +63,8 @@ def validate(
 
 
 def _description(suite: Suite) -> list[RenderableType]:
-    from qcheck.report.paper import entry, grid  # noqa: PLC0415
-    from qcheck.suites import FOLDS  # noqa: PLC0415
+    from qcheck.report.paper import entry, grid
+    from qcheck.suites import FOLDS
 
     m = suite.manifest
     asked = f"{m.max_tokens} tokens, the {m.top_logprobs} most probable ones at each, or as many as a provider gives"

@@ -17,10 +17,10 @@ def verify(context: typer.Context, run: Run, json: Json = None) -> int:
 
     Exit code 5 where they differ; --json writes the replayed result.
     """
-    from qcheck.jobs.verify import verify as replay  # noqa: PLC0415 - --help must not load numpy
-    from qcheck.report import json as json_report  # noqa: PLC0415
-    from qcheck.report.paper import count  # noqa: PLC0415
-    from qcheck.run.folder import RunFolder, default_base  # noqa: PLC0415
+    from qcheck.jobs.verify import verify as replay  # --help must not load numpy
+    from qcheck.report import json as json_report
+    from qcheck.report.paper import count
+    from qcheck.run.folder import RunFolder, default_base
 
     messages = messages_of(context)
     json_report.check_target(json)

@@ -55,7 +55,7 @@ class PromptTokenEvidence:
         where = f"differs on {n} of {self._compared} probes, {pattern}"
         text = f"{seen} prompt tokens where the reference has {expected}; {where}"
         cause = None
-        if decides:
+        if n > 1:
             by_chance = CHANCE_AGREEMENT ** (n - 1)
             if count == n:
                 words = "a hidden system prompt or another chat template (constant offset)"

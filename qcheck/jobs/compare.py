@@ -29,7 +29,7 @@ from qcheck.jobs.reference import Reference
 from qcheck.jsonio import pretty, to_plain
 from qcheck.records import Attempt, Request
 from qcheck.registry.types import Endpoint, ModelProfile, Price
-from qcheck.result import Result, result_to_json
+from qcheck.result import Provenance, Result, result_to_json
 from qcheck.run.budget import Budget, Limits
 from qcheck.run.execute import Asker, Event, Settled, Stopped, execute
 from qcheck.run.folder import RunFolder
@@ -51,6 +51,7 @@ class Settings:
     alpha: float = 0.01
     tolerance: float = 0.05
     until: Until = "either"
+    fail_on: FailOn = "inconclusive"
     concurrency: int = 4
     limits: Limits = field(default_factory=Limits)
 
@@ -86,11 +87,10 @@ def _entry(endpoint: Endpoint, model_id: str | None = None) -> ProviderEntry:
     )
 
 
-def _reference_entry(reference: Reference) -> ReferenceEntry:
+def _reference_entry(reference: Reference, model: ModelProfile) -> ReferenceEntry:
     if reference.live:
-        return ReferenceEntry(
-            kind="live", name=reference.live.name, provenance="third-party", live=_entry(reference.live)
-        )
+        provenance: Provenance = "first-party" if reference.live.name == model.first_party else "third-party"
+        return ReferenceEntry(kind="live", name=reference.live.name, provenance=provenance, live=_entry(reference.live))
     b = reference.baseline
     if b is None:
         return ReferenceEntry(kind="none")
@@ -117,7 +117,7 @@ def make_manifest(
 ) -> RunManifest:
     """Everything that the verdicts will depend on, fixed before the first request. Raises UsageError."""
     settings.check()
-    entry = _reference_entry(reference)
+    entry = _reference_entry(reference, model)
     if reference.live and reference.live.name in {e.name for e in endpoints}:
         raise ConfigurationError(f"{reference.live.name} is the live reference; leave it out of --providers.")
     if entry.kind == "none" and len(endpoints) < MIN_REFERENCES:
@@ -144,6 +144,7 @@ def make_manifest(
         tolerance=settings.tolerance,
         family=pairs if entry.kind == "none" else len(endpoints),
         until=settings.until,
+        fail_on=settings.fail_on,
         concurrency=settings.concurrency,
         suite=SuiteUsed(name=suite.name, path=str(suite.folder.resolve()), hash=suite.hash),
         reference=entry,
@@ -180,7 +181,6 @@ async def compare(
     askers: Mapping[str, Asker],
     *,
     on_moment: Callable[[Moment], None] = lambda _: None,
-    fail_on: FailOn = "inconclusive",
 ) -> Result:
     """Ask until every provider is decided or its limits are reached; resumes where the folder's journal ends.
 
@@ -209,6 +209,7 @@ async def compare(
             budget=Budget(manifest.budget_limits(), prices, before),
             should_stop=fold.should_stop,
             concurrency=manifest.concurrency,
+            together=baseline is None,
         )
         async with contextlib.aclosing(events):
             async for event in events:
@@ -218,7 +219,7 @@ async def compare(
                     stops[event.provider] = event.reason
                 _tell(event, fold, on_moment)
                 await asyncio.sleep(0)
-    result = make_result(manifest, baseline, read_journal(folder.journal), stops, fail_on)
+    result = make_result(manifest, baseline, read_journal(folder.journal), stops)
     folder.write_result(pretty(result_to_json(result)).encode())
     return result
 

@@ -58,8 +58,8 @@ class Estimate:
     detectability: str
 
 
-def estimate(manifest: RunManifest, suite: Suite, baseline: Baseline | None) -> Estimate:
-    """The plan of a run; sends nothing."""
+def estimate(manifest: RunManifest, suite: Suite, baseline: Baseline | None, *, detectability: bool = True) -> Estimate:
+    """The plan of a run; sends nothing. `detectability` is simulated, which takes seconds."""
     probes = suite.fold("evaluation")
     limit = manifest.limits.max_requests
     most = len(probes) if limit is None else min(limit, len(probes))
@@ -86,7 +86,7 @@ def estimate(manifest: RunManifest, suite: Suite, baseline: Baseline | None) -> 
                 bounds, weights, [e.shown[variant] / clusters for e in events], threshold, most, fraction, rng
             ),
         )
-        for variant in baseline.table.variant_kl
+        for variant in (baseline.table.variant_kl if detectability else ())
         for fraction in FRACTIONS
     )
     return Estimate(

@@ -162,10 +162,13 @@ class ProviderFold:
         return requests_to_bound(hits, self.margin.answered, self.rules.tolerance, self.rules.alpha)
 
     def cause(self) -> tuple[Cause | None, dict[str, float]]:
-        """The likely cause in words, and the posterior over recorded variants."""
+        """The likely cause in words, and the posterior over recorded variants.
+
+        A finding that explains itself, be it too small to decide, explains more than a resemblance does.
+        """
         posterior = self.envelope.posterior() if self.envelope and self.envelope.deviating else {}
         for finding in self.findings():
-            if finding.severity == "deviation" and finding.likely_cause:
+            if finding.likely_cause:
                 return finding.likely_cause, posterior
         if not posterior:
             return None, posterior
@@ -282,6 +285,12 @@ class RunFold:
                     group[member] = merged
         unique = {tuple(sorted(g)) for g in group.values()}
         return tuple(sorted(unique))
+
+    def different(self) -> tuple[tuple[str, str], ...] | None:
+        """Pairs shown to differ beyond the margin; None where there is a reference."""
+        if self.has_reference:
+            return None
+        return tuple(pair for pair, fold in self.pairs.items() if fold.state == "different")
 
     def pair_log_e(self, name: str) -> float:
         """The largest log e-value over a provider's pairs; 0 without pairs."""

@@ -14,7 +14,7 @@ from qcheck.evidence.margin import MARGIN_NATS
 from qcheck.result import Provenance, ReferenceInfo, ReferenceKind
 from qcheck.run.budget import Limits
 from qcheck.suites import Suite, load_suite
-from qcheck.verdict import Rules, Until
+from qcheck.verdict import FailOn, Rules, Until
 
 __all__ = ["ProviderEntry", "ReferenceEntry", "RunManifest"]
 
@@ -103,6 +103,7 @@ class RunManifest(_Strict):
     tolerance: float
     family: int
     until: Until
+    fail_on: FailOn
     concurrency: int
     suite: SuiteUsed
     reference: ReferenceEntry

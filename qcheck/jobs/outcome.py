@@ -23,7 +23,7 @@ from qcheck.result import (
 )
 from qcheck.run.budget import cost_usd
 from qcheck.run.journal import settled_requests
-from qcheck.verdict import FailOn, exit_code, summarise
+from qcheck.verdict import exit_code, summarise
 
 __all__ = ["make_fold", "make_result"]
 
@@ -43,7 +43,6 @@ def make_result(
     baseline: Baseline | None,
     attempts: Sequence[Attempt],
     stops: Mapping[str, str],
-    fail_on: FailOn = "inconclusive",
 ) -> Result:
     """Fold the journal and say what it shows.
 
@@ -63,10 +62,11 @@ def make_result(
         seed=manifest.seed,
         alpha=manifest.alpha,
         tolerance=manifest.tolerance,
-        exit_code=exit_code((p.verdict for p in providers), fail_on),
+        exit_code=exit_code((p.verdict for p in providers), manifest.fail_on),
         reference=manifest.reference_info(),
         suites=(SuiteInfo(manifest.suite.name, manifest.suite.hash),),
         groups=fold.groups(),
+        different=fold.different(),
         totals=Totals(
             sum(requests for requests, _, _ in spent.values()),
             Tokens(sum(t.input for _, t, _ in spent.values()), sum(t.output for _, t, _ in spent.values())),

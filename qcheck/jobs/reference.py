@@ -42,11 +42,13 @@ def choose_reference(
     roots: Sequence[Path],
     resolvers: Sequence[Resolver],
     environ: Mapping[str, str],
+    compared: Sequence[str] = (),
 ) -> Reference:
     """The reference for `model`: the option's, else a fitting baseline, else the first party live, else none.
 
-    `option` is a baseline's name or folder, `live:PROVIDER`, "none", or None for the default order. Raises
-    UsageError where the option names something that does not exist or does not fit.
+    `option` is a baseline's name or folder, `live:PROVIDER`, "none", or None for the default order. A first party
+    that stands among the `compared` providers is no reference for itself. Raises UsageError where the option names
+    something that does not exist or does not fit.
     """
     if option == "none":
         return Reference()
@@ -64,7 +66,7 @@ def choose_reference(
             notice = _fitting(baseline, model, suite)
             if notice is None:
                 return Reference(baseline)
-    if model.first_party:
+    if model.first_party and model.first_party not in compared:
         endpoint = next((e for r in resolvers if (e := r.resolve(model.first_party, model))), None)
         if endpoint and endpoint.key_env and environ.get(endpoint.key_env):
             return Reference(live=endpoint, notice=notice)

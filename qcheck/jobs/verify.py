@@ -28,7 +28,7 @@ def verify(folder: RunFolder) -> Verification:
     """Fold the journal anew. Raises UsageError where the run is unfinished, damaged, or its inputs have changed.
 
     Why a provider was asked no further is taken from the written result where it does not follow from evidence
-    (a budget, a deadline), and so is the exit code's `--fail-on`.
+    (a budget, a deadline).
     """
     written = folder.read_result()
     if written is None:
@@ -38,14 +38,13 @@ def verify(folder: RunFolder) -> Verification:
     try:
         old = loads(written)
         stops = {p["name"]: str(p["stop_reason"]) for p in old["providers"]}
-        lenient = old["exit_code"] == 0
     except (ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"{folder.path / 'result.json'} is damaged; delete it and resume the run.") from error
     manifest = RunManifest.parse(folder.read_manifest())
     manifest.load_suite()
     attempts = read_journal(folder.journal)
     baseline = manifest.load_baseline()
-    result = make_result(manifest, baseline, attempts, stops, "deviates" if lenient else "inconclusive")
+    result = make_result(manifest, baseline, attempts, stops)
     new = result_to_json(result)
     if pretty(new).encode() == written:
         return Verification(result, ())

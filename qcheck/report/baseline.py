@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from rich.console import RenderableType
@@ -47,7 +48,7 @@ def _calibration(table: CalibrationTable, envelope: Envelope, alpha: float) -> I
     yield entry("resolution", f"{resolution} (at alpha {alpha:g})")
     yield ""
     rows = (
-        (variant, f"{kl:.3g}", f"{100 * envelope.visibility[variant]:.0f} % of answers")
+        (variant, f"{kl:.3g}", f"{math.floor(100 * envelope.visibility[variant])} % of answers")
         for variant, kl in table.variant_kl.items()
     )
     yield grid(VISIBILITY, rows, right=(1, 2))

@@ -18,7 +18,6 @@ STYLES = {"consistent": "green", "deviates": "bold red", "inconclusive": "yellow
 HEADINGS = ("provider", "verdict", "answers", "deviating", "e-value", "routing\nfraction", "likely cause")
 ROOM_FOR_CAUSES = 96  # columns; where there are fewer, causes stand below the table
 NUMBERS = (2, 3, 4, 5)
-GROUPED = "grouped"  # why a provider was asked no further: it is known with which of the others it agrees
 DIFFERENT = "they do not serve the same distribution: at least one differs from the release"
 GET_A_REFERENCE = (
     "record a deployment that you trust with `qcheck baseline record {model} --provider …`, "
@@ -71,13 +70,15 @@ def _row(provider: ProviderResult, result: Result) -> tuple[str | Text, ...]:
         str(answers if result.reference.kind != "none" else provider.requests - provider.failures),
         str(provider.deviating.answers) if judged else "–",
         as_power_of_ten(provider.log_e_value),
-        f"{_share(fraction.low)} – {percent(fraction.high)}" if judged else "–",
+        f"{_least(provider)} – {percent(fraction.high)}" if judged else "–",
         _cause(provider),
     )
 
 
-def _share(share: float) -> str:
-    return percent(share).removesuffix(" %")
+def _least(provider: ProviderResult) -> str:
+    """The lower bound of the routing fraction; `deviates` proves that it is above zero, if not by how much."""
+    shown = percent(provider.routing_fraction.low, down=True).removesuffix(" %")
+    return "> 0" if provider.verdict == "deviates" and float(shown) == 0 else shown
 
 
 def _cause(provider: ProviderResult) -> str:
@@ -88,15 +89,13 @@ def _cause(provider: ProviderResult) -> str:
 
 
 def _probability(probability: float) -> str:
-    return "> 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
+    return ">99%" if probability > 0.99 else f"{100 * probability:.0f}%"
 
 
 def _agreement(result: Result) -> Iterator[RenderableType]:
     groups = result.groups or ()
     yield entry("groups", "; ".join(" = ".join(group) for group in groups) or "nobody answered")
-    # Providers that were not told apart within the limits stand in groups of their own, too: a difference is proven
-    # only where everything is known about some provider.
-    if len(groups) > 1 and any(p.stop_reason == GROUPED for p in result.providers):
+    if result.different:
         yield entry("this means", DIFFERENT)
     elif len(groups) > 1:
         yield entry("this means", "who agrees with whom is not fully known yet; separate groups may still be the same")

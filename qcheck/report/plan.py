@@ -23,6 +23,9 @@ def in_short(plan: Estimate) -> str:
     tokens = sum(p.input_tokens + p.output_tokens for p in everyone)
     minutes = max((p.minutes for p in everyone), default=0.0)
     asked = f"{count(requests, 'request')} to {count(len(everyone), 'endpoint')}"
+    expected = [p.requests_expected for p in everyone if p.requests_expected is not None]
+    if everyone and len(expected) == len(everyone):
+        asked += f" (about {sum(expected)} if all are consistent)"
     return f"at most {asked}, about {tokens} tokens, {_dollars(everyone)}, about {max(1, round(minutes))} min"
 
 
@@ -79,7 +82,7 @@ def _dollars(shares: tuple[ProviderEstimate, ...]) -> str:
     unknown = [s.name for s in shares if s.cost_usd is None]
     known = sum(s.cost_usd for s in shares if s.cost_usd is not None)
     if not unknown:
-        return f"at most {known:.4f} USD"
+        return f"at most {known:.4f} USD" if known else "free of charge"
     if len(unknown) == len(shares):
-        return "cost unknown (no price is)"
+        return "cost unknown (no price known)"
     return f"at most {known:.4f} USD and what {', '.join(unknown)} will charge (price unknown)"

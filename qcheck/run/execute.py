@@ -77,6 +77,7 @@ async def execute(
     should_stop: Callable[[str], str | None],
     concurrency: int = 4,
     window: int = 8,
+    together: bool = False,
     grace_s: float = 5.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncGenerator[Event, None]:
@@ -84,7 +85,8 @@ async def execute(
 
     While the consumer handles an event nothing new is sent, and `should_stop(provider)` is asked after each of the
     provider's settled requests and before any new one is sent: None, or the reason to stop. At most `concurrency`
-    requests of a provider are in flight, none further than `window` beyond its earliest unsettled one.
+    requests of a provider are in flight, none further than `window` beyond its earliest unsettled one; `together` also
+    holds it that close to the slowest provider, for evidence that needs everybody's answer to the same probe.
 
     `answered` are requests that an earlier process settled (`settled_requests` of the journal): they are settled in
     their turn, and neither asked nor journalled again. That holds for failed ones too, since evidence has been folded
@@ -115,7 +117,8 @@ async def execute(
                 judge(lane)
                 if lane.give_up_now(clock(), grace_s):
                     flight.give_up(lane)
-                flight.send_more(lane, concurrency, window)
+                ahead = lane.head - min(other.head for other in lanes) if together else 0
+                flight.send_more(lane, concurrency, window - ahead)
             for lane in [lane for lane in lanes if lane.finished]:
                 lanes.remove(lane)
                 yield Stopped(lane.provider, lane.reason)

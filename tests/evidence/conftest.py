@@ -1,95 +1,10 @@
-"""A baseline made from formulas, for tests of the statistics alone. The lab's tests use real engines."""
-
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
 import pytest
+from synthetic import World, build
 
-from qcheck.baselines import (
-    Answer,
-    Baseline,
-    BaselineManifest,
-    DeploymentEntry,
-    SuiteEntry,
-    load_baseline,
-    save_manifest,
-    write_answers,
-)
-from qcheck.jobs.record import recalibrate
-from qcheck.records import Position
-from qcheck.suites import Suite, load_suite
-
-VOCABULARY, K = 40, 12
-
-
-@dataclass(frozen=True)
-class World:
-    """Logits that every probe has, and deviations that variants add to them, the same each time."""
-
-    seed: int = 5
-    noise: float = 0.004
-
-    def answer(self, probe: int, rng: np.random.Generator, deviation: float = 0.0, kind: int = 0, k: int = K) -> Answer:
-        base = np.random.default_rng((self.seed, probe)).normal(0, 2, VOCABULARY)
-        moved = np.random.default_rng((self.seed, probe, 1 + kind)).normal(0, deviation, VOCABULARY)
-        logits = base + moved + rng.normal(0, self.noise, VOCABULARY)
-        logprobs = logits - np.log(np.exp(logits).sum())
-        best = np.argsort(-logprobs)[:k]
-        top = tuple((f"={t}", float(logprobs[t])) for t in best)
-        return Answer(10 + probe % 7, (Position(top[0][0], top[0][1], top),) if top else ())
-
-
-def _suite(folder: Path, counts: dict[str, int]) -> Suite:
-    folder.mkdir(parents=True)
-    manifest = {
-        "name": "synthetic", "version": "1.0.0", "licence": "CC0-1.0", "description": "formulas",
-        "observes": ["logprobs", "prompt_tokens"], "max_tokens": 1, "top_logprobs": K,
-    }  # fmt: skip
-    folds = [fold for fold, count in counts.items() for _ in range(count)]
-    rows = [
-        {"id": f"p{i}", "cluster": f"c{i}", "fold": fold, "messages": [{"role": "user", "content": f"q{i}"}]}
-        for i, fold in enumerate(folds)
-    ]
-    (folder / "suite.json").write_text(json.dumps(manifest))
-    (folder / "probes.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return load_suite(str(folder))
-
-
-def build(folder: Path, world: World, honest: int, variants: dict[str, float]) -> tuple[Baseline, Suite]:
-    """A calibrated baseline of `honest` deployments and variants by the size of their deviation."""
-    suite = _suite(folder / "suite", {"evaluation": 300, "selection": 200, "calibration": 900})
-    rng = np.random.default_rng(world.seed)
-    entries = []
-    for index, (name, size) in enumerate([*((f"honest{i}", 0.0) for i in range(honest)), *variants.items()]):
-        kind = max(0, index - honest)
-        answers = {p.id: [world.answer(int(p.id[1:]), rng, size, kind)] for p in suite.probes}
-        ids = {p.id for p in suite.fold("evaluation")}
-        entries.append(
-            DeploymentEntry(
-                name=name,
-                role="variant" if size else "reference",
-                description="made from formulas",
-                provenance="self-hosted",
-                recorded="2026-11-23T00:00:00+00:00",
-                endpoint="none",
-                reported_model=None,
-                fingerprint=None,
-                repeats=1,
-                temperature=0.0,
-                answers=write_answers(folder, "deployments", name, {i: a for i, a in answers.items() if i in ids}),
-                calibration=write_answers(
-                    folder, "calibration", name, {i: a for i, a in answers.items() if i not in ids}
-                ),
-            )
-        )
-    entry = SuiteEntry(name="synthetic", version="1.0.0", hash=suite.hash)
-    save_manifest(folder, BaselineManifest(format=1, model="m", suite=entry, deployments=entries))
-    recalibrate(folder, suite)
-    return load_baseline(folder), suite
+from qcheck.baselines import Baseline
+from qcheck.suites import Suite
 
 
 @pytest.fixture(scope="session")

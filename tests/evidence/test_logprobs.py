@@ -1,4 +1,4 @@
-"""What the envelope test must guarantee, on streams made from formulas (see conftest)."""
+"""What the envelope test must guarantee, on streams made from formulas (see synthetic)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import World, build
+from synthetic import World, build
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
 from qcheck.evidence.logprobs import LogprobEvidence, freeze

@@ -101,8 +101,8 @@ def every_verdict() -> Result:
         provider(
             "openrouter/novita/fp8",
             verdict="deviates",
-            summary="deviates from the reference: 9 of 14 answers lie outside the reference envelope; e-value 1e4.1, "
-            "needed 1e2.7; at least 21 % of the requests deviate; matches its declared fp8",
+            summary="deviates from the reference: 9 of 14 answers lie outside the reference envelope; e-value 10^4.1, "
+            "needed 10^2.7; at least 21 % of the requests deviate; matches its declared fp8",
             likely_cause=Cause("served as the recorded variant fp8", 0.9987),
             stop_reason="deviates",
             requests=14,
@@ -161,6 +161,7 @@ def without_reference() -> Result:
         exit_code=3,
         reference=ReferenceInfo(None, "none", None, (), None, None),
         groups=(("a", "b"), ("c",)),
+        different=(("a", "c"),),
     )
 
 

@@ -135,6 +135,7 @@ def run(
     handling_s: float = 0.0,
     concurrency: int = 4,
     window: int = 8,
+    together: bool = False,
 ) -> Outcomes:
     """Execute `plan` from the beginning, or from where the journal at `path` ends."""
     events: list[Event] = []
@@ -152,6 +153,7 @@ def run(
                 should_stop=should_stop,
                 concurrency=concurrency,
                 window=window,
+                together=together,
                 clock=asyncio.get_running_loop().time,
             )
             async with contextlib.aclosing(stream):
@@ -516,6 +518,21 @@ def test_the_consumer_may_walk_away(tmp_path: Path) -> None:
     with pytest.raises(WalkedAway):
         run(plan_of(20), {"a": asker}, path=tmp_path / "journal.jsonl", on_event=leave)
     assert not asker.flying
+
+
+@pytest.mark.parametrize(("together", "most"), [(True, 13), (False, 60)])
+def test_together_a_fast_provider_does_not_run_ahead_of_a_slow_one(together: bool, most: int) -> None:
+    """What the fast one was sent when the slow one settled its fourth request (window 8, and one more at the edge)."""
+    fast, slow = FakeAsker(lambda _seq: 0.01), FakeAsker()
+    sent: list[int] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Settled) and (event.attempt.provider, event.attempt.seq) == ("b", 3):
+            sent.append(len(fast.sent))
+
+    run(plan_of(60, "a", "b"), {"a": fast, "b": slow}, on_event=watch, concurrency=2, together=together)
+    assert len(fast.sent) == len(slow.sent) == 60
+    assert most - 2 <= sent[0] <= most
 
 
 def test_a_plan_of_nothing_yields_nothing() -> None:

@@ -29,16 +29,16 @@ def test_each_step_has_mean_at_most_one_under_the_null(bounds: list[float], hit_
 
 
 def test_false_alarms_stay_below_alpha_when_looked_at_after_every_request() -> None:
-    """2,000 streams at the edge of the null; alpha 0.05; Monte-Carlo error of a share of 0.05 is 0.005."""
+    """1,000 streams at the edge of the null; alpha 0.05; Monte-Carlo error of a share of 0.05 is 0.007."""
     rng = np.random.default_rng(1)
-    q, streams, length, alpha = 0.02, 2000, 300, 0.05
+    q, streams, length, alpha = 0.02, 1000, 200, 0.05
     alarms = 0
     for _ in range(streams):
         bets, worst = TailBets([q], [1.0]), 0.0
         for hit in rng.random(length) < q:
             worst = max(worst, bets.update([bool(hit)]))
         alarms += worst >= -math.log(alpha)
-    assert alarms / streams <= alpha + 3 * 0.005
+    assert alarms / streams <= alpha + 3 * 0.007
     assert alarms > 0  # the test can alarm at all
 
 

@@ -30,7 +30,7 @@ def test_no_line_is_wider_than_the_paper(hostile, every_verdict):
 def test_on_a_narrow_terminal_causes_stand_below_the_table(every_verdict):
     narrow = render(every_verdict, Paper(80), RUN)
     assert "openrouter/novita/fp8  deviates " in narrow
-    assert "\nopenrouter/novita/fp8, likely cause: served as the recorded variant fp8 (> 99 %)\n" in narrow
+    assert "\nopenrouter/novita/fp8, likely cause: served as the recorded variant fp8 (>99%)\n" in narrow
 
 
 def test_colour_adds_nothing_but_colour(every_verdict):
@@ -41,9 +41,8 @@ def test_colour_adds_nothing_but_colour(every_verdict):
 
 
 def test_a_difference_is_only_claimed_where_it_is_proven(without_reference):
-    undecided = tuple(replace(p, stop_reason="max_requests") for p in without_reference.providers)
     assert DIFFERENT in " ".join(render(without_reference, PLAIN, RUN).split())
-    assert DIFFERENT not in " ".join(render(replace(without_reference, providers=undecided), PLAIN, RUN).split())
+    assert DIFFERENT not in " ".join(render(replace(without_reference, different=()), PLAIN, RUN).split())
 
 
 @pytest.mark.parametrize(("natural", "shown"), [(0.0, "1"), (0.01, "1"), (2.302585, "10^1.0"), (-6.0, "10^-2.6")])

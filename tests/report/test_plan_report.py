@@ -40,6 +40,13 @@ def test_in_short_it_is_one_line(plan):
     )
 
 
+def test_what_is_expected_is_said_where_it_is_known(plan):
+    known = replace(plan, providers=(plan.providers[0], plan.providers[2]))
+    assert "1488 requests to 2 endpoints (about 238 if all are consistent), " in in_short(known)
+    free = replace(plan, providers=tuple(replace(p, cost_usd=0.0) for p in plan.providers))
+    assert "free of charge" in in_short(free)
+
+
 def test_without_any_price_the_cost_is_unknown(plan):
     unpriced = replace(plan, providers=tuple(replace(p, cost_usd=None) for p in plan.providers))
     assert "cost unknown" in in_short(unpriced)

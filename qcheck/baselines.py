@@ -14,11 +14,13 @@ one answer per repeat. Lines are parsed only when their probe is asked for.
 from __future__ import annotations
 
 import gzip
+import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +40,16 @@ __all__ = [
     "DeploymentEntry",
     "Node",
     "ProbeReference",
+    "RecordedFile",
+    "SuiteEntry",
     "TailEvent",
     "answer_of",
+    "baseline_roots",
     "find_baseline",
     "list_baselines",
+    "list_floor",
     "load_baseline",
+    "save_manifest",
     "write_answers",
 ]
 
@@ -103,12 +110,14 @@ class TailEvent(_Strict):
 
     score: "size" (rms deviation in nats), or a variant's name (projection on its direction, 1 = the variant itself).
     honest: clusters that showed it, by honest deployment scored against all others with the noise factor applied.
-    shown: clusters that showed it, by variant, without the noise factor.
+    honest_any: clusters that at least one honest deployment showed it in.
+    shown: clusters in which every answer of the variant showed it, without the noise factor.
     """
 
     score: str
     threshold: float
     honest: dict[str, int]
+    honest_any: int
     shown: dict[str, int]
 
 
@@ -130,16 +139,19 @@ class CalibrationTable(_Strict):
 
     @property
     def bounded(self) -> int:
-        """How many quantities are bounded from the table: the calibration's error is split over them."""
-        return len(self.events) + len(self.variant_kl)
+        """How many quantities may be bounded from the table: the calibration's error is split over them.
+
+        Those are every event's null probability, and every variant's visibility by every size event.
+        """
+        return len(self.events) + len(self.variant_kl) * sum(e.score == SIZE for e in self.events)
 
     def null_bound(self, event: TailEvent, level: float) -> float:
-        """Upper confidence bound of the event's probability under the worst honest deployment.
+        """Upper confidence bound, failing with probability at most `level`, of the event's null probability.
 
-        Each deployment's bound fails with probability at most `level`; the largest of them bounds the largest
-        probability with the same level, since for that only the worst deployment's own bound must hold.
+        It bounds the probability that *some* honest deployment shows the event on a random probe, hence that of each
+        of them, and that of a provider which chooses among them, by the prompt if it likes.
         """
-        return max(binomial_upper(count, self.clusters, level) for count in event.honest.values())
+        return binomial_upper(event.honest_any, self.clusters, level)
 
     def visibility(self, event: TailEvent, variant: str, level: float) -> float:
         """Lower confidence bound of the probability that an answer of `variant` shows the event."""
@@ -155,16 +167,29 @@ class Answer:
 
 
 def answer_of(response: Response) -> Answer:
-    """The comparable part of a response."""
-    return Answer(response.prompt_tokens, response.positions)
+    """The comparable part of a response, with log-probabilities rounded as recorded ones are."""
+    return Answer(response.prompt_tokens, rounded(response.positions))
+
+
+def rounded(positions: tuple[Position, ...]) -> tuple[Position, ...]:
+    """Log-probabilities at `DIGITS` decimals, so that equal answers stay equal through a file."""
+    return tuple(
+        Position(
+            p.token,
+            None if p.logprob is None else round(p.logprob, DIGITS),
+            tuple((key, round(value, DIGITS)) for key, value in p.top),
+        )
+        for p in positions
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """The recorded next-token lists after one path of tokens.
 
-    tokens: column of each token key. values: (deployments, tokens) log-probabilities, NaN where unlisted, repeats
-    averaged. floors: (deployments,) smallest listed log-probability, NaN where the deployment has not this path.
+    tokens: column of each token key. values: (deployments, tokens) log-probabilities, NaN where unlisted. floors:
+    (deployments,) what unlisted tokens have at most, NaN where the deployment has not this path. Of several repeats
+    the first that took the path counts, as in calibration, where there is one: an average would be less noisy.
     """
 
     tokens: Mapping[str, int]
@@ -181,12 +206,12 @@ class ProbeReference:
     @cached_property
     def nodes(self) -> dict[tuple[str, ...], Node]:
         """Recorded lists by the path of tokens before them."""
-        lists: dict[tuple[str, ...], dict[int, list[Position]]] = {}
+        lists: dict[tuple[str, ...], dict[int, Position]] = {}
         for index, repeats in enumerate(self.answers):
             for answer in repeats:
                 path: tuple[str, ...] = ()
                 for position in answer.positions:
-                    lists.setdefault(path, {}).setdefault(index, []).append(position)
+                    lists.setdefault(path, {}).setdefault(index, position)
                     path += (position.token,)
         return {path: _node(by_deployment, len(self.answers)) for path, by_deployment in lists.items()}
 
@@ -196,27 +221,30 @@ class ProbeReference:
         return counts.pop() if len(counts) == 1 else None
 
 
-def _node(by_deployment: Mapping[int, Sequence[Position]], deployments: int) -> Node:
+def list_floor(position: Position) -> float:
+    """What a token that the position does not list has at most: its smallest listed log-probability.
+
+    The token that was taken may have been listed beside the k best however unlikely it is, so it sets no floor; that
+    the others are the best ones still holds. NaN where nothing is listed.
+    """
+    listed = [v for key, v in position.top if v > -np.inf and key != position.token]
+    own = [v for _, v in position.top if v > -np.inf]
+    return min(listed or own, default=np.nan)
+
+
+def _node(by_deployment: Mapping[int, Position], deployments: int) -> Node:
     tokens: dict[str, int] = {}
-    for positions in by_deployment.values():
-        for position in positions:
-            for key, logprob in position.top:
-                if logprob > -np.inf:
-                    tokens.setdefault(key, len(tokens))
+    for position in by_deployment.values():
+        for key, logprob in position.top:
+            if logprob > -np.inf:
+                tokens.setdefault(key, len(tokens))
     values = np.full((deployments, len(tokens)), np.nan)
     floors = np.full(deployments, np.nan)
-    for index, positions in by_deployment.items():
-        block = np.full((len(positions), len(tokens)), np.nan)
-        for row, position in zip(block, positions, strict=True):
-            for key, logprob in position.top:
-                if key in tokens:
-                    row[tokens[key]] = logprob
-        if tokens:
-            listed = ~np.isnan(block)
-            count = listed.sum(axis=0)
-            total = np.where(listed, block, 0.0).sum(axis=0)
-            values[index] = np.divide(total, count, out=np.full(len(tokens), np.nan), where=count > 0)
-            floors[index] = np.nanmin(values[index]) if count.any() else np.nan
+    for index, position in by_deployment.items():
+        floors[index] = list_floor(position)
+        for key, logprob in position.top:
+            if logprob > -np.inf:
+                values[index, tokens[key]] = logprob
     return Node(tokens, values, floors)
 
 
@@ -275,7 +303,7 @@ class Baseline:
 
 def _answers_of_line(line: bytes) -> tuple[Answer, ...]:
     try:
-        row = loads(line)
+        row = json.loads(line)  # the file's hash was checked; strictness would take longer than all the rest
         return tuple(Answer(a["prompt_tokens"], positions_from_rows(a["positions"])) for a in row["answers"])
     except (ValueError, KeyError, TypeError) as error:
         raise BaselineError(f"a baseline line is malformed ({error}); record it again.") from error
@@ -293,21 +321,25 @@ def _read_checked(folder: Path, path: str, digest: str) -> bytes:
 
 def _lines_by_probe(folder: Path, file: RecordedFile) -> dict[str, bytes]:
     data = _read_checked(folder, file.path, file.hash)
+    marker = b'"probe":"'
     try:
         lines = gzip.decompress(data).splitlines()
-    except (OSError, EOFError) as error:
+        by_probe = {line[line.rindex(marker) + len(marker) : -2].decode(): line for line in lines}
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise BaselineError(f"{folder / file.path} is damaged ({error}); record the baseline again.") from error
     if len(lines) != file.lines:
         raise BaselineError(f"{folder / file.path} has {len(lines)} lines, its manifest says {file.lines}.")
-    marker = b'"probe":"'
-    return {line[line.rindex(marker) + len(marker) : -2].decode(): line for line in lines}
+    return by_probe
 
 
 def write_answers(folder: Path, kind: str, name: str, answers: Mapping[str, Sequence[Answer]]) -> RecordedFile:
     """Write one deployment's answers, in the mapping's order; `kind` is "deployments" or "calibration"."""
     rows = [
         {
-            "answers": [{"prompt_tokens": a.prompt_tokens, "positions": _rounded(a.positions)} for a in repeats],
+            "answers": [
+                {"prompt_tokens": a.prompt_tokens, "positions": positions_to_rows(rounded(a.positions))}
+                for a in repeats
+            ],
             "probe": probe_id,
         }
         for probe_id, repeats in answers.items()
@@ -318,22 +350,13 @@ def write_answers(folder: Path, kind: str, name: str, answers: Mapping[str, Sequ
     return RecordedFile(path=path, hash=content_hash(data), lines=len(rows))
 
 
-def _rounded(positions: tuple[Position, ...]) -> list[list[Any]]:
-    def short(value: float | None) -> float | None:
-        return value if value is None or value == -np.inf else round(value, DIGITS)
-
-    return positions_to_rows(
-        tuple(Position(p.token, short(p.logprob), tuple((k, short(v) or 0.0) for k, v in p.top)) for p in positions)
-    )
-
-
 def save_manifest(folder: Path, manifest: BaselineManifest) -> None:
     """Write `manifest.json`, atomically."""
     atomic_write(folder / "manifest.json", pretty(manifest.model_dump()))
 
 
-def load_baseline(folder: Path) -> Baseline:
-    """The baseline in `folder`. Raises BaselineError in one clear sentence."""
+def load_baseline(folder: Path, *, calibrated: bool = True) -> Baseline:
+    """The baseline in `folder`, without its table unless `calibrated`. Raises BaselineError in one clear sentence."""
     try:
         data = (folder / "manifest.json").read_bytes()
     except OSError as error:
@@ -341,7 +364,7 @@ def load_baseline(folder: Path) -> Baseline:
     table = None
     try:
         manifest = BaselineManifest.model_validate(loads(data))
-        if manifest.calibration_hash:
+        if calibrated and manifest.calibration_hash:
             raw = _read_checked(folder, "calibration.json", manifest.calibration_hash)
             table = CalibrationTable.model_validate(loads(raw))
     except ValueError as error:

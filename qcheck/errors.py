@@ -8,7 +8,8 @@ QcheckError                exit 4   something that should not have happened
 │   ├── BaselineError               a baseline cannot be read, is damaged or does not fit the suite
 │   └── RunFolderError              a run folder is missing, damaged or in use
 ├── StorageError           exit 4   a file cannot be written
-└── LabError               exit 4   a local engine did not start
+├── LabError               exit 4   a local engine did not start
+└── RecordingError         exit 3   an endpoint stopped answering before it was recorded (`qcheck.jobs.record`)
 
 What a provider does wrong is never an exception: it is data (`qcheck.records.Attempt`).
 """

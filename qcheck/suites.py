@@ -10,6 +10,7 @@ A probe's `cluster` names what it shares with others; bounds count clusters, nev
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -85,6 +86,14 @@ class Suite:
     def fold(self, fold: Fold) -> tuple[Probe, ...]:
         """The probes of one fold, in file order."""
         return tuple(p for p in self.probes if p.fold == fold)
+
+    def draw(self, fold: Fold, seed: int) -> tuple[Probe, ...]:
+        """One probe of each cluster of a fold, drawn at random: what is asked in one run must share no part."""
+        clusters: dict[str, list[Probe]] = {}
+        for probe in self.fold(fold):
+            clusters.setdefault(probe.cluster, []).append(probe)
+        rng = random.Random(seed)  # noqa: S311  (a sample, no secret)
+        return tuple(rng.choice(probes) for probes in clusters.values())
 
     def request(self, probe: Probe, temperature: float, top_logprobs_max: int) -> Request:
         """How `probe` is asked of an endpoint with that (pinned or greedy) temperature and that largest k."""

@@ -82,13 +82,15 @@ def decide(claims: Claims, rules: Rules) -> Decision:
 
 
 def should_stop(claims: Claims, rules: Rules) -> str | None:
-    """Why no more requests are needed, or None."""
+    """Why no more requests are needed, or None.
+
+    Until "deviates" a consistent provider is asked on; until "consistent" a deviating one is, to bound its fraction.
+    """
     verdict = decide(claims, rules).verdict
-    if verdict in ("deviates", "unavailable"):
-        return verdict
-    if verdict == "consistent" and rules.until != "deviates":
-        return verdict
-    return None
+    goes_on: dict[Verdict, Until] = {"deviates": "consistent", "consistent": "deviates"}
+    if verdict == "inconclusive" or goes_on.get(verdict) == rules.until:
+        return None
+    return verdict
 
 
 def exit_code(verdicts: Iterable[Verdict], fail_on: FailOn = "inconclusive") -> int:
@@ -125,7 +127,9 @@ def summarise(
     if decision.verdict == "deviates":
         return _deviates(claims, rules, decision, declared, nearest, margin_nats)
     if decision.verdict == "consistent":
-        what = f"a deviation as visible as {claims.resolution}" if claims.resolution else "answers beyond the margin"
+        what = (
+            f"a deviation as visible as {claims.resolution}" if claims.resolution else "a difference beyond the margin"
+        )
         blind = f"; could not have seen: {', '.join(claims.blind_to)}" if claims.blind_to else ""
         return (
             f"at most {percent(claims.upper or 0.0)} of the requests sent with this key in this window show {what} "

@@ -14,6 +14,7 @@ from qcheck.baselines import (
     SuiteEntry,
     find_baseline,
     list_baselines,
+    list_floor,
     load_baseline,
     save_manifest,
     write_answers,
@@ -49,12 +50,12 @@ def folder(tmp_path: Path) -> Path:
     return target
 
 
-def test_positions_are_kept_as_paths_and_repeats_averaged(folder: Path) -> None:
+def test_positions_are_kept_as_paths_and_the_first_repeat_counts(folder: Path) -> None:
     reference = load_baseline(folder).probe("p")
     assert reference is not None
     assert set(reference.nodes) == {(), ("=a",), ("=b",)}
     root = reference.nodes[()]
-    assert root.values[0, root.tokens["=a"]] == pytest.approx(-0.6)
+    assert root.values[0, root.tokens["=a"]] == pytest.approx(-0.5)
     assert root.floors[0] == pytest.approx(-1.5)
     assert "#3" not in root.tokens  # a probability of zero is "not listed"
     assert math.isnan(reference.nodes[("=a",)].floors[1])  # the second deployment never went there
@@ -69,6 +70,15 @@ def test_prompt_tokens_count_only_where_all_agree(folder: Path) -> None:
     assert q.prompt_tokens([0]) == 5
     assert q.prompt_tokens([0, 1]) is None
     assert baseline.probe("unknown") is None
+
+
+def test_a_sampled_token_beside_the_best_sets_no_floor() -> None:
+    """Some providers list the k best tokens and the one that was taken, however unlikely it is."""
+    best = (("=a", -0.5), ("=b", -1.5), ("=c", -9.0))
+    assert list_floor(Position("=c", -9.0, best)) == -1.5
+    assert list_floor(Position("=a", -0.5, best)) == -9.0
+    assert list_floor(Position("=a", -0.5, best[:1])) == -0.5
+    assert math.isnan(list_floor(Position("=a", None, ())))
 
 
 def test_any_changed_byte_is_noticed(folder: Path) -> None:

@@ -41,7 +41,7 @@ def list_(context: typer.Context) -> None:
         messages.note("no baseline; record one with `qcheck baseline record MODEL --provider PROVIDER`")
         return
     headings = ("name", "model", "suite", "references + variants", "folder")
-    messages.result(put_on(messages.paper(), [grid(headings, rows, right=(3,))]))
+    messages.sheet(put_on(messages.paper(), [grid(headings, rows, right=(3,))]))
 
 
 @app.command(epilog=examples("qcheck baseline show lab-tiny", "qcheck baseline show ./baselines/kimi-k2.6"))
@@ -52,7 +52,7 @@ def show(context: typer.Context, name: Name) -> None:
     from qcheck.report.baseline import render
 
     messages = messages_of(context)
-    messages.result(render(find_baseline(name, baseline_folders()), ALPHA, messages.paper()))
+    messages.sheet(render(find_baseline(name, baseline_folders()), ALPHA, messages.paper()))
 
 
 @app.command(epilog=examples("qcheck baseline verify lab-tiny"))
@@ -68,10 +68,10 @@ def verify(context: typer.Context, name: Name) -> None:
     table = "calibration table" if baseline.table else "no calibration table"
     messages.result(
         f"baseline {baseline.name}: verified. {checked.files} files, {checked.lines} lines and {table} "
-        f"have the hashes that the manifest ({baseline.hash}) states, and all lines parse.\n"
+        f"have the hashes that the manifest ({baseline.hash}) states, and all lines parse."
     )
     if checked.left_out:
         messages.result(
             f"The calibration answers of {', '.join(checked.left_out)} are not kept here; "
-            "their counts are in the calibration table.\n"
+            "their counts are in the calibration table."
         )

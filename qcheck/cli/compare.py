@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 import typer
 
 from qcheck.cli.options import (
+    Budget,
+    Deadline,
     DryRun,
     EnvFile,
     FailOn,
@@ -58,16 +60,12 @@ def compare(
         ),
     ] = None,
     suite: Annotated[str, typer.Option(metavar="NAME", help="The probes: a shipped suite or a folder.")] = "logprobs",
-    budget: Annotated[
-        float | None, typer.Option(metavar="USD", help="The most that the whole run may cost.", show_default=False)
-    ] = None,
+    budget: Budget = None,
     max_requests: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="The most requests to each provider.", show_default="all probes"),
     ] = None,
-    deadline: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Send nothing after 90s, 10m or 2h.", show_default=False)
-    ] = None,
+    deadline: Deadline = None,
     alpha: Annotated[float, typer.Option(metavar="P", help="Error probability of each kind of claim.")] = 0.01,
     tolerance: Annotated[
         float, typer.Option(metavar="SHARE", help="The share of deviating requests that `consistent` still allows.")
@@ -103,12 +101,12 @@ def compare(
     limits = Limits(max_requests, positive_usd(budget), duration_s(deadline, "--deadline"))
     check_target(json)
     chosen = Settings(random_seed() if seed is None else seed, alpha, tolerance, until, fail_on, concurrency, limits)
-    with open_environment(messages, env_file, specs) as environment:
+    with open_environment(messages, env_file, chosen.seed) as environment:
         prepared = prepare(model, specs, reference, suite, chosen, environment, messages)
         if dry_run:
-            messages.result(full(prepared.estimate(detectability=True), messages.paper()))
+            messages.sheet(full(prepared.estimate(detectability=True), messages.paper()))
             return 0
-        folder = begin((run_dir or default_base()).resolve(), prepared, messages)
+        folder, prepared = begin((run_dir or default_base()).resolve(), prepared, environment, messages)
         result = conduct(folder, prepared, messages)
     show(result, folder, messages, json)
     return result.exit_code

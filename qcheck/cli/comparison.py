@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from qcheck.cli.interrupts import run_async
 from qcheck.cli.messages import Messages
 from qcheck.cli.progress import follow
 from qcheck.errors import ConfigurationError
-from qcheck.jobs.compare import Settings, clients, compare, make_manifest, start_run
+from qcheck.jobs.compare import Settings, clients, compare, discover, make_manifest, start_run
 from qcheck.jobs.estimate import Estimate, estimate
 from qcheck.jobs.manifest import RunManifest
 from qcheck.jobs.reference import choose_reference
@@ -33,7 +33,7 @@ __all__ = ["Prepared", "begin", "conduct", "prepare", "reopen", "show"]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run of which nothing has been sent yet: what it promises, and everything needed to keep it."""
+    """A run of which nothing has been asked yet: what it promises, and everything needed to keep it."""
 
     manifest: RunManifest
     suite: Suite
@@ -55,7 +55,10 @@ def prepare(
     environment: Environment,
     messages: Messages,
 ) -> Prepared:
-    """A new run. Checks model, suite, reference, providers and keys in this order; raises UsageError."""
+    """A new run. Checks model, suite, reference, providers and keys in this order; raises UsageError.
+
+    Neither starts nor sends anything.
+    """
     settings.check()
     model = get_model(model_name)
     suite = load_suite(suite_name)
@@ -79,26 +82,42 @@ def reopen(folder: RunFolder, environment: Environment) -> Prepared:
     manifest = RunManifest.parse(folder.read_manifest())
     model = get_model(manifest.model)
     suite, baseline = manifest.load_suite(), manifest.load_baseline()
-    endpoints = resolve_all([entry.spec for entry in manifest.everyone], model, environment.resolvers)
+    resolved = resolve_all([entry.spec for entry in manifest.everyone], model, environment.resolvers)
+    keys = keys_for(resolved, environment.variables)
+    endpoints = environment.started(resolved)
+    told = {e.name: e.model_id for e in _discovered(endpoints, keys)}
     for entry, endpoint in zip(manifest.everyone, endpoints, strict=True):
-        if (endpoint.display, endpoint.model_id) != (entry.display, entry.model_id):
+        # None: nobody names a model now, or the run began without knowing it. The run's own client asks once more.
+        model_id = endpoint.model_id or (told[endpoint.name] if entry.model_id else None)
+        if endpoint.display != entry.display or model_id not in (None, entry.model_id):
             raise ConfigurationError(
-                f"{entry.spec} now is {endpoint.model_id or 'a model'} at {endpoint.display}, and was "
+                f"{entry.spec} now is {model_id or 'a model'} at {endpoint.display}, and was "
                 f"{entry.model_id or 'a model'} at {entry.display} when the run began; start a new run."
             )
-    return Prepared(manifest, suite, baseline, endpoints, keys_for(endpoints, environment.variables))
+    known = {entry.name: entry.model_id for entry in manifest.everyone}
+    endpoints = tuple(replace(e, model_id=known[e.name]) for e in endpoints)
+    return Prepared(manifest, suite, baseline, endpoints, keys)
 
 
-def begin(base: Path, prepared: Prepared, messages: Messages) -> RunFolder:
-    """Make the new run's folder and say in short what will be done."""
+def _discovered(endpoints: Sequence[Endpoint], keys: dict[str, str | None]) -> tuple[Endpoint, ...]:
+    return run_async(discover(endpoints, keys), "no probe was sent yet; give the same command again")
+
+
+def begin(base: Path, prepared: Prepared, environment: Environment, messages: Messages) -> tuple[RunFolder, Prepared]:
+    """Say in short what will be done, start local engines, and make the new run's folder.
+
+    Gives the run with what only the endpoints could tell: the ids of models that nobody named.
+    """
     plan = prepared.estimate(detectability=False)
     messages.note(f"plan: {in_short(plan)}; seed {prepared.manifest.seed}")
     if warning := cannot_reject(plan):
         messages.note(f"warning: {warning}")
-    folder = RunFolder.create(base, prepared.manifest.run_id)
-    start_run(folder, prepared.manifest)
+    endpoints = _discovered(environment.started(prepared.endpoints), prepared.keys)
+    manifest = prepared.manifest.with_model_ids({e.name: e.model_id for e in endpoints})
+    folder = RunFolder.create(base, manifest.run_id)
+    start_run(folder, manifest)
     messages.detail(f"run folder: {folder.path}")
-    return folder
+    return folder, replace(prepared, manifest=manifest, endpoints=endpoints)
 
 
 def conduct(folder: RunFolder, prepared: Prepared, messages: Messages) -> Result:
@@ -124,9 +143,9 @@ def conduct(folder: RunFolder, prepared: Prepared, messages: Messages) -> Result
 def show(result: Result, folder: RunFolder, messages: Messages, json_target: str | None) -> None:
     """The result as a table, and as JSON where that is wanted; on the standard output one of them alone."""
     if json_target != json_report.STDOUT:
-        messages.result(console.render(result, messages.paper(), _word_for(folder)))
+        messages.sheet(console.render(result, messages.paper(), _word_for(folder)))
     if json_target is not None:
-        json_report.write(result, json_target, messages.result)
+        json_report.write(result, json_target, messages.sheet)
 
 
 def _word_for(folder: RunFolder) -> str:

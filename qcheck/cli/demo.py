@@ -48,9 +48,9 @@ def demo(context: typer.Context, json: Json = None, seed: Seed = None) -> int:
         messages.note(line)
     shipped = str(shipped_folder("baselines") / MODEL_ID)
     settings = Settings(random_seed() if seed is None else seed)
-    with open_environment(messages, None, PROVIDERS) as environment:
+    with open_environment(messages, None, settings.seed) as environment:
         prepared = prepare(MODEL_ID, PROVIDERS, shipped, "logprobs", settings, environment, messages)
-        folder = begin(default_base(), prepared, messages)
+        folder, prepared = begin(default_base(), prepared, environment, messages)
         result = conduct(folder, prepared, messages)
     show(result, folder, messages, json)
     for line in NEXT:

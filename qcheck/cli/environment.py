@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from qcheck.baselines import baseline_roots
 from qcheck.cli.messages import Messages
 from qcheck.errors import ConfigurationError
-from qcheck.lab.catalog import PROVIDERS as LAB_PROVIDERS
+from qcheck.lab.catalog import PREFIX
 from qcheck.lab.supervisor import Lab, LabResolver
 from qcheck.registry.config import load_env_file, load_user_config, read_key
 from qcheck.registry.resolve import RegistryResolver
@@ -20,16 +20,18 @@ from qcheck.run.folder import default_base
 
 __all__ = ["Environment", "baseline_folders", "keys_for", "open_environment"]
 
-LAB = "lab/"
-
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Variables (those of the env file win), resolvers in the order of their precedence, folders of baselines."""
+    """Variables (those of the env file win), resolvers in the order of their precedence, folders of baselines.
+
+    started: gives endpoints with the local engines among them running, which start side by side.
+    """
 
     variables: Mapping[str, str]
     resolvers: tuple[Resolver, ...]
     baseline_roots: tuple[Path, ...]
+    started: Callable[[Sequence[Endpoint]], tuple[Endpoint, ...]]
 
 
 def baseline_folders() -> tuple[Path, ...]:
@@ -38,27 +40,21 @@ def baseline_folders() -> tuple[Path, ...]:
 
 
 @contextlib.contextmanager
-def open_environment(messages: Messages, env_file: Path | None, specs: Sequence[str]) -> Iterator[Environment]:
-    """The environment of a command about the providers `specs`; what it started has ended when it closes.
+def open_environment(messages: Messages, env_file: Path | None, seed: int | None = None) -> Iterator[Environment]:
+    """The environment of a command; what it started has ended when it closes. `seed` is of the lab's routing.
 
-    Local engines start when the first lab provider is resolved, all that `specs` want side by side. Raises
-    ConfigurationError for a qcheck.toml or an env file that cannot be read.
+    Raises ConfigurationError for a qcheck.toml or an env file that cannot be read.
     """
     variables = dict(os.environ) | (load_env_file(env_file) if env_file else {})
-    wanted = [s.removeprefix(LAB) for s in specs if s.startswith(LAB) and s.removeprefix(LAB) in LAB_PROVIDERS]
 
-    def open_lab() -> Lab:
-        messages.note(f"starting local engines for {', '.join(wanted)}")
-        lab = Lab(on_progress=messages.detail)
-        try:
-            lab.endpoints(wanted)
-        except BaseException:
-            lab.close()
-            raise
-        return lab
+    with LabResolver(lambda: Lab(seed=seed, on_progress=messages.detail)) as lab:
 
-    with LabResolver(open_lab) as lab_resolver:
-        yield Environment(variables, (RegistryResolver(load_user_config()), lab_resolver), baseline_folders())
+        def started(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+            if local := [e.name.removeprefix(PREFIX) for e in endpoints if e.name.startswith(PREFIX)]:
+                messages.note(f"starting local engines for {', '.join(local)}")
+            return lab.started(endpoints)
+
+        yield Environment(variables, (RegistryResolver(load_user_config()), lab), baseline_folders(), started)
 
 
 def keys_for(endpoints: Sequence[Endpoint], variables: Mapping[str, str]) -> dict[str, str | None]:

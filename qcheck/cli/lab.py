@@ -25,15 +25,15 @@ def up(
     ] = None,
 ) -> None:
     """Serve lab providers at URLs until Ctrl-C, and print the command that compares them."""
-    from qcheck.lab.catalog import MODEL_ID
+    from qcheck.lab.catalog import MODEL_ID, PREFIX
     from qcheck.lab.supervisor import Lab
 
     messages = messages_of(context)
-    wanted = [name.removeprefix("lab/") for name in dict.fromkeys(names or USUAL)]
+    wanted = list(dict.fromkeys(name.removeprefix(PREFIX) for name in names or USUAL))
     try:
         with Lab(on_progress=messages.note) as lab:
             urls = (f"{name}={e.base_url}" for name, e in zip(wanted, lab.endpoints(wanted), strict=True))
-            messages.result(f"qcheck compare {MODEL_ID} --providers {','.join(urls)}\n")
+            messages.result(f"qcheck compare {MODEL_ID} --providers {','.join(urls)}")
             messages.note("serving; Ctrl-C ends it")
             while True:
                 signal.pause()
@@ -49,4 +49,4 @@ def list_(context: typer.Context) -> None:
 
     messages = messages_of(context)
     rows = [(p.name, p.kind, p.description) for p in PROVIDERS.values()]
-    messages.result(put_on(messages.paper(), [grid(("name", "kind", "what it serves"), rows)]))
+    messages.sheet(put_on(messages.paper(), [grid(("name", "kind", "what it serves"), rows)]))

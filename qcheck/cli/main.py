@@ -101,7 +101,7 @@ def _explain_usage(error: Exception, messages: Messages) -> int:
     text = getattr(error, "format_message", lambda: "")()
     where = f"{context.command_path if context else 'qcheck'} --help"
     if type(error).__name__ == "NoArgsIsHelpError":
-        messages.result(text + "\n")
+        messages.sheet(text + "\n")
     else:
         messages.error(f"{text.rstrip('.')}; see `{where}`.")
     return USAGE

@@ -49,7 +49,11 @@ class Messages:
         return not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
     def result(self, text: str) -> None:
-        """Text that was asked for, as it is."""
+        """One line that was asked for."""
+        _put(sys.stdout, plain(text) + "\n")
+
+    def sheet(self, text: str) -> None:
+        """Lines that were asked for, as they are: what `qcheck.report` has set, or ASCII."""
         _put(sys.stdout, text)
 
     def note(self, text: str) -> None:

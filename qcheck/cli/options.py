@@ -13,6 +13,8 @@ from qcheck.cli.messages import Messages
 from qcheck.errors import ConfigurationError
 
 __all__ = [
+    "Budget",
+    "Deadline",
     "DryRun",
     "EnvFile",
     "FailOn",
@@ -26,6 +28,12 @@ __all__ = [
     "split",
 ]
 
+Budget = Annotated[
+    float | None, typer.Option(metavar="USD", help="The most that the whole run may cost.", show_default=False)
+]
+Deadline = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Send nothing after 90s, 10m or 2h.", show_default=False)
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it would cost; send nothing.")]
 EnvFile = Annotated[
     Path | None,

@@ -20,13 +20,11 @@ __all__ = ["app"]
 
 app = typer.Typer(help="List and show the providers that have a name.", no_args_is_help=True)
 
-LAB = "lab/"
-
 
 @app.command("list", epilog=examples("qcheck providers list"))
 def list_(context: typer.Context) -> None:
     """List all providers: hosted ones, aggregators, engines on this machine, and the lab's."""
-    from qcheck.lab.catalog import PROVIDERS
+    from qcheck.lab.catalog import PREFIX, PROVIDERS
     from qcheck.registry.loader import load_models, load_providers
     from qcheck.report.paper import entry, grid, put_on
 
@@ -37,9 +35,9 @@ def list_(context: typer.Context) -> None:
         served = [model.name for model in models.values() if provider.name in model.ids]
         what = "whatever it was started with" if provider.local else ", ".join(served)
         rows.append((provider.name + ("/UPSTREAM" if provider.aggregator else ""), provider.title, what))
-    rows += [(LAB + p.name, p.description, "lab-tiny") for p in PROVIDERS.values()]
+    rows += [(PREFIX + p.name, p.description, "lab-tiny") for p in PROVIDERS.values()]
     anywhere = entry("any other", "NAME=https://host/v1, with its key variable and model id in qcheck.toml")
-    messages.result(put_on(messages.paper(), [grid(("provider", "who it is", "models"), rows), anywhere]))
+    messages.sheet(put_on(messages.paper(), [grid(("provider", "who it is", "models"), rows), anywhere]))
 
 
 @app.command(epilog=examples("qcheck providers show moonshot", "qcheck providers show lab/q4_k_m"))
@@ -48,17 +46,17 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A provider of `qcheck providers list`.")],
 ) -> None:
     """Show a provider's address, key variable, models, prices and dialect. A key itself is never shown."""
-    from qcheck.lab.catalog import PROVIDERS
+    from qcheck.lab.catalog import PREFIX, PROVIDERS
     from qcheck.registry.loader import load_providers
     from qcheck.report.paper import put_on
 
     messages = messages_of(context)
     known = load_providers()
-    in_lab = PROVIDERS.get(name.removeprefix(LAB)) if name.startswith(LAB) else None
+    in_lab = PROVIDERS.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
     if in_lab is None and name not in known:
-        raise UnknownNameError("provider", name, (*known, *(LAB + n for n in PROVIDERS)))
+        raise UnknownNameError("provider", name, (*known, *(PREFIX + n for n in PROVIDERS)))
     parts = _lab_parts(in_lab) if in_lab else _parts(known[name])
-    messages.result(put_on(messages.paper(), parts))
+    messages.sheet(put_on(messages.paper(), parts))
 
 
 def _parts(provider: Provider) -> list[RenderableType]:
@@ -97,11 +95,11 @@ def _dialect(dialect: Dialect) -> str:
 
 
 def _lab_parts(provider: LabProvider) -> list[RenderableType]:
-    from qcheck.lab.catalog import DEPLOYMENTS, MODEL_ID
+    from qcheck.lab.catalog import DEPLOYMENTS, MODEL_ID, PREFIX
     from qcheck.report.paper import entry
 
     return [
-        entry("provider", f"{LAB}{provider.name}, a real engine on this machine ({provider.kind})"),
+        entry("provider", f"{PREFIX}{provider.name}, a real engine on this machine ({provider.kind})"),
         entry("description", provider.description),
         *(entry(f"deployment {name}", DEPLOYMENTS[name].description) for name in provider.deployments),
         entry("key", "none needed"),

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from qcheck.cli.options import DryRun, EnvFile, examples, messages_of
-from qcheck.errors import ConfigurationError
+from qcheck.cli.options import Budget, Deadline, DryRun, EnvFile, duration_s, examples, messages_of, positive_usd
+from qcheck.errors import BaselineError, ConfigurationError
 
 if TYPE_CHECKING:
     from qcheck.cli.messages import Messages
     from qcheck.jobs.record import Recording
     from qcheck.registry.types import Endpoint, ModelProfile
-    from qcheck.result import Provenance
     from qcheck.suites import Suite
 
 __all__ = ["EPILOG", "record"]
@@ -54,6 +53,8 @@ def record(
     ] = None,
     suite: Annotated[str, typer.Option(metavar="NAME", help="The probes: a shipped suite or a folder.")] = "logprobs",
     concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Requests in flight.")] = 4,
+    budget: Budget = None,
+    deadline: Deadline = None,
     dry_run: DryRun = False,
     env_file: EnvFile = None,
 ) -> None:
@@ -63,45 +64,45 @@ def record(
     """
     from qcheck.cli.environment import keys_for, open_environment  # --help must not load numpy
     from qcheck.jobs.record import Recording
+    from qcheck.jobs.reference import provenance_of
     from qcheck.registry.loader import get_model
     from qcheck.registry.resolve import resolve_all
+    from qcheck.run.budget import Limits, check_prices
     from qcheck.suites import load_suite
 
     messages = messages_of(context)
     profile, probes = get_model(model), load_suite(suite)
-    with open_environment(messages, env_file, [provider]) as environment:
+    limits = Limits(None, positive_usd(budget), duration_s(deadline, "--deadline"))
+    with open_environment(messages, env_file) as environment:
         (endpoint,) = resolve_all([provider], profile, environment.resolvers)
         keys = keys_for([endpoint], environment.variables)
+        check_prices(limits, [endpoint])
         what = Recording(
             folder=out or Path("baselines") / profile.name,
             name=_name(name, endpoint),
             description=description or endpoint.display,
             role="variant" if variant else "reference",
-            provenance=provenance or _provenance(endpoint, profile),
+            provenance=provenance or provenance_of(endpoint, profile),
             repeats=repeats,
             concurrency=concurrency,
+            limits=limits,
         )
         plan = _plan(what, probes, endpoint)
         if dry_run:
-            messages.result(plan + "\n")
+            messages.result(plan)
             return
         messages.note(plan)
+        (endpoint,) = environment.started([endpoint])
         _record(what, profile, probes, endpoint, keys, messages)
 
 
 def _name(name: str | None, endpoint: Endpoint) -> str:
-    chosen = name or endpoint.name.removeprefix("lab/").replace("/", "-")
+    from qcheck.lab.catalog import PREFIX
+
+    chosen = name or endpoint.name.removeprefix(PREFIX).replace("/", "-")
     if not NAME.fullmatch(chosen):
         raise ConfigurationError("--name is of lower-case letters, digits, dots, dashes and underscores.")
     return chosen
-
-
-def _provenance(endpoint: Endpoint, model: ModelProfile) -> Provenance:
-    from qcheck.registry.address import is_loopback
-
-    if is_loopback(endpoint.base_url):
-        return "self-hosted"
-    return "first-party" if endpoint.name == model.first_party else "third-party"
 
 
 def _plan(what: Recording, suite: Suite, endpoint: Endpoint) -> str:
@@ -147,7 +148,12 @@ def _record(
 
     run_async(ask(), "the answers are kept: give the same command again to go on")
     messages.note(f"recorded {what.name} in {what.folder}")
-    if recalibrate(what.folder, suite, messages.detail):
+    try:
+        calibrated = recalibrate(what.folder, suite, messages.detail)
+    except BaselineError as error:  # no mistake of this command, and what was asked and paid for stays
+        messages.note(f"no envelope: {error}")
+        return
+    if calibrated:
         messages.note(f"calibrated; `qcheck baseline show {what.folder}` says what it can see")
     else:
         messages.note("no envelope yet: that takes two reference deployments; record another one into the same folder")

@@ -24,8 +24,8 @@ def resume(context: typer.Context, run: Run, json: Json = None, env_file: EnvFil
     messages = messages_of(context)
     check_target(json)
     folder = RunFolder.open(run, default_base())
-    specs = [entry.spec for entry in RunManifest.parse(folder.read_manifest()).everyone]
-    with open_environment(messages, env_file, specs) as environment:
+    seed = RunManifest.parse(folder.read_manifest()).seed
+    with open_environment(messages, env_file, seed) as environment:
         result = conduct(folder, reopen(folder, environment), messages)
     show(result, folder, messages, json)
     return result.exit_code

@@ -29,7 +29,7 @@ def list_(context: typer.Context) -> None:
     suites = [load_suite(name) for name in list_suites()]
     rows = [(s.name, s.manifest.version, str(len(s.fold("evaluation"))), s.manifest.description) for s in suites]
     headings = ("name", "version", "evaluation probes", "description")
-    messages.result(put_on(messages.paper(), [grid(headings, rows, right=(2,))]))
+    messages.sheet(put_on(messages.paper(), [grid(headings, rows, right=(2,))]))
 
 
 @app.command(epilog=examples("qcheck suite show logprobs", "qcheck suite show ./my-suite"))
@@ -42,7 +42,7 @@ def show(
     from qcheck.suites import load_suite
 
     messages = messages_of(context)
-    messages.result(put_on(messages.paper(), _description(load_suite(name))))
+    messages.sheet(put_on(messages.paper(), _description(load_suite(name))))
 
 
 @app.command(epilog=examples("qcheck suite validate ./my-suite"))
@@ -58,7 +58,7 @@ def validate(
         raise SuiteError(f"{path} is no folder; a suite is one with suite.json and probes.jsonl.")
     suite = load_suite(str(path.resolve()))
     messages_of(context).result(
-        f"valid: {suite.name} {suite.manifest.version}, {len(suite.probes)} probes, {suite.hash}\n"
+        f"valid: {suite.name} {suite.manifest.version}, {len(suite.probes)} probes, {suite.hash}"
     )
 
 

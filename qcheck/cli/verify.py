@@ -27,13 +27,13 @@ def verify(context: typer.Context, run: Run, json: Json = None) -> int:
     folder = RunFolder.open(run, default_base())
     verification = replay(folder)
     if json is not None:
-        json_report.write(verification.result, json, messages.result)
-    say = messages.note if json == json_report.STDOUT else lambda text: messages.result(text + "\n")
+        json_report.write(verification.result, json, messages.sheet)
+    say = messages.note if json == json_report.STDOUT else messages.result
     result = verification.result
     if verification.differences:
         say(f"run {folder.run_id}: result.json differs from what its journal gives, in")
         for path in verification.differences:
-            say(f"  {path}")
+            say(f"- {path}")
         return DIFFERS
     reference = f"{result.reference.name} {result.reference.hash}" if result.reference.hash else result.reference.kind
     say(

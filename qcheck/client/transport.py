@@ -17,6 +17,7 @@ from qcheck import __version__
 from qcheck.client.dialect import DialectError, build_body, error_message, parse_model_ids, parse_response
 from qcheck.client.redact import KeyFilter
 from qcheck.client.retry import Fate, backoff_s, fate_of_status, retry_after_s
+from qcheck.errors import ConfigurationError
 from qcheck.records import Attempt, Request, Response
 from qcheck.registry.address import check_base_url, is_loopback
 from qcheck.registry.types import Endpoint
@@ -26,7 +27,7 @@ __all__ = ["Client"]
 T = TypeVar("T")
 
 _MAX_ERROR = 300  # characters
-_CONNECT_TRIES = 2  # an address that refuses is dead; two tries, for a server that is just starting again
+_CONNECT_TRIES = 2  # an address that never took a connection is dead; two tries, for a server that is just starting
 _CONNECT_WAIT_S = 0.5
 
 
@@ -56,7 +57,8 @@ class Client:
     `concurrency` exchanges at a time; those that wait do not use up their time. `sleep` takes seconds; `rng` jitters
     the waiting.
 
-    Raises ConfigurationError for an address that may not be sent to. What the provider does wrong is never raised.
+    Raises ConfigurationError for an address that may not be sent to, and for a proxy that cannot be used. What the
+    provider does wrong is never raised.
     """
 
     def __init__(
@@ -82,18 +84,28 @@ class Client:
         self._slots = asyncio.Semaphore(concurrency)
         self._model_lock = asyncio.Lock()
         self._model: tuple[str | None, str] | None = (endpoint.model_id, "") if endpoint.model_id else None
-        headers = {"User-Agent": f"qcheck/{__version__}", "Accept": "application/json", "Accept-Encoding": "identity"}
+        self._connected = False
+        headers = httpx.Headers(
+            {"User-Agent": f"qcheck/{__version__}", "Accept": "application/json", "Accept-Encoding": "identity"}
+        )
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
-        self._http = httpx.AsyncClient(
-            headers=headers,
-            timeout=timeout_s,
-            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
-            follow_redirects=False,
-            # Cookies make routing sticky, and requests that are not independent.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            trust_env=not is_loopback(self._base_url),
-        )
+        try:
+            self._http = httpx.AsyncClient(
+                headers=headers,
+                timeout=timeout_s,
+                limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
+                follow_redirects=False,
+                # Cookies make routing sticky, and requests that are not independent.
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+                trust_env=not is_loopback(self._base_url),
+            )
+        except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
+            # The error's own text is not repeated: a proxy's URL may hold a password.
+            raise ConfigurationError(
+                f"{endpoint.name} cannot be reached as the environment wants it ({type(error).__name__}): check the "
+                "variables ALL_PROXY, HTTPS_PROXY, HTTP_PROXY and SSL_CERT_FILE; a proxy is given as http://host:port."
+            ) from None
 
     async def __aenter__(self) -> Self:
         return self
@@ -165,13 +177,14 @@ class Client:
             exchange = await self._exchange(method, path, json)
             value, exchange = self._read(exchange, read)
             refusals += exchange.unreachable
-            if refusals >= _CONNECT_TRIES:
+            if refusals >= _CONNECT_TRIES and not self._connected:
                 exchange = replace(exchange, fate=Fate.FATAL)
             last = value is not None or exchange.fate is not Fate.RETRY or index == self._max_attempts - 1
             yield exchange, value, last
             if last:
                 return
-            wait_s = _CONNECT_WAIT_S if exchange.unreachable else backoff_s(index, exchange.retry_after_s, self._rng)
+            dead = exchange.unreachable and not self._connected
+            wait_s = _CONNECT_WAIT_S if dead else backoff_s(index, exchange.retry_after_s, self._rng)
             await self._sleep(wait_s)
 
     def _read(self, exchange: _Exchange, read: Callable[[bytes], T]) -> tuple[T | None, _Exchange]:
@@ -207,6 +220,7 @@ class Client:
 
     async def _send(self, exchange: _Exchange, method: str, path: str, json: dict[str, Any] | None) -> _Exchange:
         async with self._http.stream(method, self._base_url + path, json=json) as response:
+            self._connected = True
             status = response.status_code
             body = await self._body(response)
         if status == httpx.codes.OK and response.headers.get("content-encoding", "identity") == "identity":

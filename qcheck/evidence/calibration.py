@@ -14,7 +14,7 @@ import pandas as pd
 
 from qcheck.baselines import SIZE, Answer, Baseline, CalibrationTable, ProbeReference, TailEvent
 from qcheck.errors import BaselineError
-from qcheck.evidence.scoring import align, score
+from qcheck.evidence.scoring import EQUAL, align, score
 from qcheck.jsonio import significant
 from qcheck.suites import Suite
 
@@ -24,6 +24,8 @@ NOISE_FACTOR = 1.5
 # Thresholds: a quantile that honest answers pass now and then, their largest score, and twice that.
 QUANTILE, MULTIPLES = 0.985, (1.0, 2.0)
 MIN_CLUSTERS = 100
+# A direction needs two references when one honest deployment is left out, and is not looked at below a hundredth.
+DIRECTION_REFERENCES, DIRECTION_FLOOR = 3, 0.01
 KL = "kl"
 
 
@@ -62,21 +64,26 @@ def calibrate(
     widened = {names[r]: NOISE_FACTOR * scores[r] for r in baseline.references}
     variants = {names[v]: scores[v] for v in baseline.variants}
 
-    def count(frame: pd.DataFrame, kind: str, threshold: float) -> int:
-        return int((frame.loc[counted, kind] > threshold).groupby(clusters).any().sum())
+    def over(frame: pd.DataFrame, kind: str, threshold: float) -> pd.Series[bool]:
+        above: pd.Series[bool] = frame.loc[counted, kind] > threshold
+        return above
 
     events = []
-    for kind in (SIZE, *variants):
+    for kind in (SIZE, *(variants if len(widened) >= DIRECTION_REFERENCES else ())):
         usual = max(float(frame.loc[chosen, kind].quantile(QUANTILE)) for frame in widened.values())
         largest = max(float(frame.loc[chosen, kind].max()) for frame in widened.values())
         for value in (usual, *(m * largest for m in MULTIPLES)):
-            threshold = significant(max(value, 1e-6))
+            threshold = significant(max(value, EQUAL if kind == SIZE else DIRECTION_FLOOR))
+            honest = pd.DataFrame({name: over(frame, kind, threshold) for name, frame in widened.items()})
+            by_cluster = honest.groupby(clusters).any()
+            shown = pd.DataFrame({name: over(frame, kind, threshold) for name, frame in variants.items()})
             events.append(
                 TailEvent(
                     score=kind,
                     threshold=threshold,
-                    honest={name: count(frame, kind, threshold) for name, frame in widened.items()},
-                    shown={name: count(frame, kind, threshold) for name, frame in variants.items()},
+                    honest={str(name): int(n) for name, n in by_cluster.sum().items()},
+                    honest_any=int(by_cluster.any(axis=1).sum()),
+                    shown={str(name): int(n) for name, n in shown.groupby(clusters).all().sum().items()},
                 )
             )
     noise = max(float(np.sqrt((frame.loc[counted, SIZE] ** 2).mean())) for frame in widened.values())

@@ -1,8 +1,9 @@
 """Top-k log-probabilities against a recorded envelope: size and direction, as tail bets.
 
-Unseen answers. A provider that gives no log-probabilities for a request, or a token path nobody recorded, shows no
-tail event there, so silence never accuses; but it does not count as agreement either: for the claim "consistent" an
-unseen answer counts as a deviating one.
+Silence. A provider that gives no log-probabilities for a request shows no tail event there, so silence never accuses;
+but it is no agreement either. For the claim "consistent" a request counts as a deviating one if it failed, if its
+answer has no log-probabilities, or lists fewer tokens or positions than were recorded: what such an answer would have
+shown of a deviation is not what the calibration measured.
 """
 
 from __future__ import annotations
@@ -28,12 +29,17 @@ MIN_VISIBILITY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class TailLevel:
-    """One tail event with everything the test needs: score, threshold, null bound and weight."""
+    """One tail event with everything the test needs: score, threshold, null bound and weight.
+
+    outlying: whether an answer that shows it is counted as deviating in words and in the rule of two answers: it lies
+    beyond the largest score of any honest deployment on the selection fold, noise factor applied.
+    """
 
     score: str
     threshold: float
     null_bound: float
     weight: float
+    outlying: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,11 @@ def freeze(table: CalibrationTable, alpha: float) -> Envelope:
     def weight(event: TailEvent) -> float:
         return share / len(sizes) if event.score == SIZE else (1 - share) / len(directions)
 
-    levels = tuple(TailLevel(e.score, e.threshold, table.null_bound(e, each), weight(e)) for e in table.events)
+    usual = {e.score: min(o.threshold for o in table.events if o.score == e.score) for e in table.events}
+    levels = tuple(
+        TailLevel(e.score, e.threshold, table.null_bound(e, each), weight(e), e.threshold > usual[e.score])
+        for e in table.events
+    )
     seen = {
         i: {v: table.visibility(e, v, each) for v in table.variant_kl}
         for i, e in enumerate(table.events)
@@ -95,7 +105,7 @@ class LogprobEvidence:
         self._attribution = Attribution(self._variant_names, self._table.noise_rms)
         self._kl: list[float] = []
         self.deviating: list[str] = []
-        self.answered = self.unseen = self._watched = 0
+        self.answered = self._failed = self._silent = self._short = self._watched = 0
 
     def update(self, probe_id: str, answer: Answer) -> None:
         """Fold the answer to one probe."""
@@ -103,7 +113,7 @@ class LogprobEvidence:
         reference = self._baseline.probe(probe_id)
         alignment = align(answer, reference) if reference else None
         if alignment is None:
-            self.unseen += 1
+            self._silent += 1
             self._bets.update([False] * len(self._envelope.levels))
             return
         s = score(alignment, self._baseline.references, self._baseline.variants)
@@ -111,26 +121,31 @@ class LogprobEvidence:
         hits = [by_score[c.score] > c.threshold for c in self._envelope.levels]
         self._bets.update(hits)
         self._watched += hits[self._envelope.watched]
-        if any(hits):
+        self._short += not alignment.full and not hits[self._envelope.watched]
+        if any(hit and level.outlying for hit, level in zip(hits, self._envelope.levels, strict=True)):
             self.deviating.append(probe_id)
         self._kl.append(s.kl)
         if s.deviations is not None:
             self._attribution.update(s.deviations)
+
+    def fail(self) -> None:
+        """Count a request that finally failed: e = 1, and no agreement."""
+        self._failed += 1
 
     @property
     def log_e(self) -> float:
         """Natural logarithm of the e-value against "inside the envelope"."""
         return self._bets.log_e
 
-    def watched(self) -> int:
-        """Answers that show the watched event or could not be seen: what counts against "consistent"."""
-        return self._watched + self.unseen
+    def _against(self) -> tuple[int, int]:
+        """Requests that count against "consistent", and all requests."""
+        return self._watched + self._silent + self._short + self._failed, self.answered + self._failed
 
     def upper(self, variant: str) -> float:
         """Upper bound, at level alpha, of the share of requests with deviations as visible as `variant`."""
         e = self._envelope
         visible = e.visibility.get(variant, 0.0)
-        bound = fraction_upper(self.watched(), self.answered, e.alpha - e.delta)
+        bound = fraction_upper(*self._against(), e.alpha - e.delta)
         return min(1.0, bound / visible) if visible > 0 else 1.0
 
     @property
@@ -144,7 +159,7 @@ class LogprobEvidence:
         if e.resolution is None:
             return None
         target = tolerance * e.visibility[e.resolution]
-        return requests_to_bound(self.watched(), self.answered, target, e.alpha - e.delta)
+        return requests_to_bound(*self._against(), target, e.alpha - e.delta)
 
     def fraction(self) -> tuple[float, float, float]:
         """Routing fraction: lower bound, estimate, upper bound (for the resolution), at alpha − delta per side."""
@@ -181,10 +196,17 @@ class LogprobEvidence:
         return Evidence(self.name, self.answered, self.log_e, weight, self._findings())
 
     def _findings(self) -> tuple[Finding, ...]:
-        if not self.unseen:
-            return ()
-        text = (
-            f"{self.unseen} of {self.answered} answers came without log-probabilities at a recorded position; they "
-            "count neither for nor against the provider in the e-value, and against a consistent verdict"
-        )
-        return (Finding("logprobs_missing", "info", text, None, ()),)
+        found = []
+        if self._silent:
+            text = (
+                f"{self._silent} of {self.answered} answers came without log-probabilities; they count neither for nor "
+                "against the provider in the e-value, and against a consistent verdict"
+            )
+            found.append(Finding("logprobs_missing", "info", text, None, ()))
+        if self._short:
+            text = (
+                f"{self._short} of {self.answered} answers list fewer tokens or positions than were recorded; what "
+                "they hide is unknown, so they count against a consistent verdict"
+            )
+            found.append(Finding("logprobs_short", "info", text, None, ()))
+        return tuple(found)

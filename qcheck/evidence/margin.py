@@ -15,10 +15,11 @@ from qcheck.result import Divergence, Evidence
 from qcheck.stats.bets import TailBets
 from qcheck.stats.fraction import fraction_lower, fraction_upper
 
-__all__ = ["MARGIN_NATS", "MARGIN_SHARE", "MARGIN_SOURCE", "MarginEvidence"]
+__all__ = ["BELOW_MARGIN", "MARGIN_NATS", "MARGIN_SHARE", "MARGIN_SOURCE", "MarginEvidence"]
 
 MARGIN_NATS = 0.002
 MARGIN_SHARE = 0.25
+BELOW_MARGIN = f"whatever stays within {MARGIN_NATS} nats per token, as Q8_0 does"
 MARGIN_SOURCE = (
     "llama.cpp's published tables put Q8_0 at 0.0004 to 0.0014 and BF16 against FP16 at 0.00003 nats per token; "
     "bf16 against f32 arithmetic moves log-probabilities by 0.018 nats rms, which is 0.0002 nats"
@@ -34,14 +35,14 @@ class MarginEvidence:
         self._bets = TailBets([MARGIN_SHARE], [1.0])
         self._kl: list[float] = []
         self.deviating: list[str] = []
-        self.answered = self.unseen = 0
+        self.answered = self._unseen = self._failed = 0
 
     def update(self, probe_id: str, candidate: Answer, peer: Answer) -> None:
         """Fold one probe that both have answered."""
         self.answered += 1
         alignment = align(candidate, ProbeReference(((peer,),)))
         if alignment is None:
-            self.unseen += 1
+            self._unseen += 1
             self._bets.update([False])
             return
         kl = score(alignment, [0], []).kl
@@ -56,9 +57,17 @@ class MarginEvidence:
         """Natural logarithm of the e-value against "at most MARGIN_SHARE of the answers exceed the margin"."""
         return self._bets.log_e
 
+    def fail(self) -> None:
+        """Count a request that finally failed: e = 1, and no agreement."""
+        self._failed += 1
+
+    def against(self) -> tuple[int, int]:
+        """Requests that count against agreement (beyond the margin, unseen or failed), and all requests."""
+        return len(self.deviating) + self._unseen + self._failed, self.answered + self._failed
+
     def upper(self, alpha: float) -> float:
-        """Upper bound of the share of answers beyond the margin; unseen ones count as beyond."""
-        return fraction_upper(len(self.deviating) + self.unseen, self.answered, alpha)
+        """Upper bound of the share of requests beyond the margin; unseen and failed ones count as beyond."""
+        return fraction_upper(*self.against(), alpha)
 
     def fraction(self, alpha: float) -> tuple[float, float, float]:
         """Share of answers beyond the margin that the margin does not explain: lower bound, estimate, upper bound."""

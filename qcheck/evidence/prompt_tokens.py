@@ -39,10 +39,13 @@ class PromptTokenEvidence:
             self._offsets.append((probe_id, answer.prompt_tokens, expected))
 
     def findings(self) -> tuple[Finding, ...]:
-        """One finding where counts differ; it may decide from three probes on, with at least two references."""
+        """One finding where counts differ.
+
+        It may decide where most counts differ, on three probes at least, and the reference's are known to be constant.
+        """
         if not self._offsets:
             return ()
-        decides = len(self._offsets) >= MIN_PROBES and len(self._baseline.references) > 1
+        decides = len(self._offsets) >= MIN_PROBES and 2 * len(self._offsets) > self._compared and self._trusted()
         offsets = Counter(seen - expected for _, seen, expected in self._offsets)
         offset, count = offsets.most_common(1)[0]
         _, seen, expected = self._offsets[0]
@@ -66,6 +69,11 @@ class PromptTokenEvidence:
                 )
         probes = tuple(p for p, _, _ in self._offsets[:10])
         return (Finding("prompt_tokens_differ", "deviation" if decides else "info", text, cause, probes),)
+
+    def _trusted(self) -> bool:
+        """Whether the reference counts were seen to be constant: two deployments, each asked at least twice."""
+        entries = [self._baseline.manifest.deployments[i] for i in self._baseline.references]
+        return len(entries) > 1 and all(e.repeats > 1 for e in entries)
 
     def snapshot(self, weight: float) -> Evidence:
         """The observable's part of the result; it bets nothing, so its e-value is 1."""

@@ -16,10 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qcheck.baselines import Answer, ProbeReference
+from qcheck.baselines import Answer, ProbeReference, list_floor
 from qcheck.stats.deviation import deviation, direction, partition_kl, projections, rms
 
-__all__ = ["Alignment", "Scores", "align", "score"]
+# An answer this near to a reference, rms in nats, counts as equal to it: ten times what rounding in files can do.
+EQUAL = 1e-4
+
+__all__ = ["EQUAL", "Alignment", "Scores", "align", "score"]
 
 Array = NDArray[np.float64]
 
@@ -29,7 +32,8 @@ class Alignment:
     """One answer beside the recorded deployments, on all coordinates (position, token) of shared paths.
 
     candidate (n,), recorded (deployments, n): log-probabilities, NaN where unlisted. Floors likewise (n,) and
-    (deployments, n), NaN where the deployment has not the path. positions (n,): which shared position.
+    (deployments, n), NaN where the deployment has not the path. positions (n,): which shared position. full: whether
+    the answer has as many positions, and at the shared ones lists as many tokens, as some deployment did.
     """
 
     candidate: Array
@@ -37,6 +41,7 @@ class Alignment:
     recorded: Array
     recorded_floor: Array
     positions: NDArray[np.intp]
+    full: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,14 @@ def align(answer: Answer, reference: ProbeReference) -> Alignment | None:
     """Lay an answer beside the recorded ones; None where it shows no log-probabilities at a recorded path."""
     blocks: list[tuple[Array, Array, Array, Array]] = []
     path: tuple[str, ...] = ()
+    full = len(answer.positions) >= min(len(repeats[0].positions) for repeats in reference.answers)
     for position in answer.positions:
         node = reference.nodes.get(path)
         listed = {k: v for k, v in position.top if v > -np.inf}
         if node is None or not listed:
             break
+        listing = (~np.isnan(node.values[~np.isnan(node.floors)])).sum(axis=1)
+        full = full and len(listed) >= int(listing.min())
         extra = [k for k in listed if k not in node.tokens]
         width = len(node.tokens) + len(extra)
         candidate = np.full(width, np.nan)
@@ -73,7 +81,7 @@ def align(answer: Answer, reference: ProbeReference) -> Alignment | None:
         recorded = np.full((len(node.floors), width), np.nan)
         recorded[:, : len(node.tokens)] = node.values
         floors = np.broadcast_to(node.floors[:, None], recorded.shape)
-        blocks.append((candidate, np.full(width, min(listed.values())), recorded, floors))
+        blocks.append((candidate, np.full(width, list_floor(position)), recorded, floors))
         path += (position.token,)
     if not blocks:
         return None
@@ -84,6 +92,7 @@ def align(answer: Answer, reference: ProbeReference) -> Alignment | None:
         np.concatenate(recorded_blocks, axis=1),
         np.concatenate(recorded_floors, axis=1),
         np.repeat(np.arange(len(blocks)), [len(c) for c in candidates]),
+        full,
     )
 
 
@@ -123,4 +132,6 @@ def score(alignment: Alignment, references: Sequence[int], variants: Sequence[in
     other = int(np.argmin(np.where(np.arange(len(refs)) == nearest, np.inf, sizes)))
     common = listed & ref_listed[nearest] & ref_listed[other] & var_listed.all(axis=0)
     deviations = np.vstack([plain[nearest][None], recorded_devs[other]])[:, common]
-    return Scores(size, int(refs[nearest]), kl, s[apart].min(axis=0), deviations)
+    smallest = s[apart].min(axis=0)
+    shown = np.minimum(smallest, 0.0) if size <= EQUAL else smallest
+    return Scores(size, int(refs[nearest]), kl, shown, deviations)

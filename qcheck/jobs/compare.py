@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from qcheck import __version__
@@ -13,7 +13,7 @@ from qcheck.baselines import Baseline
 from qcheck.client.transport import Client
 from qcheck.errors import ConfigurationError, RunFolderError
 from qcheck.evidence.logprobs import CALIBRATION_SHARE, freeze
-from qcheck.jobs.fold import RunFold
+from qcheck.jobs.fold import WEIGHTS, RunFold
 from qcheck.jobs.manifest import (
     DeclaredEntry,
     EnvelopeEntry,
@@ -25,12 +25,12 @@ from qcheck.jobs.manifest import (
     SuiteUsed,
 )
 from qcheck.jobs.outcome import make_fold, make_result
-from qcheck.jobs.reference import Reference
+from qcheck.jobs.reference import Reference, provenance_of
 from qcheck.jsonio import pretty, to_plain
 from qcheck.records import Attempt, Request
 from qcheck.registry.types import Endpoint, ModelProfile, Price
-from qcheck.result import Provenance, Result, result_to_json
-from qcheck.run.budget import Budget, Limits
+from qcheck.result import Result, result_to_json
+from qcheck.run.budget import Budget, Limits, check_prices
 from qcheck.run.execute import Asker, Event, Settled, Stopped, execute
 from qcheck.run.folder import RunFolder
 from qcheck.run.journal import Journal, read_journal, settled_requests
@@ -38,9 +38,10 @@ from qcheck.run.plan import PlanItem, make_plan
 from qcheck.suites import Suite
 from qcheck.verdict import FailOn, Until
 
-__all__ = ["Moment", "Settings", "clients", "compare", "make_manifest", "start_run"]
+__all__ = ["Moment", "Settings", "clients", "compare", "discover", "make_manifest", "start_run"]
 
 MIN_REFERENCES = 2
+DISCOVERY_TIMEOUT_S, DISCOVERY_ATTEMPTS = 15.0, 2  # the run itself tries harder
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +71,17 @@ class Moment:
 
     event: Event
     provider: str
-    answered: int
     log_e: float
     verdict: str
 
 
-def _entry(endpoint: Endpoint, model_id: str | None = None) -> ProviderEntry:
+def _entry(endpoint: Endpoint) -> ProviderEntry:
     d, p = endpoint.declared, endpoint.price
     return ProviderEntry(
         name=endpoint.name,
         spec=endpoint.spec or endpoint.name,
         display=endpoint.display,
-        model_id=model_id or endpoint.model_id,
+        model_id=endpoint.model_id,
         declared=DeclaredEntry(precision=d.precision, source=d.source, date=d.date) if d else None,
         price=PriceEntry(input=p.input, output=p.output) if p else None,
     )
@@ -89,8 +89,8 @@ def _entry(endpoint: Endpoint, model_id: str | None = None) -> ProviderEntry:
 
 def _reference_entry(reference: Reference, model: ModelProfile) -> ReferenceEntry:
     if reference.live:
-        provenance: Provenance = "first-party" if reference.live.name == model.first_party else "third-party"
-        return ReferenceEntry(kind="live", name=reference.live.name, provenance=provenance, live=_entry(reference.live))
+        live = reference.live
+        return ReferenceEntry(kind="live", name=live.name, provenance=provenance_of(live, model), live=_entry(live))
     b = reference.baseline
     if b is None:
         return ReferenceEntry(kind="none")
@@ -120,6 +120,7 @@ def make_manifest(
     entry = _reference_entry(reference, model)
     if reference.live and reference.live.name in {e.name for e in endpoints}:
         raise ConfigurationError(f"{reference.live.name} is the live reference; leave it out of --providers.")
+    check_prices(settings.limits, (*endpoints, *([reference.live] if reference.live else [])))
     if entry.kind == "none" and len(endpoints) < MIN_REFERENCES:
         raise ConfigurationError(
             "there is no reference, and a single provider can then be compared with nothing: name a second provider, "
@@ -150,7 +151,7 @@ def make_manifest(
         reference=entry,
         providers=tuple(_entry(e) for e in endpoints),
         limits=LimitsEntry(**to_plain(settings.limits)),
-        weights={"logprobs": 1.0, "prompt_tokens": 0.0},
+        weights=dict(WEIGHTS),
         envelope=EnvelopeEntry(**to_plain(envelope)) if envelope else None,
     )
 
@@ -172,6 +173,21 @@ async def clients(
         }
 
 
+async def discover(endpoints: Sequence[Endpoint], keys: Mapping[str, str | None]) -> tuple[Endpoint, ...]:
+    """The endpoints with the model id that `/models` tells where nobody named one; None stays where it cannot be had.
+
+    Opens a client for every endpoint, so that what nothing can be sent through fails here (ConfigurationError).
+    """
+
+    async def asked(endpoint: Endpoint) -> Endpoint:
+        key = keys.get(endpoint.name)
+        async with Client(endpoint, key, timeout_s=DISCOVERY_TIMEOUT_S, max_attempts=DISCOVERY_ATTEMPTS) as client:
+            model_id, _ = await client.model_id()
+        return replace(endpoint, model_id=model_id)
+
+    return tuple(await asyncio.gather(*map(asked, endpoints)))
+
+
 async def compare(
     folder: RunFolder,
     manifest: RunManifest,
@@ -188,7 +204,7 @@ async def compare(
     """
     fold = make_fold(manifest, baseline)
     by_name = {e.name: e for e in endpoints}
-    probes = {p.id: p for p in suite.fold("evaluation")}
+    probes = {p.id: p for p in suite.draw("evaluation", manifest.seed)}
     plan = make_plan([e.name for e in manifest.everyone], sorted(probes), manifest.seed)
 
     def request_for(item: PlanItem) -> Request:
@@ -235,8 +251,7 @@ def _tell(event: Event, fold: RunFold, on_moment: Callable[[Moment], None]) -> N
     name = event.provider if isinstance(event, Stopped) else event.attempt.provider
     provider = fold.providers.get(name)
     if provider is None:
-        on_moment(Moment(event, name, 0, 0.0, "reference"))
+        on_moment(Moment(event, name, 0.0, "reference"))
         return
-    seen = provider.observable
     verdict = provider.decide(has_reference=fold.has_reference).verdict
-    on_moment(Moment(event, name, seen.answered, seen.log_e, verdict))
+    on_moment(Moment(event, name, provider.observable.log_e, verdict))

@@ -60,7 +60,7 @@ class Estimate:
 
 def estimate(manifest: RunManifest, suite: Suite, baseline: Baseline | None, *, detectability: bool = True) -> Estimate:
     """The plan of a run; sends nothing. `detectability` is simulated, which takes seconds."""
-    probes = suite.fold("evaluation")
+    probes = suite.draw("evaluation", manifest.seed)
     limit = manifest.limits.max_requests
     most = len(probes) if limit is None else min(limit, len(probes))
     envelope = manifest.frozen_envelope()

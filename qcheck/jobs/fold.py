@@ -6,12 +6,12 @@ journal once more, so that `verify` cannot reach another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 from qcheck.baselines import Answer, Baseline, answer_of
 from qcheck.evidence.logprobs import Envelope, LogprobEvidence
-from qcheck.evidence.margin import MARGIN_NATS, MARGIN_SHARE, MarginEvidence
+from qcheck.evidence.margin import BELOW_MARGIN, MARGIN_NATS, MARGIN_SHARE, MarginEvidence
 from qcheck.evidence.prompt_tokens import PromptTokenEvidence
 from qcheck.records import Attempt
 from qcheck.result import Cause, Evidence, Finding
@@ -20,8 +20,10 @@ from qcheck.stats.attribution import NONE
 from qcheck.stats.fraction import requests_to_bound
 from qcheck.verdict import Claims, Decision, Rules, decide, should_stop
 
-__all__ = ["PairFold", "ProviderFold", "RunFold", "folded", "settled"]
+__all__ = ["WEIGHTS", "PairFold", "ProviderFold", "RunFold", "folded", "settled"]
 
+# Of each observable's e-value in the average. Prompt tokens bet nothing: they speak through findings alone.
+WEIGHTS: Mapping[str, float] = {"logprobs": 1.0, "prompt_tokens": 0.0}
 NAMED = 0.5  # posterior from which a cause is named
 
 
@@ -61,8 +63,14 @@ class _Availability:
 class ProviderFold:
     """One provider against a recorded envelope, a lone recording, or a live reference (`peer`)."""
 
-    def __init__(self, name: str, rules: Rules, baseline: Baseline | None, envelope: Envelope | None) -> None:
-        self.name, self.rules = name, rules
+    def __init__(
+        self,
+        rules: Rules,
+        baseline: Baseline | None,
+        envelope: Envelope | None,
+        weights: Mapping[str, float],
+    ) -> None:
+        self.rules, self._weights = rules, weights
         self.available = _Availability()
         self.envelope = LogprobEvidence(baseline, envelope) if baseline and envelope else None
         self.margin = MarginEvidence() if self.envelope is None else None
@@ -72,9 +80,15 @@ class ProviderFold:
 
     def update(self, attempt: Attempt) -> None:
         """Fold one settled attempt against the recorded reference."""
-        self.available.update(attempt)
+        self.availability(attempt)
         if attempt.response is not None:
             self._answered(attempt.probe_id, answer_of(attempt.response))
+
+    def availability(self, attempt: Attempt) -> None:
+        """Count whether a request was answered."""
+        self.available.update(attempt)
+        if attempt.response is None:
+            self.observable.fail()
 
     def compare_with(self, probe_id: str, answer: Answer, peer: Answer) -> None:
         """Fold an answer against a live reference's; the provider's availability is counted elsewhere."""
@@ -112,11 +126,9 @@ class ProviderFold:
         return tuple(f for e in self.evidence() for f in e.findings)
 
     def evidence(self) -> tuple[Evidence, ...]:
-        """Each observable's part of the result. Weights are those of the manifest: prompt tokens bet nothing."""
-        parts = [self.observable.snapshot(1.0)]
-        if self.prompt_tokens:
-            parts.append(self.prompt_tokens.snapshot(0.0))
-        return tuple(parts)
+        """Each observable's part of the result."""
+        observables = [self.observable, *([self.prompt_tokens] if self.prompt_tokens else [])]
+        return tuple(o.snapshot(self._weights[o.name]) for o in observables)
 
     def claims(self, *, has_reference: bool = True) -> Claims:
         """What the verdict rests on."""
@@ -130,6 +142,7 @@ class ProviderFold:
         else:
             assert self.margin is not None
             upper = self.margin.upper(self.rules.alpha) if has_reference else None
+            blind = (BELOW_MARGIN,) if has_reference else ()
         seen = self.observable
         return Claims(
             answered=seen.answered,
@@ -158,8 +171,7 @@ class ProviderFold:
         if self.envelope:
             return self.envelope.needed(self.rules.tolerance)
         assert self.margin is not None
-        hits = len(self.margin.deviating) + self.margin.unseen
-        return requests_to_bound(hits, self.margin.answered, self.rules.tolerance, self.rules.alpha)
+        return requests_to_bound(*self.margin.against(), self.rules.tolerance, self.rules.alpha)
 
     def cause(self) -> tuple[Cause | None, dict[str, float]]:
         """The likely cause in words, and the posterior over recorded variants.
@@ -209,10 +221,11 @@ class RunFold:
         baseline: Baseline | None = None,
         envelope: Envelope | None = None,
         live: str | None = None,
+        weights: Mapping[str, float] = WEIGHTS,
     ) -> None:
         self.rules, self.live = rules, live
         self.has_reference = baseline is not None or live is not None
-        self.providers = {p: ProviderFold(p, rules, baseline, envelope) for p in providers}
+        self.providers = {p: ProviderFold(rules, baseline, envelope, weights) for p in providers}
         everyone = [*providers, *([live] if live else [])]
         self.live_available = _Availability()
         self._answers: dict[str, list[Attempt]] = {p: [] for p in everyone}
@@ -229,7 +242,7 @@ class RunFold:
             for provider in self.providers:
                 self._meet_live(provider, attempt.seq)
         elif self.live:
-            self.providers[name].available.update(attempt)
+            self.providers[name].availability(attempt)
             self._meet_live(name, attempt.seq)
         elif self.has_reference:
             self.providers[name].update(attempt)
@@ -267,7 +280,9 @@ class RunFold:
         if self.has_reference:
             return fold.should_stop()
         mine = [f for pair, f in self.pairs.items() if name in pair and not self._gone(pair, name)]
-        return "grouped" if mine and all(f.state for f in mine) else None
+        if not mine:
+            return "nobody to compare with"
+        return "grouped" if all(f.state for f in mine) else None
 
     def _gone(self, pair: tuple[str, str], name: str) -> bool:
         other = pair[0] if pair[1] == name else pair[1]
@@ -281,6 +296,12 @@ class RunFold:
         for (a, b), fold in self.pairs.items():
             if fold.state == "alike" and a in group and b in group and group[a] is not group[b]:
                 merged = group[a] | group[b]
+                if any(
+                    self.pairs[pair].state == "different"
+                    for pair in combinations(self.providers, 2)
+                    if {*pair} <= merged
+                ):
+                    continue
                 for member in merged:
                     group[member] = merged
         unique = {tuple(sorted(g)) for g in group.values()}

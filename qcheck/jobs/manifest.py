@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -137,6 +138,16 @@ class RunManifest(_Strict):
     def everyone(self) -> tuple[ProviderEntry, ...]:
         """The compared providers, and a live reference last."""
         return (*self.providers, *([self.reference.live] if self.reference.live else []))
+
+    def with_model_ids(self, ids: Mapping[str, str | None]) -> RunManifest:
+        """The same with the model ids that only the endpoints could tell."""
+
+        def told(entry: ProviderEntry) -> ProviderEntry:
+            return entry.model_copy(update={"model_id": ids[entry.name]})
+
+        live = self.reference.live
+        reference = self.reference.model_copy(update={"live": told(live) if live else None})
+        return self.model_copy(update={"providers": tuple(map(told, self.providers)), "reference": reference})
 
     def frozen_envelope(self) -> Envelope | None:
         """The envelope as evidence uses it."""

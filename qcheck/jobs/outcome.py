@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 from qcheck.baselines import Baseline
+from qcheck.errors import RunFolderError
 from qcheck.jobs.fold import RunFold, folded
 from qcheck.jobs.manifest import ProviderEntry, RunManifest
 from qcheck.records import Attempt
@@ -34,7 +36,12 @@ def make_fold(manifest: RunManifest, baseline: Baseline | None) -> RunFold:
     """The empty fold of a run."""
     live = manifest.reference.live
     return RunFold(
-        manifest.names, manifest.rules, baseline, manifest.frozen_envelope(), live=live.name if live else None
+        manifest.names,
+        manifest.rules,
+        baseline,
+        manifest.frozen_envelope(),
+        live.name if live else None,
+        manifest.weights,
     )
 
 
@@ -83,7 +90,17 @@ def _spent(entry: ProviderEntry, attempts: Sequence[Attempt]) -> tuple[int, Toke
     price = Price(entry.price.input, entry.price.output) if entry.price else None
     costs = [cost_usd(r, price) for r in responses]
     tokens = Tokens(sum(r.prompt_tokens or 0 for r in responses), sum(r.completion_tokens or 0 for r in responses))
-    return len(mine), tokens, None if any(c is None for c in costs) else sum(c or 0.0 for c in costs)
+    unknown = any(c is None for c in costs) or (price is None and not costs)
+    return len(mine), tokens, None if unknown else sum(c or 0.0 for c in costs)
+
+
+def _ended(attempts: Sequence[Attempt]) -> str | None:
+    """When the last of the attempts was over. Raises RunFolderError for times that are none."""
+    try:
+        ends = [datetime.fromisoformat(a.started).astimezone(UTC) + timedelta(seconds=a.elapsed_s) for a in attempts]
+    except (ValueError, OverflowError) as error:
+        raise RunFolderError("the journal holds a time that is none; start a new run.") from error
+    return max(ends).isoformat(timespec="milliseconds") if ends else None
 
 
 def _provider(
@@ -99,7 +116,7 @@ def _provider(
     cause, posterior = fold.cause() if decision.verdict == "deviates" else (None, {})
     needed = fold.needed() if decision.verdict == "inconclusive" and run.has_reference else None
     low, estimate, high = fold.fraction() if run.has_reference else (0.0, 0.0, 1.0)
-    times = sorted(a.started for a in attempts if a.provider == entry.name)
+    mine = [a for a in attempts if a.provider == entry.name]
     requests, tokens, cost = spent
     return ProviderResult(
         name=entry.name,
@@ -120,8 +137,8 @@ def _provider(
         ),
         likely_cause=cause,
         stop_reason=run.should_stop(entry.name) or stops.get(entry.name, "interrupted"),
-        started=times[0] if times else None,
-        ended=times[-1] if times else None,
+        started=min((a.started for a in mine), default=None),
+        ended=_ended(mine),
         unavailable_reason=claims.unavailable_reason if decision.verdict == "unavailable" else None,
         requests=requests,
         failures=claims.failures,

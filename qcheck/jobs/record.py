@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +24,7 @@ from qcheck.baselines import (
 )
 from qcheck.errors import BaselineError, QcheckError
 from qcheck.evidence.calibration import calibrate
-from qcheck.jsonio import atomic_write, content_hash, loads, pretty
+from qcheck.jsonio import as_storage_error, atomic_write, content_hash, loads, pretty
 from qcheck.records import Attempt, Request
 from qcheck.registry.types import Endpoint, ModelProfile
 from qcheck.result import Provenance
@@ -52,6 +54,8 @@ class Recording:
 class RecordingError(QcheckError):
     """A recording that could not be completed; what was answered is kept and is not asked again."""
 
+    exit_code = 3
+
 
 async def record(
     what: Recording,
@@ -63,16 +67,21 @@ async def record(
 ) -> BaselineManifest:
     """Ask every probe (evaluation probes `repeats` times), write the answers, update the manifest.
 
-    Interrupted, it goes on where it stopped when called again with the same arguments. `on_settled` gets how many
-    requests are done and how many there are. Raises BaselineError, RecordingError or StorageError.
+    Interrupted, it goes on where it stopped when called again with the same arguments; where nothing but calibrating
+    is left, it asks nothing. `on_settled` gets how many requests are done and how many there are. Raises BaselineError
+    (also where the name is recorded already), RecordingError or StorageError.
     """
     manifest = _manifest(what, model, suite)
+    work = what.folder / f".recording-{what.name}"
+    if _only_uncalibrated(manifest, what, endpoint):
+        shutil.rmtree(work, ignore_errors=True)
+        return manifest
+    _check_new(manifest, what)
     evaluation = [p.id for p in suite.fold("evaluation")]
     calibration = [p.id for p in suite.probes if p.fold != "evaluation"]
     once = [PlanItem(endpoint.name, seq, probe) for seq, probe in enumerate(calibration)]
     often = make_plan([endpoint.name], evaluation, seed=0, repeats=what.repeats)
     plan = [*once, *(PlanItem(i.provider, len(once) + i.seq, i.probe_id, i.repeat) for i in often)]
-    work = what.folder / f".recording-{what.name}"
     _claim(work, what, suite, endpoint)
     attempts, reason = await _ask(plan, suite, endpoint, asker, work, what, on_settled)
     answers = {(a.seq): a for a in attempts if a.response}
@@ -84,9 +93,44 @@ async def record(
             f"{' (' + '; '.join(sorted(filter(None, errors))[:3]) + ')' if errors else ''}; "
             "the answers are kept, so run the same command again."
         )
-    manifest = _finish(manifest, what, plan, answers, endpoint, frozenset(calibration))
+    with _locked(what.folder):
+        # Another deployment may have been recorded into the same folder meanwhile.
+        manifest = _manifest(what, model, suite)
+        _check_new(manifest, what)
+        manifest = _finish(manifest, what, plan, answers, endpoint, frozenset(calibration))
     shutil.rmtree(work)
     return manifest
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Within the block no other process changes the manifest of the baseline in `folder`; waits for its turn."""
+    with as_storage_error(folder):
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        with as_storage_error(folder):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _check_new(manifest: BaselineManifest, what: Recording) -> None:
+    if any(d.name == what.name for d in manifest.deployments):
+        raise BaselineError(
+            f"{what.name} is recorded already in {what.folder}; choose another --name, or remove it there."
+        )
+
+
+def _only_uncalibrated(manifest: BaselineManifest, what: Recording, endpoint: Endpoint) -> bool:
+    """Whether this very recording is finished, and was interrupted before an envelope could be calibrated."""
+    references = [d for d in manifest.deployments if d.role == "reference"]
+    identity = (what.name, what.role, what.repeats, endpoint.display)
+    return (
+        manifest.calibration_hash is None
+        and len(references) > 1
+        and any((d.name, d.role, d.repeats, d.endpoint) == identity for d in manifest.deployments)
+    )
 
 
 def _manifest(what: Recording, model: ModelProfile, suite: Suite) -> BaselineManifest:
@@ -185,19 +229,23 @@ def _finish(
         answers=write_answers(what.folder, "deployments", what.name, dict(sorted(evaluation.items()))),
         calibration=write_answers(what.folder, "calibration", what.name, dict(sorted(calibration.items()))),
     )
-    others = [d for d in manifest.deployments if d.name != what.name]
-    updated = manifest.model_copy(update={"deployments": [*others, entry], "calibration_hash": None})
+    deployments = [*manifest.deployments, entry]
+    updated = manifest.model_copy(update={"deployments": deployments, "calibration_hash": None})
     save_manifest(what.folder, updated)
     return updated
 
 
 def recalibrate(folder: Path, suite: Suite, on_progress: Callable[[str], None] = lambda _: None) -> bool:
-    """Make `calibration.json` anew from the recorded answers; False with fewer than two honest deployments."""
-    baseline = load_baseline(folder)
-    table = calibrate(baseline, suite, on_progress)
-    if table is None:
-        return False
-    data = pretty(table.model_dump()).encode()
-    atomic_write(folder / "calibration.json", data)
-    save_manifest(folder, baseline.manifest.model_copy(update={"calibration_hash": content_hash(data)}))
-    return True
+    """Make `calibration.json` anew from the recorded answers; False with fewer than two honest deployments.
+
+    Raises BaselineError where calibration answers are missing or too few.
+    """
+    with _locked(folder):
+        baseline = load_baseline(folder)
+        table = calibrate(baseline, suite, on_progress)
+        if table is None:
+            return False
+        data = pretty(table.model_dump()).encode()
+        atomic_write(folder / "calibration.json", data)
+        save_manifest(folder, baseline.manifest.model_copy(update={"calibration_hash": content_hash(data)}))
+        return True

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from qcheck.baselines import Baseline, find_baseline, list_baselines, load_baseline
 from qcheck.errors import BaselineError, ConfigurationError
+from qcheck.registry.address import is_loopback
 from qcheck.registry.types import Endpoint, ModelProfile, Resolver
+from qcheck.result import Provenance
 from qcheck.suites import Suite
 
-__all__ = ["Reference", "choose_reference"]
+__all__ = ["Reference", "choose_reference", "provenance_of"]
 
 LIVE = "live:"
 
@@ -59,18 +61,31 @@ def choose_reference(
         if problem := _fitting(baseline, model, suite):
             raise BaselineError(f"{problem}; record one with `qcheck baseline record {model.name} --provider …`.")
         return Reference(baseline)
-    notice = None
+    notices = []
     for folder in list_baselines(roots).values():
-        baseline = load_baseline(folder)
+        try:
+            baseline = load_baseline(folder)
+        except BaselineError as error:
+            notices.append(f"passed over: {error}")
+            continue
         if baseline.manifest.model == model.name:
-            notice = _fitting(baseline, model, suite)
-            if notice is None:
-                return Reference(baseline)
+            problem = _fitting(baseline, model, suite)
+            if problem is None:
+                return Reference(baseline, notice=" ".join(notices) or None)
+            notices.append(f"{problem}.")
+    notice = " ".join(notices) or None
     if model.first_party and model.first_party not in compared:
         endpoint = next((e for r in resolvers if (e := r.resolve(model.first_party, model))), None)
         if endpoint and endpoint.key_env and environ.get(endpoint.key_env):
             return Reference(live=endpoint, notice=notice)
     return Reference(notice=notice)
+
+
+def provenance_of(endpoint: Endpoint, model: ModelProfile) -> Provenance:
+    """Who runs an endpoint of `model`, as far as that follows from its address and name."""
+    if is_loopback(endpoint.base_url):
+        return "self-hosted"
+    return "first-party" if endpoint.name == model.first_party else "third-party"
 
 
 def _live(spec: str, model: ModelProfile, resolvers: Sequence[Resolver]) -> Endpoint:

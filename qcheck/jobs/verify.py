@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from qcheck.baselines import Baseline
 from qcheck.errors import RunFolderError
+from qcheck.evidence.logprobs import freeze
 from qcheck.jobs.manifest import RunManifest
 from qcheck.jobs.outcome import make_result
 from qcheck.jsonio import loads, pretty
@@ -46,9 +48,18 @@ def verify(folder: RunFolder) -> Verification:
     baseline = manifest.load_baseline()
     result = make_result(manifest, baseline, attempts, stops)
     new = result_to_json(result)
-    if pretty(new).encode() == written:
-        return Verification(result, ())
-    return Verification(result, tuple(_differences(old, new, "")) or ("the bytes (formatting)",))
+    differences = [] if _same_envelope(manifest, baseline) else ["the manifest's envelope (not the baseline's)"]
+    if pretty(new).encode() != written:
+        differences += _differences(old, new, "") or ["the bytes (formatting)"]
+    return Verification(result, tuple(differences))
+
+
+def _same_envelope(manifest: RunManifest, baseline: Baseline | None) -> bool:
+    """Whether the thresholds and bounds that were used are those that the baseline's calibration gives."""
+    used = manifest.frozen_envelope()
+    return used is None or (
+        baseline is not None and baseline.table is not None and used == freeze(baseline.table, manifest.alpha)
+    )
 
 
 def _differences(old: Any, new: Any, path: str) -> list[str]:

@@ -10,6 +10,7 @@ __all__ = [
     "CONTEXT_TOKENS",
     "DEPLOYMENTS",
     "MODEL_ID",
+    "PREFIX",
     "PROVIDERS",
     "Deployment",
     "EngineSettings",
@@ -23,6 +24,7 @@ Format = Literal["F16", "F32", "BF16", "Q8_0", "Q6_K", "Q4_K_M", "Q2_K"]
 Kind = Literal["reference", "held-out", "variant", "gateway"]
 
 MODEL_ID: Final = "lab-tiny"
+PREFIX: Final = "lab/"  # of a lab provider's name wherever other providers stand beside it
 CONTEXT_TOKENS: Final = 320
 
 _RELEASE: Final = "lab-tiny-f16.gguf"

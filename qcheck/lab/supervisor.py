@@ -6,13 +6,14 @@ import importlib.util
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from qcheck.errors import ConfigurationError, StorageError, UnknownNameError
-from qcheck.lab.catalog import DEPLOYMENTS, MODEL_ID, PROVIDERS, Deployment, LabProvider
+from qcheck.lab.catalog import DEPLOYMENTS, MODEL_ID, PREFIX, PROVIDERS, Deployment, LabProvider
 from qcheck.lab.messages import EngineStart, GatewayStart, Upstream
 from qcheck.lab.process import Child, close_all
 from qcheck.registry.types import Endpoint, ModelProfile, Price
@@ -20,7 +21,7 @@ from qcheck.registry.types import Endpoint, ModelProfile, Price
 __all__ = ["MODELS_DIR", "Lab", "LabResolver"]
 
 MODELS_DIR: Final = Path(__file__).with_name("models")
-PREFIX: Final = "lab/"
+NOT_STARTED: Final = "http://127.0.0.1:0"
 
 
 def _silence(_: str) -> None:
@@ -37,6 +38,17 @@ def _provider(name: str) -> LabProvider:
         return PROVIDERS[name]
     except KeyError:
         raise UnknownNameError("lab provider", name, PROVIDERS) from None
+
+
+def _endpoint(name: str, gateway_url: str) -> Endpoint:
+    return Endpoint(
+        name=PREFIX + name,
+        display=f"lab:{name}",
+        base_url=f"{gateway_url}/{name}/v1",
+        model_id=MODEL_ID,
+        key_env=None,
+        price=Price(0.0, 0.0),
+    )
 
 
 class Lab:
@@ -153,14 +165,7 @@ class Lab:
                 )
             )
             gateway.receive()
-            self._endpoints[provider.name] = Endpoint(
-                name=PREFIX + provider.name,
-                display=f"lab:{provider.name}",
-                base_url=f"{self._gateway_url}/{provider.name}/v1",
-                model_id=MODEL_ID,
-                key_env=None,
-                price=Price(0.0, 0.0),
-            )
+            self._endpoints[provider.name] = _endpoint(provider.name, self._gateway_url)
         return self._endpoints[provider.name]
 
     def close(self) -> None:
@@ -183,23 +188,35 @@ class Lab:
 
 
 class LabResolver:
-    """Resolves `lab/NAME`; the lab that `open_lab` gives is opened for the first such name. A context manager."""
+    """Resolves `lab/NAME`, and starts nothing before `started` is called. A context manager.
+
+    What a name resolves to has an address where nobody listens yet, so that a dry run or a mistake elsewhere on the
+    command line costs no engine.
+    """
 
     def __init__(self, open_lab: Callable[[], Lab] = Lab) -> None:
         self._open_lab = open_lab
         self._lab: Lab | None = None
 
     def resolve(self, spec: str, model: ModelProfile) -> Endpoint | None:
-        """The endpoint of the lab provider `spec`, None for what is none; raises as `Lab` and `Lab.endpoints`."""
+        """The endpoint of the lab provider `spec`, not started; None for what is none. Raises UsageError."""
         if not spec.startswith(PREFIX):
             return None
         if spec not in self.names():
             raise UnknownNameError("provider", spec, self.names())
         if model.name != MODEL_ID:
             raise ConfigurationError(f"{spec} serves {MODEL_ID} only, not {model.name}; check {MODEL_ID} with it.")
+        return _endpoint(spec.removeprefix(PREFIX), NOT_STARTED)
+
+    def started(self, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+        """The endpoints, those of the lab with the addresses of engines that run; raises as `Lab`, `Lab.endpoints`."""
+        names = [e.name.removeprefix(PREFIX) for e in endpoints if e.name.startswith(PREFIX)]
+        if not names:
+            return tuple(endpoints)
         if self._lab is None:
             self._lab = self._open_lab()
-        return self._lab.endpoint(spec.removeprefix(PREFIX))
+        urls = {e.name: e.base_url for e in self._lab.endpoints(names)}
+        return tuple(replace(e, base_url=urls.get(e.name, e.base_url)) for e in endpoints)
 
     def names(self) -> tuple[str, ...]:
         """`lab/NAME` of every provider of the lab."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,13 @@ def check_target(target: str | None) -> None:
     if path.is_dir() or not path.parent.is_dir():
         why = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {path.parent}"
         raise ConfigurationError(f"--json {target} {why}; give the path of a file, or - for the standard output.")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"--json {target} cannot be written: nothing can be written into {path.parent}; choose another folder."
+        ) from error
 
 
 def write(result: Result, target: str, put: Callable[[str], None]) -> None:

@@ -6,16 +6,18 @@ the sum never passes the budget by more than providers charge beyond their own p
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from qcheck.errors import ConfigurationError
 from qcheck.records import Attempt, Request, Response
-from qcheck.registry.types import Price
+from qcheck.registry.types import Endpoint, Price
 from qcheck.run.journal import settled_requests
 
-__all__ = ["Budget", "Limits", "Reservation", "Usage", "cost_usd", "worst_case_usd"]
+__all__ = ["Budget", "Limits", "Reservation", "check_prices", "cost_usd", "worst_case_usd"]
 
 Reservation = Literal["reserved", "later", "max_requests", "budget"]
 
@@ -37,14 +39,16 @@ class Limits:
     deadline_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What one provider was asked so far: requests, tokens it reported, and US dollars as far as known."""
-
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    cost_usd: float
+def check_prices(limits: Limits, endpoints: Iterable[Endpoint]) -> None:
+    """Raise ConfigurationError where a budget cannot be kept, since somebody's price is unknown."""
+    unknown = [e.name for e in endpoints if e.price is None]
+    if limits.budget_usd is not None and unknown:
+        table = unknown[0] if re.fullmatch(r"[a-z0-9_-]+", unknown[0]) else f'"{unknown[0]}"'
+        raise ConfigurationError(
+            f"--budget cannot be kept for {', '.join(unknown)}: the price is unknown; give it as "
+            f"price = {{ input = …, output = … }} (USD per million tokens) under [providers.{table}] in qcheck.toml, "
+            "or leave --budget out."
+        )
 
 
 def worst_case_usd(request: Request, price: Price | None) -> float | None:
@@ -78,8 +82,6 @@ class Budget:
         self.limits = limits
         self._prices = prices
         self._requests: Counter[str] = Counter()
-        self._input: Counter[str] = Counter()
-        self._output: Counter[str] = Counter()
         self._spent: defaultdict[str, float] = defaultdict(float)
         self._reserved: list[float] = []
         earlier = list(before)
@@ -91,10 +93,6 @@ class Budget:
     def spent_usd(self) -> float:
         """US dollars over all providers, as far as known."""
         return sum(self._spent.values())
-
-    def usage(self, provider: str) -> Usage:
-        """What `provider` has been asked so far."""
-        return Usage(self._requests[provider], self._input[provider], self._output[provider], self._spent[provider])
 
     def worst_case_usd(self, provider: str, request: Request) -> float | None:
         """The most that `request` can cost at `provider`, for `reserve` and `settle`."""
@@ -139,7 +137,5 @@ class Budget:
         if response is None:
             self._spent[provider] += worst_usd if attempt.http_status is None else 0.0
             return
-        self._input[provider] += response.prompt_tokens or 0
-        self._output[provider] += response.completion_tokens or 0
         cost = cost_usd(response, self._prices.get(provider))
         self._spent[provider] += worst_usd if cost is None else cost

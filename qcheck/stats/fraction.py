@@ -2,8 +2,9 @@
 
 Both bounds are inverted tests by betting on 0/1 outcomes: against p ≥ p₀ one bets on q < p₀, against p ≤ p₀ on
 q > p₀, with e = (q/p₀)^x ((1−q)/(1−p₀))^(1−x). Its conditional mean is at most 1 for every conditional probability
-on the tested side, so the bounds hold at all times together, for changing probabilities too (their average is then
-what is not bounded; each test speaks of all requests lying on its side). Averages over several q keep this
+on the tested side, so the bounds hold at all times together. For probabilities that change from request to request
+they bound, at any fixed p₀, the running average too: e is linear in x, so the product of its conditional means is at
+most 1 when their average lies on the tested side (arithmetic and geometric mean). Averages over several q keep this
 (Waudby-Smith & Ramdas 2024, JRSS-B 86:1, section 4).
 """
 

@@ -10,11 +10,15 @@ from scipy import special
 
 from qcheck.stats.bets import LAMBDAS
 
+MIN_REQUESTS = 2
+
 __all__ = ["could_reject", "median_requests"]
 
 
 def could_reject(bounds: Sequence[float], weights: Sequence[float], log_threshold: float, requests: int) -> bool:
-    """Whether `requests` answers that all show every tail event would reach the threshold."""
+    """Whether `requests` answers that all show every tail event would reach the threshold; a verdict needs two."""
+    if requests < MIN_REQUESTS:
+        return False
     lam = np.asarray(LAMBDAS)
     gains = requests * np.log(1 - lam + lam / np.asarray(bounds, float)[:, None])
     shares = np.repeat(np.asarray(weights, float)[:, None] / len(lam), len(lam), axis=1)
@@ -46,7 +50,7 @@ def median_requests(
         for rate in lam:
             steps = np.where(hits, np.log(1 - rate + rate / bound), np.log1p(-rate))
             log_e = np.logaddexp(log_e, np.cumsum(steps, axis=1) + np.log(max(weight, 1e-300) / len(lam)))
-    return _median_first(log_e >= log_threshold, minimum=2)
+    return _median_first(log_e >= log_threshold, minimum=MIN_REQUESTS)
 
 
 def _median_first(reached: NDArray[np.bool_], minimum: int) -> int | None:

@@ -28,7 +28,7 @@ def _answer(prompt: str, shift: float) -> dict:
 
 
 @contextmanager
-def _serving(shift: float, pause_s: float) -> Iterator[str]:
+def _serving(shift: float, pause_s: float, model_id: str) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -40,7 +40,7 @@ def _serving(shift: float, pause_s: float) -> Iterator[str]:
             self.wfile.write(data)
 
         def do_GET(self) -> None:
-            self._send({"data": [{"id": "m"}]})
+            self._send({"data": [{"id": model_id}]})
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -66,7 +66,7 @@ def _serving(shift: float, pause_s: float) -> Iterator[str]:
 def provider() -> Iterator[Callable[..., str]]:
     """Starts a provider and gives its URL; `shift` is by how much its model differs."""
     with ExitStack() as stack:
-        yield lambda shift=0.0, pause_s=0.0: stack.enter_context(_serving(shift, pause_s))
+        yield lambda shift=0.0, pause_s=0.0, model_id="m": stack.enter_context(_serving(shift, pause_s, model_id))
 
 
 @pytest.fixture(autouse=True)

@@ -101,3 +101,47 @@ def test_a_line_that_does_not_parse_is_found_out_although_its_hash_is_right(qche
 def test_a_recorded_baseline_is_the_reference_without_being_asked_for(qcheck, recorded, provider, suite):
     spoken = qcheck("compare", "lab-tiny", "--providers", f"b={provider()}", "--suite", suite)
     assert "reference: few, recorded, self-hosted; deployments: mine; no envelope" in spoken.out
+
+
+def test_what_is_recorded_is_neither_asked_again_nor_replaced(qcheck, recorded, provider, suite):
+    manifest = (recorded / "manifest.json").read_bytes()
+    arguments = ("--provider", f"mine={provider(shift=1.0)}", "--suite", suite, "--out", "baselines/few")
+    spoken = qcheck("baseline", "record", "lab-tiny", *arguments)
+    assert spoken.code == 2
+    assert "mine is recorded already in baselines/few; choose another --name" in spoken.err
+    assert (recorded / "manifest.json").read_bytes() == manifest
+
+
+def test_too_few_clusters_for_an_envelope_are_no_mistake(qcheck, recorded, provider, suite):
+    arguments = ("--provider", f"two={provider()}", "--suite", suite, "--out", "baselines/few")
+    for _ in range(2):  # the second time nothing is left but to calibrate
+        spoken = qcheck("baseline", "record", "lab-tiny", *arguments)
+        assert spoken.code == 0
+        assert spoken.err.splitlines()[-1].startswith("no envelope: only 2 calibration clusters")
+    assert "requests done" not in spoken.err
+    names = [d["name"] for d in json.loads((recorded / "manifest.json").read_text())["deployments"]]
+    assert names == ["mine", "two"]
+
+
+def test_an_endpoint_that_is_gone_ends_in_exit_code_3(qcheck, suite):
+    arguments = ("--provider", "mine=http://127.0.0.1:9/v1", "--suite", suite)
+    spoken = qcheck("baseline", "record", "lab-tiny", *arguments)
+    assert spoken.code == 3
+    assert "run the same command again" in spoken.err
+
+
+def test_a_deadline_ends_a_recording(qcheck, provider, suite):
+    url = provider(pause_s=0.3)
+    arguments = ("--provider", f"mine={url}", "--suite", suite, "--concurrency", "1", "--deadline", "0.5s")
+    spoken = qcheck("baseline", "record", "lab-tiny", *arguments)
+    assert spoken.code == 3
+    assert "then: deadline" in spoken.err
+
+
+def test_a_baseline_that_cannot_be_read_stops_no_comparison(qcheck, recorded, provider, suite):
+    broken = recorded.parent / "broken"
+    broken.mkdir()
+    (broken / "manifest.json").write_text("{}")
+    spoken = qcheck("compare", "lab-tiny", "--providers", f"b={provider()}", "--suite", suite)
+    assert "note: passed over: baselines/broken is not a baseline" in spoken.err
+    assert "reference: few, recorded" in spoken.out

@@ -113,3 +113,32 @@ def test_a_full_disk_under_standard_output_is_exit_code_4():
         )
     assert done.returncode == 4
     assert done.stderr == "qcheck: cannot write the output: No space left on device; free space and try again.\n"
+
+
+def test_the_id_that_only_the_endpoint_knows_is_part_of_what_was_promised(qcheck, provider, tmp_path):
+    specs = f"a={provider()},b={provider(model_id='n')}"
+    qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--run-dir", "runs")
+    (run,) = (tmp_path / "runs").iterdir()
+    assert [p["model_id"] for p in json.loads((run / "result.json").read_text())["providers"]] == ["m", "n"]
+    assert qcheck("resume", run).code == 3
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["providers"][1]["model_id"] = "m"
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    assert "b=http://127.0.0.1:" in (spoken := qcheck("resume", run)).err
+    assert (spoken.code, "now is n at" in spoken.err) == (2, True)
+
+
+def test_whoever_cannot_be_reached_is_unavailable_and_free_of_nothing(qcheck, provider, tmp_path):
+    specs = f"a={provider()},dead=http://127.0.0.1:9/v1"
+    qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--json", "r.json")
+    dead = json.loads((tmp_path / "r.json").read_text())["providers"][1]
+    assert (dead["verdict"], dead["model_id"], dead["cost_usd"]) == ("unavailable", None, None)
+
+
+def test_a_proxy_that_cannot_be_used_ends_the_command_before_there_is_a_run(qcheck, own_folders, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "foo://host:1")
+    (own_folders / "qcheck.toml").write_text("".join(f'[providers.{n}]\nmodel_id = "m"\n' for n in "ab"))
+    specs = "a=https://a.invalid/v1,b=https://b.invalid/v1"
+    spoken = qcheck("compare", "lab-tiny", "--providers", specs, *SMALL)
+    assert (spoken.code, "ALL_PROXY" in spoken.err) == (2, True)
+    assert not (own_folders / "data").exists()

@@ -6,6 +6,12 @@ URL = "a=http://127.0.0.1:9/v1,b=http://127.0.0.1:9/v1"
 CANARY = "sk-canary-0123456789"
 
 
+@pytest.fixture
+def no_lab(monkeypatch):
+    """Engines start for no mistake."""
+    monkeypatch.setattr("qcheck.lab.supervisor.Lab._start", lambda *_: pytest.fail("an engine was started"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -25,6 +31,10 @@ CANARY = "sk-canary-0123456789"
         (["compare", "lab-tiny", "--providers", URL, "--alpha", "nan"], "--alpha must lie between 0 and 1"),
         (["compare", "lab-tiny", "--providers", URL, "--tolerance", "0"], "--tolerance must lie between 0 and 1"),
         (["compare", "lab-tiny", "--providers", URL, "--budget", "nan"], "--budget must be an amount"),
+        (["compare", "lab-tiny", "--providers", URL, "--budget", "1"], "--budget cannot be kept for a, b"),
+        (["baseline", "record", "lab-tiny", "--provider", "a=http://127.0.0.1:9/v1", "--budget", "1"], "kept for a: "),
+        (["compare", "lab-tiny", "--providers", "lab/honest,moonshto"], "did you mean moonshot"),
+        (["compare", "lab-tiny", "--providers", "lab/honest,openrouter/novita"], "no id of lab-tiny"),
         (["compare", "lab-tiny", "--providers", URL, "--max-requests", "0"], "--max-requests"),
         (["compare", "lab-tiny", "--providers", URL, "--until", "never"], "--until"),
         (["compare", "lab-tiny", "--providers", URL, "--json", "no/such/folder.json"], "there is no folder no/such"),
@@ -44,7 +54,7 @@ CANARY = "sk-canary-0123456789"
         (["comparee"], "No such command"),
     ],
 )
-def test_a_mistake_is_explained_in_one_sentence(qcheck, own_folders, arguments, expected):
+def test_a_mistake_is_explained_in_one_sentence(qcheck, own_folders, no_lab, arguments, expected):
     spoken = qcheck(*arguments)
     assert spoken.code == 2
     assert expected in spoken.err
@@ -95,3 +105,9 @@ def test_an_unforeseen_error_ends_in_exit_code_4_without_its_text(qcheck, monkey
     assert str(file) in kept.err
     assert "in broken" in file.read_text()
     assert CANARY not in short.err + kept.err + file.read_text()
+
+
+def test_a_dry_run_starts_no_engine(qcheck, no_lab):
+    spoken = qcheck("compare", "lab-tiny", "--providers", "lab/honest", "--reference", "live:lab/q2_k", "--dry-run")
+    assert (spoken.code, spoken.err) == (0, "")
+    assert "requests to 2 endpoints" in spoken.out

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 
 import numpy as np
 import pytest
-from fake_provider import Drip, Reset, answer, http
+from fake_provider import Drip, Reset, answer, http, listening
 
 from qcheck import __version__
 from qcheck.client.transport import Client
@@ -169,6 +169,25 @@ async def test_a_refused_connection_is_fatal_after_two_quick_tries(refused_url, 
     assert [a.fatal for a in attempts] == [False, True]
     assert "cannot connect" in attempts[1].error
     assert sleeper.waits == [0.5]
+
+
+async def test_an_address_that_once_took_a_connection_is_tried_again_like_any_other_failure(sleeper):
+    async with listening(http(200, answer(), "Connection: close")) as provider:
+        client = Client(provider.endpoint(), sleep=sleeper, rng=np.random.default_rng(1))
+        assert [a.outcome async for a in client.ask(REQUEST, "fake", 0)] == ["answered"]
+    async with client:
+        attempts = [a async for a in client.ask(REQUEST, "fake", 1)]
+    assert outcomes(attempts) == ["retried"] * 3 + ["failed"]
+    assert not any(a.fatal for a in attempts)
+    assert sleeper.waits[-1] > 1
+
+
+@pytest.mark.parametrize("proxy", [f"foo://user:{KEY}@host:1", f"http://user:{KEY}@host:port"])
+async def test_a_proxy_that_cannot_be_used_is_a_mistake_of_the_configuration(monkeypatch, proxy):
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(ConfigurationError, match="ALL_PROXY") as refused:
+        Client(Endpoint("fake", "", "https://provider.example/v1", "m", None))
+    assert KEY not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def build(folder: Path, world: World, honest: int, variants: dict[str, float]) -
     entries = []
     for index, (name, size) in enumerate([*((f"honest{i}", 0.0) for i in range(honest)), *variants.items()]):
         kind = max(0, index - honest)
-        answers = {p.id: [world.answer(int(p.id[1:]), rng, size, kind)] for p in suite.probes}
+        answers = {p.id: [world.answer(int(p.id[1:]), rng, size, kind) for _ in range(2)] for p in suite.probes}
         ids = {p.id for p in suite.fold("evaluation")}
         entries.append(
             DeploymentEntry(
@@ -77,7 +77,7 @@ def build(folder: Path, world: World, honest: int, variants: dict[str, float]) -
                 endpoint="none",
                 reported_model=None,
                 fingerprint=None,
-                repeats=1,
+                repeats=2,
                 temperature=0.0,
                 answers=write_answers(folder, "deployments", name, {i: a for i, a in answers.items() if i in ids}),
                 calibration=write_answers(

@@ -53,16 +53,18 @@ def test_noisier_kernels_within_the_noise_factor_are_not_accused(recorded: Recor
     assert all(stream(recorded, s, louder.answer, 150)[1] < threshold(recorded) for s in range(30))
 
 
-def test_a_mixture_of_two_honest_deployments_is_not_accused(recorded: Recorded) -> None:
-    """Answers taken, request by request, from one recorded deployment or another."""
-    baseline, _ = recorded
+def test_a_mixture_of_two_honest_deployments_is_not_accused(recorded: Recorded, world: World) -> None:
+    """Two kernels with systematic differences of their own, mixed at random or by the prompt."""
+    honest = World(world.seed, 0.7 * world.noise)
 
-    def either(probe: int, rng: np.random.Generator) -> Answer:
-        reference = baseline.probe(f"p{probe}")
-        assert reference is not None
-        return reference.answers[int(rng.integers(2))][0]
+    def at_random(probe: int, rng: np.random.Generator) -> Answer:
+        return honest.answer(probe, rng, 0.6 * world.noise, kind=20 + int(rng.integers(2)))
 
-    assert all(stream(recorded, s, either)[1] < threshold(recorded) for s in range(20))
+    def by_prompt(probe: int, rng: np.random.Generator) -> Answer:
+        return honest.answer(probe, rng, 0.6 * world.noise, kind=20 + probe % 2)
+
+    for mixture in (at_random, by_prompt):
+        assert all(stream(recorded, s, mixture)[1] < threshold(recorded) for s in range(15))
 
 
 @pytest.mark.parametrize(("size", "kind", "most"), [(0.3, 0, 6), (0.03, 1, 12)])
@@ -99,7 +101,7 @@ def test_what_cannot_be_seen_is_said(recorded: Recorded, world: World) -> None:
 
 def test_silence_neither_accuses_nor_reassures(recorded: Recorded) -> None:
     evidence, largest = stream(recorded, 1, lambda p, r: Answer(None, ()))
-    assert largest <= 0
+    assert largest == 0
     assert evidence.resolution is not None
     assert evidence.upper(evidence.resolution) == 1.0
     assert evidence.snapshot(1.0).findings[0].kind == "logprobs_missing"
@@ -117,8 +119,38 @@ def test_withholding_some_answers_never_raises_evidence(recorded: Recorded, worl
 
 
 @pytest.mark.parametrize("k", [1, 5])
-def test_shorter_lists_accuse_no_honest_provider(recorded: Recorded, world: World, k: int) -> None:
-    assert all(stream(recorded, s, lambda p, r: world.answer(p, r, k=k))[1] < threshold(recorded) for s in range(20))
+def test_shorter_lists_neither_accuse_nor_reassure(recorded: Recorded, world: World, k: int) -> None:
+    for seed in range(8):
+        evidence, largest = stream(recorded, seed, lambda p, r: world.answer(p, r, k=k))
+        assert largest < threshold(recorded)
+        assert evidence.resolution is not None
+        assert evidence.upper(evidence.resolution) == 1.0
+        assert evidence.snapshot(1.0).findings[0].kind == "logprobs_short"
+
+
+def test_failed_requests_do_not_reassure(recorded: Recorded, world: World) -> None:
+    evidence, _ = stream(recorded, 1, world.answer, 150)
+    assert evidence.resolution is not None
+    assert evidence.upper(evidence.resolution) <= 0.05
+    before = evidence.log_e
+    for _ in range(100):
+        evidence.fail()
+    assert evidence.upper(evidence.resolution) > 0.3
+    assert evidence.log_e == before
+
+
+def test_two_honest_deployments_give_no_directions_and_accuse_nobody(tmp_path: Path, world: World) -> None:
+    """Left out of two, a deployment has one reference to be scored with, which gives no direction to bound."""
+    two = build(tmp_path / "two", world, honest=2, variants={"weak": 0.03})
+    assert two[0].table is not None
+    assert {e.score for e in two[0].table.events} == {"size"}
+    assert all(stream(two, s, world.answer, 150)[1] < threshold(two) for s in range(20))
+
+
+def test_deterministic_deployments_do_not_make_rounding_a_deviation(tmp_path: Path) -> None:
+    still = World(noise=0.0)
+    baseline = build(tmp_path / "still", still, honest=3, variants={"weak": 0.03})
+    assert all(stream(baseline, s, still.answer, 150)[1] < threshold(baseline) for s in range(5))
 
 
 def test_adding_references_never_raises_a_score(recorded: Recorded, world: World) -> None:
@@ -130,7 +162,7 @@ def test_adding_references_never_raises_a_score(recorded: Recorded, world: World
         assert reference is not None
         alignment = align(world.answer(int(probe.id[1:]), rng, 0.05, 9), reference)
         assert alignment is not None
-        few, all_ = (score(alignment, refs, baseline.variants) for refs in ([0, 1, 2], [0, 1, 2, 3]))
+        few, all_ = (score(alignment, refs, baseline.variants) for refs in ([0, 1], [0, 1, 2, 3]))
         assert all_.size <= few.size + 1e-12
         assert (all_.directions <= few.directions + 1e-12).all()
 
@@ -173,5 +205,6 @@ def test_more_honest_tail_events_in_calibration_mean_weaker_evidence(recorded: R
     baseline, _ = recorded
     assert baseline.table is not None
     event = baseline.table.events[0]
-    worse = event.model_copy(update={"honest": {n: c + 20 for n, c in event.honest.items()}})
+    worse = event.model_copy(update={"honest_any": event.honest_any + 20})
     assert baseline.table.null_bound(worse, 1e-4) > baseline.table.null_bound(event, 1e-4)
+    assert all(e.honest_any >= max(e.honest.values()) for e in baseline.table.events)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from qcheck.baselines import Answer, Baseline
 from qcheck.evidence.prompt_tokens import PromptTokenEvidence
 from qcheck.suites import Suite
@@ -21,8 +23,10 @@ def test_a_constant_offset_on_three_probes_decides_and_names_the_template(record
     assert "hidden system prompt" in finding.likely_cause.text
 
 
-def test_two_probes_do_not_decide(recorded: tuple[Baseline, Suite]) -> None:
-    assert [f.severity for f in _folded(recorded, [7, 7, 0, 0]).findings()] == ["info"]
+@pytest.mark.parametrize("counts", [[7, 7], [7, 7, 7, 0, 0, 0], [1, 1, 1, *([0] * 97)]])
+def test_few_differences_do_not_decide(recorded: tuple[Baseline, Suite], counts: list[int | None]) -> None:
+    """Now and then a provider miscounts; that must not add up to an accusation."""
+    assert [f.severity for f in _folded(recorded, counts).findings()] == ["info"]
 
 
 def test_offsets_without_a_pattern_point_to_the_tokenizer(recorded: tuple[Baseline, Suite]) -> None:

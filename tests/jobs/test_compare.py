@@ -40,12 +40,18 @@ def verdicts(result: Result) -> dict[str, str]:
     return {p.name: p.verdict for p in result.providers}
 
 
-def test_verdicts_follow_the_weights_not_the_names(lab: Lab, run: Any) -> None:
-    """Names are dealt out anew: each endpoint is called what another one is."""
+def test_verdicts_follow_the_weights_not_names_or_ports(lab: Lab, run: Any) -> None:
+    """Names are dealt out anew, each endpoint is called what another one is; every other one is at another port."""
     names = list(EXPECTED)
     shifted = names[3:] + names[:3]
-    endpoints = [replace(lab.endpoint(real), name=f"p-{shown}") for real, shown in zip(names, shifted, strict=True)]
-    result, folder = run(endpoints)
+    with Lab(seed=12) as other:
+        labs = [(lab, other)[i % 2] for i in range(len(names))]
+        endpoints = [
+            replace(where.endpoint(real), name=f"p-{shown}")
+            for where, real, shown in zip(labs, names, shifted, strict=True)
+        ]
+        assert len({e.base_url.split("/")[2] for e in endpoints}) == 2
+        result, folder = run(endpoints)
     assert verdicts(result) == {f"p-{shown}": EXPECTED[real] for real, shown in zip(names, shifted, strict=True)}
     assert result.exit_code == 1
     for provider, real in zip(result.providers, names, strict=True):
@@ -74,6 +80,12 @@ def test_a_tampered_result_or_journal_does_not_verify(lab: Lab, run: Any) -> Non
     assert verify(folder).differences
     path.write_text(written)
     assert verify(folder).differences == ()
+    manifest = folder.path / "manifest.json"
+    kept = manifest.read_text()
+    bound = json.loads(kept)["envelope"]["levels"][2]["null_bound"]
+    manifest.write_text(kept.replace(str(bound), str(bound / 2), 1))
+    assert any("envelope" in d for d in verify(folder).differences)
+    manifest.write_text(kept)
     lines = folder.journal.read_text().splitlines()
     folder.journal.write_text("\n".join(lines[:-20]) + "\n")
     assert verify(folder).differences

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,9 @@ from qcheck.errors import BaselineError
 from qcheck.jobs.compare import clients
 from qcheck.jobs.record import Recording, RecordingError, recalibrate, record
 from qcheck.lab.supervisor import Lab
-from qcheck.records import Attempt, Request
+from qcheck.records import Attempt, Position, Request, Response
 from qcheck.registry.loader import get_model
+from qcheck.registry.types import Endpoint
 from qcheck.run.execute import Asker
 from qcheck.suites import Suite, load_suite
 
@@ -101,3 +102,31 @@ def test_another_suite_or_recording_under_the_same_name_is_refused(lab: Lab, sma
     _record(lab, small, what, "honest")
     with pytest.raises(BaselineError, match="--out"):
         _record(lab, load_suite("logprobs"), what, "honest", limit=5)
+
+
+class Instant:
+    """Answers at once; `meanwhile` happens before the first answer."""
+
+    def __init__(self, meanwhile: Callable[[], Awaitable[object]] | None = None) -> None:
+        self.meanwhile = meanwhile
+
+    async def ask(self, request: Request, provider: str, seq: int) -> AsyncIterator[Attempt]:
+        if self.meanwhile:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        response = Response("a", (Position("a", -0.1, (("a", -0.1), ("b", -2.0))),), 3, 1, None, "stop", "m", None)
+        yield Attempt(
+            provider, seq, request.probe_id, 0, "2026-11-23T00:00:00Z", 0.1, "answered", 200, response=response
+        )
+
+
+async def test_two_recordings_into_one_folder_at_a_time_lose_nobody(small: Suite, tmp_path: Path) -> None:
+    endpoint = Endpoint("mine", "http://127.0.0.1:9/v1", "http://127.0.0.1:9/v1", "m", None)
+    model = get_model("lab-tiny")
+
+    async def second() -> None:
+        await record(Recording(tmp_path, "two", "", "reference", "self-hosted"), model, small, endpoint, Instant())
+
+    first = Recording(tmp_path, "one", "", "reference", "self-hosted")
+    await record(first, model, small, endpoint, Instant(second))
+    assert [d.name for d in load_baseline(tmp_path).manifest.deployments] == ["two", "one"]

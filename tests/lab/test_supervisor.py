@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from qcheck.lab import supervisor
 from qcheck.lab.catalog import PROVIDERS
 from qcheck.lab.process import Child, close_all
 from qcheck.lab.supervisor import Lab, LabResolver
-from qcheck.registry.types import ModelProfile, Price
+from qcheck.registry.types import Endpoint, ModelProfile, Price
 
 TINY = ModelProfile("lab-tiny", "lab-tiny", "F16", None)
 
@@ -228,7 +229,7 @@ def test_importing_the_lab_is_cheap():
     assert run.stdout == "[]\n"
 
 
-def test_the_resolver_opens_a_lab_for_lab_names_only(open_lab: Callable[..., Lab]):
+def test_the_resolver_opens_one_lab_when_lab_providers_are_started(open_lab: Callable[..., Lab]):
     opened: list[Lab] = []
 
     def opening() -> Lab:
@@ -241,12 +242,17 @@ def test_the_resolver_opens_a_lab_for_lab_names_only(open_lab: Callable[..., Lab
             resolver.resolve("lab/honets", TINY)
         with pytest.raises(ConfigurationError, match="lab/honest serves lab-tiny only, not kimi-k2"):
             resolver.resolve("lab/honest", ModelProfile("kimi-k2", "Kimi", None, None))
-        assert not opened
         first = resolver.resolve("lab/honest", TINY)
         second = resolver.resolve("lab/honest-flash", TINY)
         assert first is not None
         assert second is not None
         assert (first.name, second.name) == ("lab/honest", "lab/honest-flash")
+        elsewhere = Endpoint("mine", "", "http://127.0.0.1:9/v1", None, None)
+        assert resolver.started([elsewhere]) == (elsewhere,)
+        assert not opened
+        running = resolver.started([replace(first, spec="lab/honest"), elsewhere])
+        assert running == (replace(opened[0].endpoint("honest"), spec="lab/honest"), elsewhere)
+        assert resolver.started([second]) == (opened[0].endpoint("honest-flash"),)
         assert len(opened) == 1
         assert set(resolver.names()) == {f"lab/{name}" for name in PROVIDERS}
     assert not opened[0].truth_log.parent.exists()

@@ -38,7 +38,8 @@ def deployment(name, role):
 def table():
     def event(score, threshold, honest, fp8, int4):
         counts = {"one": honest, "two": honest}
-        return TailEvent(score=score, threshold=threshold, honest=counts, shown={"fp8": fp8, "int4": int4})
+        shown = {"fp8": fp8, "int4": int4}
+        return TailEvent(score=score, threshold=threshold, honest=counts, honest_any=honest, shown=shown)
 
     return CalibrationTable(
         noise_factor=1.5,

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +31,9 @@ def test_targets_that_cannot_be_written(tmp_path):
     for target in (tmp_path, tmp_path / "no" / "file.json"):
         with pytest.raises(ConfigurationError, match="--json"):
             check_target(str(target))
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder here in which even root cannot write")
+def test_a_folder_that_takes_no_file_is_found_out_before_the_run():
+    with pytest.raises(ConfigurationError, match="nothing can be written into /proc/self"):
+        check_target("/proc/self/result.json")

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qcheck.errors import ConfigurationError
 from qcheck.records import Attempt, Message, Request, Response
-from qcheck.registry.types import Price
-from qcheck.run.budget import Budget, Limits, Usage, cost_usd, worst_case_usd
+from qcheck.registry.types import Endpoint, Price
+from qcheck.run.budget import Budget, Limits, check_prices, cost_usd, worst_case_usd
 
 PRICE = Price(input=2.0, output=10.0)
 REQUEST = Request("p0", (Message("user", "2+2?"),), 8, 0.0, 5)
@@ -101,12 +102,12 @@ def test_what_may_be_billed_is_charged(attempts: list[Attempt], spent: float) ->
     assert budget.spent_usd == pytest.approx(spent)
 
 
-def test_a_provider_without_a_price_is_counted_in_tokens() -> None:
+def test_a_provider_without_a_price_is_not_held_back_by_what_it_might_cost() -> None:
     budget = Budget(Limits(budget_usd=0.0), {})
     assert budget.worst_case_usd("a", REQUEST) is None
     assert budget.reserve("a", None) == "reserved"
     budget.settle("a", None, [ANSWERED])
-    assert budget.usage("a") == Usage(requests=1, input_tokens=100, output_tokens=10, cost_usd=0.0)
+    assert budget.spent_usd == 0.0
     assert budget.reserve("a", None) == "reserved"
 
 
@@ -122,5 +123,17 @@ def test_an_earlier_process_counts(field: str) -> None:
     retried = replace(REFUSED, seq=1)
     limits = Limits(max_requests=1) if field == "requests" else Limits(budget_usd=300e-6)
     budget = Budget(limits, {"a": PRICE}, before=[ANSWERED, retried])
-    assert budget.usage("a") == Usage(1, 100, 10, cost_usd=(100 * 2.0 + 10 * 10.0) / 1e6)
+    assert budget.spent_usd == pytest.approx((100 * 2.0 + 10 * 10.0) / 1e6)
     assert budget.reserve("a", 1e-6) == ("max_requests" if field == "requests" else "budget")
+
+
+@pytest.mark.parametrize(("name", "table"), [("mine", "mine"), ("openrouter/novita", '"openrouter/novita"')])
+def test_a_budget_that_cannot_be_kept_is_refused(name: str, table: str) -> None:
+    """The advice is TOML, also for names that TOML wants in quotation marks."""
+    endpoints = [Endpoint(n, "", "https://host/v1", "m", None, price=p) for n, p in (("known", PRICE), (name, None))]
+    check_prices(Limits(max_requests=3), endpoints)
+    check_prices(Limits(budget_usd=1.0), endpoints[:1])
+    with pytest.raises(ConfigurationError) as refused:
+        check_prices(Limits(budget_usd=1.0), endpoints)
+    assert f"cannot be kept for {name}: " in str(refused.value)
+    assert f"[providers.{table}]" in str(refused.value)

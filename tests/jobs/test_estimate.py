@@ -1,0 +1,53 @@
+"""The plan in numbers; nothing is sent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from qcheck.jobs.compare import Settings, make_manifest
+from qcheck.jobs.estimate import Estimate, estimate
+from qcheck.jobs.reference import Reference
+from qcheck.registry.loader import get_model
+from qcheck.registry.types import Endpoint, Price
+from qcheck.run.budget import Limits
+from qcheck.suites import Suite
+
+PRICED = Endpoint("priced", "x", "http://127.0.0.1:9/v1", "m", None, price=Price(1.0, 2.0))
+UNPRICED = Endpoint("unpriced", "x", "http://127.0.0.1:9/v1", "m", None)
+
+
+def planned(suite: Suite, reference: Reference, settings: Settings) -> Estimate:
+    manifest = make_manifest(
+        "r", datetime.now(UTC), get_model("lab-tiny"), [PRICED, UNPRICED], suite, reference, settings
+    )
+    return estimate(manifest, suite, reference.baseline)
+
+
+def test_costs_and_detectability_are_stated_beforehand(suite: Suite, shipped: Reference) -> None:
+    plan = planned(suite, shipped, Settings(1))
+    priced, unpriced = plan.providers
+    assert priced.requests_max == len(suite.fold("evaluation"))
+    assert priced.cost_usd is not None
+    assert priced.cost_usd > 0
+    assert unpriced.cost_usd is None
+    assert priced.requests_expected is not None
+    assert 92 <= priced.requests_expected <= 200
+    medians = {(d.variant, d.fraction): d.median_requests for d in plan.detectable}
+    full, tenth = medians["q4_k_m", 1.0], medians["q4_k_m", 0.1]
+    assert full is not None
+    assert tenth is not None
+    assert full <= 6 < tenth <= 80
+    assert plan.could_reject
+
+
+def test_a_test_that_cannot_reject_says_so(suite: Suite, shipped: Reference) -> None:
+    plan = planned(suite, shipped, Settings(1, limits=Limits(max_requests=1)))
+    assert not plan.could_reject
+    assert plan.providers[0].requests_expected is None
+    assert all(d.median_requests is None for d in plan.detectable)
+
+
+def test_without_a_baseline_detectability_is_unknown(suite: Suite) -> None:
+    plan = planned(suite, Reference(), Settings(1))
+    assert plan.detectability == "detectability unknown: no baseline"
+    assert plan.detectable == ()

@@ -1,0 +1,94 @@
+"""The fold's own rules, on answers made by hand; real engines are in test_compare."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import pytest
+
+from qcheck.jobs.fold import RunFold, folded, settled
+from qcheck.records import Attempt, Position, Response
+from qcheck.verdict import Rules
+
+RULES = Rules(alpha=0.01, delta=0.0, family=3, tolerance=0.05)
+LISTS = {
+    "x": {"=a": 0.7, "=b": 0.2, "=c": 0.05},
+    "y": {"=a": 0.7, "=b": 0.2, "=c": 0.05},
+    "far": {"=a": 0.2, "=b": 0.7, "=c": 0.05},
+}
+
+
+def attempt(
+    provider: str, seq: int, kind: str | None = "x", *, fatal: bool = False, outcome: str = "answered"
+) -> Attempt:
+    response = None
+    if kind is not None:
+        top = tuple((k, math.log(p)) for k, p in LISTS[kind].items())
+        response = Response("", (Position("=a", top[0][1], top),), 10, 1, None, "length", None, None)
+    return Attempt(
+        provider, seq, f"p{seq}", 0, "2026-11-23T00:00:00Z", 0.1,
+        "answered" if response else "retried" if outcome == "retried" else "failed",
+        error=None if response else "broken", fatal=fatal, response=response,
+    )  # fmt: skip
+
+
+def fold_all(fold: RunFold, attempts: Iterable[Attempt]) -> dict[str, int]:
+    return folded(fold, list(attempts))
+
+
+def test_alike_and_different_providers_are_grouped_and_stop() -> None:
+    fold = RunFold(["a", "b", "c"], RULES)
+    kinds = {"a": "x", "b": "y", "c": "far"}
+    used = fold_all(fold, (attempt(p, i, k) for i in range(60) for p, k in kinds.items()))
+    assert fold.groups() == (("a", "b"), ("c",))
+    assert set(fold.different() or ()) == {("a", "c"), ("b", "c")}
+    assert all(fold.should_stop(p) == "grouped" for p in kinds)
+    assert max(used.values()) < 60
+
+
+def test_groups_never_join_providers_shown_to_differ() -> None:
+    fold = RunFold(["a", "b", "c"], RULES)
+    fold.pairs["a", "b"].state = fold.pairs["b", "c"].state = "alike"
+    fold.pairs["a", "c"].state = "different"
+    assert ("a", "b", "c") not in (fold.groups() or ())
+    assert sorted(m for g in fold.groups() or () for m in g) == ["a", "b", "c"]
+
+
+def test_whom_nobody_is_left_to_compare_with_is_asked_no_further() -> None:
+    fold = RunFold(["a", "dead"], RULES)
+    fold.settle(attempt("dead", 0, None, fatal=True))
+    assert fold.should_stop("dead") == "unavailable"
+    assert fold.should_stop("a") == "nobody to compare with"
+
+
+def test_without_its_live_reference_a_run_ends() -> None:
+    fold = RunFold(["a"], RULES, live="live")
+    fold.settle(attempt("a", 0))
+    assert fold.should_stop("a") is None
+    fold.settle(attempt("live", 0, None, fatal=True))
+    assert fold.should_stop("a") == "reference unavailable"
+    assert fold.should_stop("live") == "unavailable"
+
+
+def test_a_live_reference_is_asked_until_everybody_is_decided() -> None:
+    fold = RunFold(["a", "b"], RULES, live="live")
+    used = fold_all(fold, (attempt(p, i, k) for i in range(200) for p, k in (("a", "x"), ("b", "far"), ("live", "x"))))
+    assert fold.providers["b"].decide().verdict == "deviates"
+    assert fold.providers["a"].decide().verdict == "consistent"
+    assert used["b"] < used["a"] <= used["live"] < 200
+
+
+@pytest.mark.parametrize(("failures", "reason"), [(4, None), (5, "broken")])
+def test_five_failures_in_a_row_make_a_provider_unavailable(failures: int, reason: str | None) -> None:
+    fold = RunFold(["a"], RULES, live="live")
+    for seq in range(failures):
+        fold.settle(attempt("a", seq, None))
+    assert fold.providers["a"].available.reason == reason
+
+
+def test_settled_heads_end_at_the_first_gap_and_leave_retries_out() -> None:
+    attempts = [attempt("a", 0), attempt("a", 1, None, outcome="retried"), attempt("a", 2), attempt("b", 1)]
+    assert {p: [a.seq for a in head] for p, head in settled(attempts).items()} == {"a": [0], "b": []}
+    attempts.append(attempt("a", 1))
+    assert [a.seq for a in settled(attempts)["a"]] == [0, 1, 2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,13 +33,16 @@ __all__ = ["Prepared", "begin", "conduct", "prepare", "reopen", "show"]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run of which nothing has been asked yet: what it promises, and everything needed to keep it."""
+    """A run of which nothing has been asked yet: what it promises, and everything needed to keep it.
+
+    `keys` are by endpoint name, and none before the run begins.
+    """
 
     manifest: RunManifest
     suite: Suite
     baseline: Baseline | None
     endpoints: tuple[Endpoint, ...]
-    keys: dict[str, str | None]
+    keys: dict[str, str | None] = field(default_factory=dict)
 
     def estimate(self, *, detectability: bool) -> Estimate:
         """What it will cost and, which takes seconds to simulate, could detect."""
@@ -55,14 +58,14 @@ def prepare(
     environment: Environment,
     messages: Messages,
 ) -> Prepared:
-    """A new run. Checks model, suite, reference, providers and keys in this order; raises UsageError.
+    """A new run. Checks model, suite, reference and providers in this order; raises UsageError.
 
-    Neither starts nor sends anything.
+    Neither starts nor sends anything, and needs no key: those are read when the run begins.
     """
     settings.check()
     model = get_model(model_name)
     suite = load_suite(suite_name)
-    variables, resolvers = environment.variables, environment.resolvers
+    resolvers = environment.resolvers
     reference = choose_reference(
         reference_option, model, suite, environment.baseline_roots, resolvers, environment.variables, specs
     )
@@ -70,11 +73,10 @@ def prepare(
         messages.note(f"note: {reference.notice}")
     providers = resolve_all(specs, model, resolvers)
     everyone = (*providers, *([reference.live] if reference.live else []))
-    keys = keys_for(everyone, variables)
     now = datetime.now(UTC)
     run_id = make_run_id(now, secrets.token_hex(3))
     manifest = make_manifest(run_id, now, model, providers, suite, reference, settings)
-    return Prepared(manifest, suite, reference.baseline, everyone, keys)
+    return Prepared(manifest, suite, reference.baseline, everyone)
 
 
 def reopen(folder: RunFolder, environment: Environment) -> Prepared:
@@ -104,20 +106,21 @@ def _discovered(endpoints: Sequence[Endpoint], keys: dict[str, str | None]) -> t
 
 
 def begin(base: Path, prepared: Prepared, environment: Environment, messages: Messages) -> tuple[RunFolder, Prepared]:
-    """Say in short what will be done, start local engines, and make the new run's folder.
+    """Read the keys, say in short what will be done, start local engines, and make the new run's folder.
 
-    Gives the run with what only the endpoints could tell: the ids of models that nobody named.
+    Gives the run with the keys and with what only the endpoints could tell: the ids of models that nobody named.
     """
+    keys = keys_for(prepared.endpoints, environment.variables)
     plan = prepared.estimate(detectability=False)
     messages.note(f"plan: {in_short(plan)}; seed {prepared.manifest.seed}")
     if warning := cannot_reject(plan):
         messages.note(f"warning: {warning}")
-    endpoints = _discovered(environment.started(prepared.endpoints), prepared.keys)
+    endpoints = _discovered(environment.started(prepared.endpoints), keys)
     manifest = prepared.manifest.with_model_ids({e.name: e.model_id for e in endpoints})
     folder = RunFolder.create(base, manifest.run_id)
     start_run(folder, manifest)
     messages.detail(f"run folder: {folder.path}")
-    return folder, replace(prepared, manifest=manifest, endpoints=endpoints)
+    return folder, replace(prepared, manifest=manifest, endpoints=endpoints, keys=keys)
 
 
 def conduct(folder: RunFolder, prepared: Prepared, messages: Messages) -> Result:

@@ -71,10 +71,10 @@ def freeze(table: CalibrationTable, alpha: float) -> Envelope:
     def weight(event: TailEvent) -> float:
         return share / len(sizes) if event.score == SIZE else (1 - share) / len(directions)
 
-    usual = {e.score: min(o.threshold for o in table.events if o.score == e.score) for e in table.events}
+    usual = {e.score: i for i, e in reversed(list(enumerate(table.events)))}  # each score's first, lowest event
     levels = tuple(
-        TailLevel(e.score, e.threshold, table.null_bound(e, each), weight(e), e.threshold > usual[e.score])
-        for e in table.events
+        TailLevel(e.score, e.threshold, table.null_bound(e, each), weight(e), i != usual[e.score])
+        for i, e in enumerate(table.events)
     )
     seen = {
         i: {v: table.visibility(e, v, each) for v in table.variant_kl}

@@ -45,12 +45,14 @@ class MarginEvidence:
             self._unseen += 1
             self._bets.update([False])
             return
-        kl = score(alignment, [0], []).kl
-        beyond = kl > MARGIN_NATS
+        s = score(alignment, [0], [])
+        beyond = s.kl > MARGIN_NATS
         self._bets.update([beyond])
-        self._kl.append(kl)
+        self._kl.append(s.kl)
         if beyond:
             self.deviating.append(probe_id)
+        elif not (alignment.full and s.common):
+            self._unseen += 1
 
     @property
     def log_e(self) -> float:

@@ -5,7 +5,8 @@ of a deployment left out of the references bound the scores that it has when it 
 
 Direction. The projection of the answer's deviation from reference a on a variant's recorded deviation from another
 reference b. A reference shared by both would put its own noise into both and accuse honest providers, so a ≠ b; and
-the *smallest* projection over all such pairs counts, which again can only fall when references are added.
+the *smallest* projection over all such pairs counts, which again can only fall when references are added. Few
+coordinates make projections wild: an answer that lists less than was recorded shows no direction.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class Alignment:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """size: nats. nearest: index of the nearest reference deployment. kl: nats per shared position against it.
+    """size: nats. common: whether every shared position has a token that the answer and the nearest reference list.
+
+    nearest: index of the nearest reference deployment. kl: nats per shared position against it.
 
     directions (variants,): projections, 1 for the variant itself. deviations (1 + variants, n): the answer's
     deviation from the nearest reference, then the variants' deviations from another one, NaN-free, on the
@@ -54,6 +57,7 @@ class Scores:
     """
 
     size: float
+    common: bool
     nearest: int
     kl: float
     directions: Array
@@ -68,7 +72,10 @@ def align(answer: Answer, reference: ProbeReference) -> Alignment | None:
     for position in answer.positions:
         node = reference.nodes.get(path)
         listed = {k: v for k, v in position.top if v > -np.inf}
-        if node is None or not listed:
+        if node is None:
+            break
+        if not listed:
+            full = False
             break
         listing = (~np.isnan(node.values[~np.isnan(node.floors)])).sum(axis=1)
         full = full and len(listed) >= int(listing.min())
@@ -116,8 +123,10 @@ def score(alignment: Alignment, references: Sequence[int], variants: Sequence[in
     ]
     kl = float(np.mean(divergences)) if divergences else 0.0
     size = float(sizes[nearest]) if np.isfinite(sizes[nearest]) else 0.0
+    both = listed & ref_listed[nearest]
+    common_everywhere = all(both[a.positions == p].any() for p in np.unique(a.positions))
     if len(refs) < 2:
-        return Scores(size, int(refs[nearest]), kl, np.zeros(len(varis)), None)
+        return Scores(size, common_everywhere, int(refs[nearest]), kl, np.zeros(len(varis)), None)
 
     var_listed = ~np.isnan(a.recorded[varis])
     plain = np.where(listed & ref_listed, a.candidate - ref, 0.0)
@@ -133,5 +142,5 @@ def score(alignment: Alignment, references: Sequence[int], variants: Sequence[in
     common = listed & ref_listed[nearest] & ref_listed[other] & var_listed.all(axis=0)
     deviations = np.vstack([plain[nearest][None], recorded_devs[other]])[:, common]
     smallest = s[apart].min(axis=0)
-    shown = np.minimum(smallest, 0.0) if size <= EQUAL else smallest
-    return Scores(size, int(refs[nearest]), kl, shown, deviations)
+    shown = smallest if a.full and size > EQUAL else np.minimum(smallest, 0.0)
+    return Scores(size, common_everywhere, int(refs[nearest]), kl, shown, deviations)

@@ -12,6 +12,7 @@ from synthetic import World, build
 from qcheck.baselines import Answer, Baseline, ProbeReference
 from qcheck.evidence.logprobs import LogprobEvidence, freeze
 from qcheck.evidence.scoring import align, score
+from qcheck.records import Position
 from qcheck.suites import Suite
 from qcheck.verdict import Rules
 
@@ -126,6 +127,25 @@ def test_shorter_lists_neither_accuse_nor_reassure(recorded: Recorded, world: Wo
         assert evidence.resolution is not None
         assert evidence.upper(evidence.resolution) == 1.0
         assert evidence.snapshot(1.0).findings[0].kind == "logprobs_short"
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_shorter_lists_of_a_noisier_kernel_accuse_nobody(recorded: Recorded, world: World, k: int) -> None:
+    """Few coordinates make projections wild; calibration saw twelve."""
+    louder = World(world.seed, 1.4 * world.noise)
+    assert all(stream(recorded, s, lambda p, r: louder.answer(p, r, k=k))[1] < threshold(recorded) for s in range(6))
+
+
+def test_a_first_list_followed_by_empty_ones_is_not_a_full_answer(recorded: Recorded, world: World) -> None:
+    baseline, _ = recorded
+    reference = baseline.probe("p0")
+    assert reference is not None
+    answer = world.answer(0, np.random.default_rng(0))
+    (first,) = answer.positions
+    assert align(answer, reference).full  # type: ignore[union-attr]
+    longer = ProbeReference(tuple((Answer(1, (first, first)),) for _ in baseline.manifest.deployments))
+    hollow = Answer(1, (first, Position(first.token, None, ())))
+    assert not align(hollow, longer).full  # type: ignore[union-attr]
 
 
 def test_failed_requests_do_not_reassure(recorded: Recorded, world: World) -> None:

@@ -1,0 +1,49 @@
+"""Two endpoints and no envelope."""
+
+from __future__ import annotations
+
+import math
+
+from qcheck.baselines import Answer
+from qcheck.evidence.margin import MarginEvidence
+from qcheck.records import Position
+
+
+def answer(lists: list[dict[str, float]]) -> Answer:
+    positions = []
+    for probabilities in lists:
+        top = tuple((k, math.log(p)) for k, p in probabilities.items())
+        positions.append(Position(top[0][0], top[0][1], top))
+    return Answer(10, tuple(positions))
+
+
+A = {"=a": 0.6, "=b": 0.3, "=c": 0.05}
+MOVED = {"=a": 0.5, "=b": 0.4, "=c": 0.05}
+STRANGE = {"=w": 0.6, "=x": 0.3, "=y": 0.05}
+
+
+def folded(candidate: Answer, peer: Answer, count: int = 300) -> MarginEvidence:
+    evidence = MarginEvidence()
+    for i in range(count):
+        evidence.update(f"p{i}", candidate, peer)
+    return evidence
+
+
+def test_equal_answers_agree_and_moved_ones_do_not() -> None:
+    assert folded(answer([A, A]), answer([A, A])).upper(0.01) <= 0.05
+    moved = folded(answer([MOVED, A]), answer([A, A]), 20)
+    assert moved.log_e > math.log(100)
+    assert len(moved.deviating) == 20
+
+
+def test_what_has_nothing_in_common_neither_agrees_nor_accuses() -> None:
+    """It may be another model or another way to write tokens."""
+    strange = folded(answer([STRANGE, A]), answer([A, A]))
+    assert strange.upper(0.01) == 1.0
+    assert strange.log_e < 0
+
+
+def test_shorter_answers_do_not_reassure() -> None:
+    assert folded(answer([A]), answer([A, A])).upper(0.01) == 1.0
+    assert folded(answer([{"=a": 0.6}, A]), answer([A, A])).upper(0.01) == 1.0
+    assert folded(Answer(10, ()), answer([A, A])).upper(0.01) == 1.0

@@ -1,8 +1,9 @@
 """Record the lab's baseline anew: `python baselines/record_lab.py [--out baselines/lab-tiny]`.
 
 All honest deployments and variants of the lab's catalogue, one engine after the other, eight requests at a time (so
-that batching shows its noise), two repeats of every evaluation probe; then the envelope is calibrated. About six
-minutes on two idle cores. The calibration answers stay on the machine that recorded them; only their counts are kept.
+that batching shows its noise), two repeats of every evaluation probe; then the envelope is calibrated. About ten
+minutes on two idle cores; interrupted, it goes on where it stopped. The calibration answers stay on the machine that
+recorded them; only their counts are kept.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
+from qcheck.baselines import load_baseline
 from qcheck.jobs.compare import clients
 from qcheck.jobs.record import Recording, recalibrate, record
 from qcheck.lab.catalog import MODEL_ID, PROVIDERS
@@ -41,8 +43,9 @@ def main() -> None:
     args = parser.parse_args()
     fresh = args.out.parent / ".recording" / args.out.name
     suite = load_suite("logprobs")
+    done = {d.name for d in load_baseline(fresh).manifest.deployments} if (fresh / "manifest.json").exists() else set()
     for name, provider in PROVIDERS.items():
-        if provider.kind in ("reference", "variant"):
+        if provider.kind in ("reference", "variant") and name not in done:
             began = time.monotonic()
             with Lab() as lab:
                 asyncio.run(

@@ -2,23 +2,18 @@
 
 A baseline is a folder:
 
-    manifest.json                 what was recorded with which suite, from which deployments, with every file's hash
-    deployments/NAME.jsonl.gz     answers to the suite's evaluation probes, one line per probe in the suite's order
-    calibration/NAME.jsonl.gz     answers to its selection and calibration probes (may be left out when shipped)
-    calibration.json              what those answers say about the envelope: tail counts (`CalibrationTable`)
-
-A line is `{"probe", "answers": [{"prompt_tokens", "positions": [[token, logprob, [[key, logprob], …]], …]}, …]}`,
-one answer per repeat. Lines are parsed only when their probe is asked for.
+    manifest.json               what was recorded with which suite, from which deployments, with every file's hash
+    deployments/NAME.answers    answers to the suite's evaluation probes (`qcheck.packing`)
+    calibration/NAME.answers    answers to its selection and calibration probes (may be left out when shipped)
+    calibration.json            what those answers say about the envelope: tail counts (`CalibrationTable`)
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -27,35 +22,31 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from qcheck.errors import BaselineError, UnknownNameError
-from qcheck.jsonio import atomic_write, content_hash, gzip_lines, loads, pretty
-from qcheck.records import Position, Response, positions_from_rows, positions_to_rows
-from qcheck.stats.bets import binomial_lower, binomial_upper
+from qcheck.jsonio import atomic_write, content_hash, loads, pretty
+from qcheck.packing import Answer, PackedAnswers, pack, rounded, unpack
+from qcheck.records import Position, Response
 from qcheck.suites import Suite, shipped_folder
+from qcheck.tailcounts import CalibrationTable
 
 __all__ = [
     "Answer",
     "Baseline",
     "BaselineManifest",
-    "CalibrationTable",
     "DeploymentEntry",
     "Node",
     "ProbeReference",
     "RecordedFile",
     "SuiteEntry",
-    "TailEvent",
     "answer_of",
     "baseline_roots",
     "find_baseline",
     "list_baselines",
     "list_floor",
     "load_baseline",
+    "read_answers",
     "save_manifest",
     "write_answers",
 ]
-
-FORMAT = 1
-DIGITS = 5  # of log-probabilities in files: 1e-5 nats, a fiftieth of the smallest honest difference seen
-SIZE = "size"
 
 
 class _Strict(BaseModel):
@@ -63,11 +54,11 @@ class _Strict(BaseModel):
 
 
 class RecordedFile(_Strict):
-    """A file of the baseline by relative path, content hash and number of lines."""
+    """A file of answers by relative path, content hash and number of probes."""
 
-    path: str = Field(pattern=r"^(deployments|calibration)/[a-z0-9][a-z0-9._-]*\.jsonl\.gz$")
+    path: str = Field(pattern=r"^(deployments|calibration)/[a-z0-9][a-z0-9._-]*\.answers$")
     hash: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
-    lines: int = Field(ge=0)
+    probes: int = Field(ge=0)
 
 
 class DeploymentEntry(_Strict):
@@ -98,89 +89,19 @@ class SuiteEntry(_Strict):
 class BaselineManifest(_Strict):
     """`manifest.json`."""
 
-    format: Literal[1]
+    format: Literal[2]
     model: str
     suite: SuiteEntry
     deployments: list[DeploymentEntry]
     calibration_hash: str | None = None
 
 
-class TailEvent(_Strict):
-    """`score > threshold`, and how often recorded deployments showed it among `CalibrationTable.clusters`.
+def answer_of(response: Response, *, with_text: bool = False) -> Answer:
+    """The comparable part of a response, with log-probabilities rounded as recorded ones are.
 
-    score: "size" (rms deviation in nats), or a variant's name (projection on its direction, 1 = the variant itself).
-    honest: clusters that showed it, by honest deployment scored against all others with the noise factor applied.
-    honest_any: clusters that at least one honest deployment showed it in.
-    shown: clusters in which every answer of the variant showed it, without the noise factor.
+    The text is kept `with_text` only: where the suite observes answers.
     """
-
-    score: str
-    threshold: float
-    honest: dict[str, int]
-    honest_any: int
-    shown: dict[str, int]
-
-
-class CalibrationTable(_Strict):
-    """What the calibration answers say about the envelope and about what can be seen outside it.
-
-    clusters: how many clusters were counted. noise_factor: by which honest scores were multiplied before counting.
-    noise_rms: largest rms deviation of an honest deployment from the others, nats, noise factor applied.
-    envelope_kl, variant_kl: mean KL per position against the nearest reference, nats; the envelope's with the
-    noise factor squared.
-    """
-
-    noise_factor: float
-    clusters: int
-    noise_rms: float
-    envelope_kl: float
-    variant_kl: dict[str, float]
-    events: list[TailEvent]
-
-    @property
-    def bounded(self) -> int:
-        """How many quantities may be bounded from the table: the calibration's error is split over them.
-
-        Those are every event's null probability, and every variant's visibility by every size event.
-        """
-        return len(self.events) + len(self.variant_kl) * sum(e.score == SIZE for e in self.events)
-
-    def null_bound(self, event: TailEvent, level: float) -> float:
-        """Upper confidence bound, failing with probability at most `level`, of the event's null probability.
-
-        It bounds the probability that *some* honest deployment shows the event on a random probe, hence that of each
-        of them, and that of a provider which chooses among them, by the prompt if it likes.
-        """
-        return binomial_upper(event.honest_any, self.clusters, level)
-
-    def visibility(self, event: TailEvent, variant: str, level: float) -> float:
-        """Lower confidence bound of the probability that an answer of `variant` shows the event."""
-        return binomial_lower(event.shown.get(variant, 0), self.clusters, level)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What of a response is kept for comparison."""
-
-    prompt_tokens: int | None
-    positions: tuple[Position, ...]
-
-
-def answer_of(response: Response) -> Answer:
-    """The comparable part of a response, with log-probabilities rounded as recorded ones are."""
-    return Answer(response.prompt_tokens, rounded(response.positions))
-
-
-def rounded(positions: tuple[Position, ...]) -> tuple[Position, ...]:
-    """Log-probabilities at `DIGITS` decimals, so that equal answers stay equal through a file."""
-    return tuple(
-        Position(
-            p.token,
-            None if p.logprob is None else round(p.logprob, DIGITS),
-            tuple((key, round(value, DIGITS)) for key, value in p.top),
-        )
-        for p in positions
-    )
+    return rounded(Answer(response.prompt_tokens, response.positions, response.text if with_text else None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,24 +148,23 @@ def list_floor(position: Position) -> float:
     The token that was taken may have been listed beside the k best however unlikely it is, so it sets no floor; that
     the others are the best ones still holds. NaN where nothing is listed.
     """
-    listed = [v for key, v in position.top if v > -np.inf and key != position.token]
-    own = [v for _, v in position.top if v > -np.inf]
-    return min(listed or own, default=np.nan)
+    floor = np.nan
+    for key, logprob in reversed(position.top):
+        if logprob > -np.inf:
+            floor = logprob
+            if key != position.token:
+                break
+    return floor
 
 
 def _node(by_deployment: Mapping[int, Position], deployments: int) -> Node:
-    tokens: dict[str, int] = {}
-    for position in by_deployment.values():
-        for key, logprob in position.top:
-            if logprob > -np.inf:
-                tokens.setdefault(key, len(tokens))
+    lists = {i: {key: v for key, v in position.top if v > -np.inf} for i, position in by_deployment.items()}
+    tokens = {key: column for column, key in enumerate(dict.fromkeys(chain.from_iterable(lists.values())))}
     values = np.full((deployments, len(tokens)), np.nan)
     floors = np.full(deployments, np.nan)
-    for index, position in by_deployment.items():
-        floors[index] = list_floor(position)
-        for key, logprob in position.top:
-            if logprob > -np.inf:
-                values[index, tokens[key]] = logprob
+    for index, listed in lists.items():
+        values[index, [tokens[key] for key in listed]] = list(listed.values())
+        floors[index] = list_floor(by_deployment[index])
     return Node(tokens, values, floors)
 
 
@@ -257,7 +177,7 @@ class Baseline:
     manifest: BaselineManifest
     hash: str
     table: CalibrationTable | None
-    _lines: dict[int, dict[str, bytes]] = field(default_factory=dict, repr=False)
+    _packed: dict[int, PackedAnswers] = field(default_factory=dict, repr=False)
     _probes: dict[str, ProbeReference] = field(default_factory=dict, repr=False)
 
     @property
@@ -277,36 +197,28 @@ class Baseline:
     def probe(self, probe_id: str) -> ProbeReference | None:
         """The recorded answers to one evaluation probe; None where some deployment has none."""
         if probe_id not in self._probes:
-            rows = []
-            for index, entry in enumerate(self.manifest.deployments):
-                if index not in self._lines:
-                    self._lines[index] = _lines_by_probe(self.folder, entry.answers)
-                line = self._lines[index].get(probe_id)
-                if line is None:
-                    return None
-                rows.append(_answers_of_line(line))
-            self._probes[probe_id] = ProbeReference(tuple(rows))
+            recorded = [self._answers(index).get(probe_id) for index in range(len(self.manifest.deployments))]
+            present = tuple(answers for answers in recorded if answers is not None)
+            if len(present) < len(recorded):
+                return None
+            self._probes[probe_id] = ProbeReference(present)
         return self._probes[probe_id]
+
+    def _answers(self, index: int) -> PackedAnswers:
+        if index not in self._packed:
+            self._packed[index] = read_answers(self.folder, self.manifest.deployments[index].answers)
+        return self._packed[index]
 
     def calibration_answers(self, index: int) -> dict[str, Answer] | None:
         """First answers to selection and calibration probes by probe id; None where they are not kept here."""
-        entry = self.manifest.deployments[index]
-        if entry.calibration is None or not (self.folder / entry.calibration.path).is_file():
+        file = self.manifest.deployments[index].calibration
+        if file is None or not (self.folder / file.path).is_file():
             return None
-        lines = _lines_by_probe(self.folder, entry.calibration)
-        return {probe_id: _answers_of_line(line)[0] for probe_id, line in lines.items()}
+        return {probe_id: answers[0] for probe_id, answers in read_answers(self.folder, file).items()}
 
     def fits(self, suite: Suite) -> bool:
         """Whether this baseline was recorded with exactly this suite."""
         return self.manifest.suite.hash == suite.hash
-
-
-def _answers_of_line(line: bytes) -> tuple[Answer, ...]:
-    try:
-        row = json.loads(line)  # the file's hash was checked; strictness would take longer than all the rest
-        return tuple(Answer(a["prompt_tokens"], positions_from_rows(a["positions"])) for a in row["answers"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise BaselineError(f"a baseline line is malformed ({error}); record it again.") from error
 
 
 def _read_checked(folder: Path, path: str, digest: str) -> bytes:
@@ -319,35 +231,29 @@ def _read_checked(folder: Path, path: str, digest: str) -> bytes:
     return data
 
 
-def _lines_by_probe(folder: Path, file: RecordedFile) -> dict[str, bytes]:
+def read_answers(folder: Path, file: RecordedFile) -> PackedAnswers:
+    """The answers in a file of the baseline in `folder`, all checked. Raises BaselineError in one clear sentence."""
     data = _read_checked(folder, file.path, file.hash)
-    marker = b'"probe":"'
     try:
-        lines = gzip.decompress(data).splitlines()
-        by_probe = {line[line.rindex(marker) + len(marker) : -2].decode(): line for line in lines}
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+        answers = unpack(data)
+    except ValueError as error:
         raise BaselineError(f"{folder / file.path} is damaged ({error}); record the baseline again.") from error
-    if len(lines) != file.lines:
-        raise BaselineError(f"{folder / file.path} has {len(lines)} lines, its manifest says {file.lines}.")
-    return by_probe
+    if len(answers) != file.probes:
+        raise BaselineError(
+            f"{folder / file.path} has {len(answers)} probes, its manifest says {file.probes}; "
+            "record the baseline again."
+        )
+    return answers
 
 
-def write_answers(folder: Path, kind: str, name: str, answers: Mapping[str, Sequence[Answer]]) -> RecordedFile:
-    """Write one deployment's answers, in the mapping's order; `kind` is "deployments" or "calibration"."""
-    rows = [
-        {
-            "answers": [
-                {"prompt_tokens": a.prompt_tokens, "positions": positions_to_rows(rounded(a.positions))}
-                for a in repeats
-            ],
-            "probe": probe_id,
-        }
-        for probe_id, repeats in answers.items()
-    ]
-    data = gzip_lines(rows)
-    path = f"{kind}/{name}.jsonl.gz"
+def write_answers(
+    folder: Path, kind: Literal["deployments", "calibration"], name: str, answers: Mapping[str, Sequence[Answer]]
+) -> RecordedFile:
+    """Write one deployment's answers by probe id, at least one each, in the mapping's order."""
+    data = pack(answers)
+    path = f"{kind}/{name}.answers"
     atomic_write(folder / path, data)
-    return RecordedFile(path=path, hash=content_hash(data), lines=len(rows))
+    return RecordedFile(path=path, hash=content_hash(data), probes=len(answers))
 
 
 def save_manifest(folder: Path, manifest: BaselineManifest) -> None:

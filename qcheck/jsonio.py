@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gzip
 import hashlib
 import json
 import math
 import os
 import tempfile
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -28,8 +26,6 @@ __all__ = [
     "canonical",
     "content_hash",
     "fsync_folder",
-    "gunzip_lines",
-    "gzip_lines",
     "loads",
     "pretty",
     "significant",
@@ -161,18 +157,3 @@ def atomic_write(path: Path, data: bytes | str) -> None:
             Path(name).unlink(missing_ok=True)
             raise
         fsync_folder(path.parent)
-
-
-def gzip_lines(rows: Iterable[Any]) -> bytes:
-    """Canonical JSON lines, gzip'd reproducibly (no time stamp)."""
-    return gzip.compress(b"".join(canonical(row) + b"\n" for row in rows), compresslevel=9, mtime=0)
-
-
-def gunzip_lines(data: bytes) -> Iterator[Any]:
-    """The rows of `gzip_lines`. Raises ValueError for damaged data."""
-    try:
-        text = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"damaged gzip data: {error}") from error
-    for line in text.splitlines():
-        yield loads(line)

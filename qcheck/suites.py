@@ -6,6 +6,9 @@ baseline or a run can say exactly which probes it speaks of.
 Folds. A probe belongs to one fold: `evaluation` probes are asked when providers are compared, `selection` probes
 choose thresholds and `calibration` probes bound how often honest deployments exceed them. Folds share no part.
 A probe's `cluster` names what it shares with others; bounds count clusters, never probes.
+
+Answers. In a suite that observes `answers` every probe says which answer is right (`qcheck.expected`) and how hard it
+is to find, from level 1 up.
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ import random
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qcheck.errors import SuiteError, UnknownNameError
+from qcheck.expected import Expected
 from qcheck.jsonio import content_hash, loads
 from qcheck.records import Message, Request
 
@@ -39,10 +43,16 @@ class Manifest(_Strict):
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     licence: str = Field(min_length=1)
     description: str = Field(min_length=1)
-    observes: list[Literal["logprobs", "prompt_tokens"]] = Field(min_length=1)
+    observes: list[Literal["logprobs", "prompt_tokens", "answers"]] = Field(min_length=1)
     max_tokens: int = Field(ge=1, le=4096)
-    top_logprobs: int = Field(ge=1, le=100)
+    top_logprobs: int = Field(ge=0, le=100)
     generator: str | None = None
+
+    @model_validator(mode="after")
+    def _asks_for_what_it_observes(self) -> Manifest:
+        if "logprobs" in self.observes and not self.top_logprobs:
+            raise ValueError("top_logprobs: at least 1 is needed where logprobs are observed")
+        return self
 
 
 class _Message(_Strict):
@@ -54,19 +64,33 @@ class _Probe(_Strict):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     cluster: str = Field(min_length=1)
     fold: Fold
+    stratum: str = Field(default="all", pattern=r"^[a-z0-9-]+$")
     messages: list[_Message] = Field(min_length=1)
     tags: dict[str, str] = Field(default_factory=dict)
+    answer: Annotated[Expected, Field(discriminator="kind")] | None = None
+    level: int | None = Field(default=None, ge=1, le=9)
+
+    def to_probe(self) -> Probe:
+        messages, tags = tuple(Message(m.role, m.content) for m in self.messages), tuple(sorted(self.tags.items()))
+        return Probe(self.id, self.cluster, self.fold, messages, tags, self.stratum, self.answer, self.level)
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One probe: what is said, and what it shares with others."""
+    """One probe: what is said, and what it shares with others.
+
+    stratum: the sub-population of prompts that it is drawn from. answer: the right one, where answers are observed,
+    and level: how hard it is to find, from 1 up.
+    """
 
     id: str
     cluster: str
     fold: Fold
     messages: tuple[Message, ...]
     tags: tuple[tuple[str, str], ...] = ()
+    stratum: str = "all"
+    answer: Expected | None = None
+    level: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +169,17 @@ def load_suite(name_or_path: str) -> Suite:
     probes = []
     for number, line in enumerate(probe_bytes.splitlines(), 1):
         try:
-            row = _Probe.model_validate(loads(line))
+            loads(line)  # stricter than pydantic: no key twice, nothing infinite
+            row = _Probe.model_validate_json(line)
         except ValueError as error:
             raise SuiteError(f"{folder / 'probes.jsonl'} line {number}: {_explain(error)}.") from error
-        messages = tuple(Message(m.role, m.content) for m in row.messages)
-        probes.append(Probe(row.id, row.cluster, row.fold, messages, tuple(sorted(row.tags.items()))))
-    _check(folder, probes)
+        probes.append(row.to_probe())
+    _check(folder, probes, answers="answers" in manifest.observes)
     digest = content_hash(content_hash(manifest_bytes).encode() + content_hash(probe_bytes).encode())
     return Suite(manifest, tuple(probes), digest, folder)
 
 
-def _check(folder: Path, probes: list[Probe]) -> None:
+def _check(folder: Path, probes: list[Probe], *, answers: bool) -> None:
     if not any(p.fold == "evaluation" for p in probes):
         raise SuiteError(f"{folder}: a suite needs at least one probe of the fold `evaluation`.")
     ids: set[str] = set()
@@ -168,5 +192,8 @@ def _check(folder: Path, probes: list[Probe]) -> None:
             raise SuiteError(f"{folder}: probe {probe.id!r} asks what another one asks.")
         if folds.setdefault(probe.cluster, probe.fold) != probe.fold:
             raise SuiteError(f"{folder}: cluster {probe.cluster!r} stands in two folds; folds must share no part.")
+        if {probe.answer is not None, probe.level is not None} != {answers}:
+            needs = "an answer and a level" if answers else "neither answer nor level (or `answers` in `observes`)"
+            raise SuiteError(f"{folder}: probe {probe.id!r} needs {needs}.")
         ids.add(probe.id)
         texts.add(probe.messages)

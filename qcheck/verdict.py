@@ -43,13 +43,15 @@ class Claims:
 
     upper: upper confidence bound of the share of requests that deviate at least as visibly as `resolution`; None
     where no such bound is known (no reference, or no recorded variant to say what would be visible). blind_to: what
-    would have gone unseen. proven: lower confidence bound of the routing fraction.
+    would have gone unseen. proven: lower confidence bound of the routing fraction. outside: what the `deviating`
+    answers do, in words.
     """
 
     answered: int
     failures: int
     log_e: float
     deviating: Sequence[str]
+    outside: str
     findings: Sequence[Finding]
     upper: float | None
     resolution: str | None
@@ -118,14 +120,13 @@ def summarise(
     *,
     declared: str | None = None,
     nearest: str | None = None,
-    margin_nats: float | None = None,
 ) -> str:
     """The verdict in fair words: what was shown, on how many answers, and what could not have been seen."""
     n = claims.answered
     if decision.verdict == "unavailable":
         return f"unavailable: {claims.unavailable_reason}"
     if decision.verdict == "deviates":
-        return _deviates(claims, rules, decision, declared, nearest, margin_nats)
+        return _deviates(claims, rules, decision, declared, nearest)
     if decision.verdict == "consistent":
         what = (
             f"a deviation as visible as {claims.resolution}" if claims.resolution else "a difference beyond the margin"
@@ -148,16 +149,13 @@ def summarise(
     return f"cannot tell from {n} answers: {bound}, the tolerance is {percent(rules.tolerance)}; {more}"
 
 
-def _deviates(
-    claims: Claims, rules: Rules, decision: Decision, declared: str | None, nearest: str | None, margin: float | None
-) -> str:
+def _deviates(claims: Claims, rules: Rules, decision: Decision, declared: str | None, nearest: str | None) -> str:
     if decision.decided_by == "finding":
         text = next(f.text for f in claims.findings if f.severity == "deviation")
         return f"deviates from the reference: {text}"
-    outside = f"differ by more than {margin} nats per token" if margin else "lie outside the reference envelope"
     log10 = claims.log_e / math.log(10)
     parts = [
-        f"deviates from the reference: {len(claims.deviating)} of {claims.answered} answers {outside}",
+        f"deviates from the reference: {len(claims.deviating)} of {claims.answered} answers {claims.outside}",
         f"e-value 10^{log10:.1f}, needed 10^{rules.log_threshold / math.log(10):.1f}",
     ]
     if claims.proven > 0:

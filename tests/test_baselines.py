@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import json
 import math
 from pathlib import Path
@@ -12,15 +11,19 @@ from qcheck.baselines import (
     BaselineManifest,
     DeploymentEntry,
     SuiteEntry,
+    answer_of,
     find_baseline,
     list_baselines,
     list_floor,
     load_baseline,
+    read_answers,
     save_manifest,
     write_answers,
 )
 from qcheck.errors import BaselineError, UnknownNameError
-from qcheck.records import Position
+from qcheck.jsonio import content_hash
+from qcheck.packing import pack
+from qcheck.records import Position, Response
 
 
 def answer(prompt_tokens: int | None, *positions: tuple[str, dict[str, float]]) -> Answer:
@@ -46,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
         for name, answers in (("one", first), ("two", second))
     ]  # fmt: skip
     suite = SuiteEntry(name="s", version="1.0.0", hash="sha256:" + "0" * 64)
-    save_manifest(target, BaselineManifest(format=1, model="m", suite=suite, deployments=entries))
+    save_manifest(target, BaselineManifest(format=2, model="m", suite=suite, deployments=entries))
     return target
 
 
@@ -81,14 +84,56 @@ def test_a_sampled_token_beside_the_best_sets_no_floor() -> None:
     assert math.isnan(list_floor(Position("=a", None, ())))
 
 
+def test_nodes_tell_what_each_deployment_lists(folder: Path) -> None:
+    reference = load_baseline(folder).probe("p")
+    assert reference is not None
+    after_b = reference.nodes[("=b",)]
+    assert dict(after_b.tokens) == {"=c": 0, "=d": 1}
+    assert after_b.values.tolist()[1] == [-0.25, -2.0]
+    assert all(math.isnan(value) for value in after_b.values[0])
+    assert after_b.floors[1] == -0.25  # =d was taken
+
+
+def test_text_is_kept_where_it_is_asked_for() -> None:
+    position = Position("=a", -0.123456789, (("=a", -0.123456789),))
+    response = Response("a", (position,), 3, 1, None, "stop", "m", None)
+    assert answer_of(response) == Answer(3, (Position("=a", -0.12346, (("=a", -0.12346),)),))
+    assert answer_of(response, with_text=True).text == "a"
+
+
+def test_calibration_answers_are_the_first_ones_and_may_be_left_out(folder: Path) -> None:
+    answers = {"c": [answer(4, ("=a", A)), answer(5, ("=a", A))]}
+    manifest = load_baseline(folder).manifest
+    one, two = manifest.deployments
+    one = one.model_copy(update={"calibration": write_answers(folder, "calibration", "one", answers)})
+    save_manifest(folder, manifest.model_copy(update={"deployments": [one, two]}))
+    assert load_baseline(folder).calibration_answers(0) == {"c": answer(4, ("=a", A))}
+    assert load_baseline(folder).calibration_answers(1) is None
+    (folder / "calibration" / "one.answers").unlink()
+    assert load_baseline(folder).calibration_answers(0) is None
+
+
 def test_any_changed_byte_is_noticed(folder: Path) -> None:
-    path = folder / "deployments" / "two.jsonl.gz"
-    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"-2.0", b"-3.0")))
+    path = folder / "deployments" / "two.answers"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(BaselineError, match="hash"):
         load_baseline(folder).probe("p")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": NaN}', "\x00"])
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [(b"no answers", "two.answers is damaged"), (pack({"p": [answer(9)]}), "has 1 probes, its manifest says 2")],
+)
+def test_a_damaged_file_is_one_clear_sentence_although_its_hash_is_right(folder: Path, data: bytes, said: str) -> None:
+    (folder / "deployments" / "two.answers").write_bytes(data)
+    file = load_baseline(folder).manifest.deployments[1].answers.model_copy(update={"hash": content_hash(data)})
+    with pytest.raises(BaselineError, match=said) as caught:
+        read_answers(folder, file)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": NaN}', "\x00"])
 def test_damaged_manifests_are_one_clear_sentence(folder: Path, text: str) -> None:
     (folder / "manifest.json").write_text(text)
     with pytest.raises(BaselineError) as caught:
@@ -99,7 +144,7 @@ def test_damaged_manifests_are_one_clear_sentence(folder: Path, text: str) -> No
 def test_paths_that_leave_the_folder_are_refused(folder: Path) -> None:
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["deployments"][0]["answers"]["path"] = "../../etc/passwd.jsonl.gz"
+    manifest["deployments"][0]["answers"]["path"] = "../../etc/passwd.answers"
     path.write_text(json.dumps(manifest))
     with pytest.raises(BaselineError):
         load_baseline(folder)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import math
 import os
 import signal
@@ -21,8 +20,6 @@ from qcheck.jsonio import (
     atomic_write,
     canonical,
     content_hash,
-    gunzip_lines,
-    gzip_lines,
     loads,
     pretty,
     significant,
@@ -38,7 +35,6 @@ json_values = st.recursive(scalars, lambda v: st.lists(v) | st.dictionaries(any_
 def test_whatever_is_written_is_read_back(value: object) -> None:
     assert loads(canonical(value)) == value
     assert loads(pretty(value)) == value
-    assert list(gunzip_lines(gzip_lines([value, value]))) == [value, value]
 
 
 @given(st.dictionaries(any_text, scalars))
@@ -118,24 +114,6 @@ def test_significant_digits() -> None:
     assert significant(1234567.0) == 1234570.0
     assert significant(-0.000123456789) == -0.000123457
     assert significant(2 / 3, 2) == 0.67
-
-
-@pytest.mark.parametrize("damage", ["cut", "flipped", "not gzip", "not json"])
-def test_damaged_rows_are_a_value_error(damage: str) -> None:
-    data = gzip_lines([{"n": n} for n in range(100)])
-    middle = len(data) // 2
-    damaged = {
-        "cut": data[:-20],
-        "flipped": data[:middle] + bytes(b ^ 255 for b in data[middle:]),
-        "not gzip": b"{}",
-        "not json": gzip.compress(b"{}\n{\n"),
-    }[damage]
-    with pytest.raises(ValueError):
-        list(gunzip_lines(damaged))
-
-
-def test_rows_are_compressed_to_the_same_bytes_every_time() -> None:
-    assert gzip_lines([{"a": 1}]) == gzip_lines([{"a": 1}])
 
 
 def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from qcheck.errors import SuiteError, UnknownNameError
+from qcheck.expected import IntegerAnswer, ListAnswer
 from qcheck.records import Message, Request
 from qcheck.suites import FOLDS, list_suites, load_suite, shipped_folder
 
@@ -27,6 +28,8 @@ def probe(name: str, **changes: Any) -> dict[str, Any]:
 
 
 PROBES = (probe("one"), probe("two"))
+ANSWERS = MANIFEST | {"observes": ["answers"], "top_logprobs": 0}
+RIGHT = {"kind": "integer", "value": 1}
 
 
 def write(folder: Path, manifest: Any = MANIFEST, probes: Any = PROBES) -> str:
@@ -47,6 +50,42 @@ def test_a_suite_is_loaded_in_file_order(tmp_path: Path) -> None:
     assert [p.id for p in suite.fold("calibration")] == ["two", "three"]
     assert suite.probes[0].tags == (("a", "1"), ("b", "2"))
     assert suite.probes[1].messages == (Message("user", "What is one?"),)
+
+
+def test_a_probe_is_of_the_stratum_it_names(tmp_path: Path) -> None:
+    suite = load_suite(write(tmp_path, probes=[probe("one"), probe("two", stratum="long-prompts")]))
+    assert [p.stratum for p in suite.probes] == ["all", "long-prompts"]
+
+
+def test_answers_are_loaded_by_their_kind(tmp_path: Path) -> None:
+    listed = {"kind": "list", "value": ["a", "b"], "ordered": False}
+    probes = [probe("one", answer=RIGHT, level=1), probe("two", answer=listed, level=3)]
+    suite = load_suite(write(tmp_path, ANSWERS, probes))
+    assert [(p.answer, p.level) for p in suite.probes] == [(IntegerAnswer(1), 1), (ListAnswer(("a", "b"), False), 3)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"answer": RIGHT}, "'one' needs an answer and a level"),
+        ({"level": 1}, "'one' needs an answer and a level"),
+        ({"answer": RIGHT, "level": 0}, "line 1: level"),
+        ({"answer": RIGHT | {"value": "1"}}, r"line 1: answer\.integer\.value"),
+        ({"answer": RIGHT | {"colour": "red"}}, r"line 1: answer\.integer\.colour"),
+        ({"answer": {"value": 1}}, "line 1: answer"),
+        ({"answer": RIGHT | {"kind": "essay"}}, "line 1: answer"),
+        ({"answer": {"kind": "choice", "value": "C", "options": ["x", "y"]}}, "a letter from A to B"),
+        ({"answer": {"kind": "number", "value": "many"}}, "neither a decimal number nor a fraction"),
+    ],
+)
+def test_a_wrong_answer_is_explained(tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(SuiteError, match=said):
+        load_suite(write(tmp_path, ANSWERS, [probe("one", **wrong)]))
+
+
+def test_an_answer_that_is_not_observed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match="neither answer nor level"):
+        load_suite(write(tmp_path, probes=[probe("one", answer=RIGHT, level=1)]))
 
 
 def test_a_request_asks_for_no_more_alternatives_than_the_endpoint_gives(tmp_path: Path) -> None:
@@ -73,6 +112,7 @@ def test_the_hash_covers_manifest_and_probes(tmp_path: Path) -> None:
         ({"observes": ["smell"]}, "observes"),
         ({"max_tokens": "8"}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"top_logprobs": 0}, "top_logprobs"),
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -89,6 +129,7 @@ def test_a_wrong_manifest_is_explained(tmp_path: Path, change: dict[str, Any], s
         (probe("two", messages=[]), "line 2: messages"),
         (probe("two", messages=[{"role": "tool", "content": "x"}]), r"line 2: messages\.0\.role"),
         (probe("two", colour="red"), "line 2: colour"),
+        (probe("two", stratum="Two!"), "line 2: stratum"),
         ([], "line 2: value"),
         (probe("two", id="one"), "'one' stands twice"),
         (probe("two", messages=probe("one")["messages"]), "'two' asks what another one asks"),

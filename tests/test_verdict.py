@@ -15,8 +15,9 @@ DEVIATION = Finding("prompt_tokens_differ", "deviation", "76 prompt tokens where
 
 def claims(**changes: Any) -> Claims:
     values: dict[str, Any] = {
-        "answered": 100, "failures": 0, "log_e": 0.0, "deviating": (), "findings": (), "upper": 0.2,
-        "resolution": "fp8", "blind_to": (), "proven": 0.0, "unavailable_reason": None, "has_reference": True,
+        "answered": 100, "failures": 0, "log_e": 0.0, "deviating": (), "outside": "are odd", "findings": (),
+        "upper": 0.2, "resolution": "fp8", "blind_to": (), "proven": 0.0, "unavailable_reason": None,
+        "has_reference": True,
     }  # fmt: skip
     return Claims(**(values | changes))
 
@@ -75,7 +76,7 @@ def test_exit_codes(verdicts: list[Any], code: int) -> None:
 def test_fair_words() -> None:
     bad = claims(log_e=ENOUGH, deviating=("a", "b"), proven=0.3)
     text = summarise(bad, RULES, decide(bad, RULES), None, declared="FP8", nearest="fp8")
-    assert text.startswith("deviates from the reference: 2 of 100 answers")
+    assert text.startswith("deviates from the reference: 2 of 100 answers are odd; e-value")
     assert "at least 30 % of the requests deviate" in text
     assert "matches its declared FP8" in text
     good = claims(upper=0.04, blind_to=("q8_0",))

@@ -13,9 +13,9 @@ from qcheck.baselines import Answer, ProbeReference
 from qcheck.evidence.scoring import align, score
 from qcheck.result import Divergence, Evidence
 from qcheck.stats.bets import TailBets
-from qcheck.stats.fraction import fraction_lower, fraction_upper
+from qcheck.stats.fraction import fraction_lower, fraction_upper, requests_to_bound
 
-__all__ = ["BELOW_MARGIN", "MARGIN_NATS", "MARGIN_SHARE", "MARGIN_SOURCE", "MarginEvidence"]
+__all__ = ["MARGIN_NATS", "MARGIN_SHARE", "MARGIN_SOURCE", "MarginEvidence"]
 
 MARGIN_NATS = 0.002
 MARGIN_SHARE = 0.25
@@ -27,12 +27,18 @@ MARGIN_SOURCE = (
 
 
 class MarginEvidence:
-    """Folds pairs of answers to the same probe; `update` takes the candidate's and the peer's."""
+    """Folds pairs of answers to the same probe; `update` takes the candidate's and the peer's.
+
+    Attributes and methods mean what they mean in `TailEvidence`; bounds hold at level `alpha`.
+    """
 
     name = "logprobs"
+    outside = f"differ by more than {MARGIN_NATS} nats per token"
+    resolution = None
 
-    def __init__(self) -> None:
-        self._bets = TailBets([MARGIN_SHARE], [1.0])
+    def __init__(self, alpha: float) -> None:
+        self._alpha = alpha
+        self._bets = TailBets([1.0])
         self._kl: list[float] = []
         self.deviating: list[str] = []
         self.answered = self._unseen = self._failed = 0
@@ -43,11 +49,11 @@ class MarginEvidence:
         alignment = align(candidate, ProbeReference(((peer,),)))
         if alignment is None:
             self._unseen += 1
-            self._bets.update([False])
+            self._bets.update([False], [MARGIN_SHARE])
             return
         s = score(alignment, [0], [])
         beyond = s.kl > MARGIN_NATS
-        self._bets.update([beyond])
+        self._bets.update([beyond], [MARGIN_SHARE])
         self._kl.append(s.kl)
         if beyond:
             self.deviating.append(probe_id)
@@ -63,21 +69,33 @@ class MarginEvidence:
         """Count a request that finally failed: e = 1, and no agreement."""
         self._failed += 1
 
-    def against(self) -> tuple[int, int]:
+    def _against(self) -> tuple[int, int]:
         """Requests that count against agreement (beyond the margin, unseen or failed), and all requests."""
         return len(self.deviating) + self._unseen + self._failed, self.answered + self._failed
 
-    def upper(self, alpha: float) -> float:
+    def bound(self) -> float:
         """Upper bound of the share of requests beyond the margin; unseen and failed ones count as beyond."""
-        return fraction_upper(*self.against(), alpha)
+        return fraction_upper(*self._against(), self._alpha)
 
-    def fraction(self, alpha: float) -> tuple[float, float, float]:
+    def needed(self, tolerance: float) -> int | None:
+        """How many more requests, none of them beyond the margin, bring `bound` down to the tolerance."""
+        return requests_to_bound(*self._against(), tolerance, self._alpha)
+
+    def blind_to(self, _tolerance: float) -> tuple[str, ...]:
+        """What would have gone unseen."""
+        return (BELOW_MARGIN,)
+
+    def fraction(self) -> tuple[float, float, float]:
         """Share of answers beyond the margin that the margin does not explain: lower bound, estimate, upper bound."""
-        low = fraction_lower(len(self.deviating), self.answered, alpha)
+        low = fraction_lower(len(self.deviating), self.answered, self._alpha)
         low = max(0.0, (low - MARGIN_SHARE) / (1 - MARGIN_SHARE))
-        high = self.upper(alpha)
+        high = self.bound()
         rate = len(self.deviating) / self.answered if self.answered else 0.0
         return low, min(max(rate, low), max(high, low)), max(high, low)
+
+    def posterior(self) -> dict[str, float]:
+        """Nothing: no variant is recorded."""
+        return {}
 
     def divergence(self) -> Divergence | None:
         """Mean KL per position; no envelope is known."""

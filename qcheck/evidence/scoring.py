@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcheck.baselines import Answer, ProbeReference, list_floor
-from qcheck.stats.deviation import deviation, direction, partition_kl, projections, rms
+from qcheck.stats.deviation import deviation, pair_projections, partition_kl, rms
 
 # An answer this near to a reference, rms in nats, counts as equal to it: ten times what rounding in files can do.
 EQUAL = 1e-4
@@ -129,18 +129,11 @@ def score(alignment: Alignment, references: Sequence[int], variants: Sequence[in
         return Scores(size, common_everywhere, int(refs[nearest]), kl, np.zeros(len(varis)), None)
 
     var_listed = ~np.isnan(a.recorded[varis])
-    plain = np.where(listed & ref_listed, a.candidate - ref, 0.0)
-    # Axes: a (reference of the answer), b (reference of the variant), variant, coordinate.
-    pair_listed = ref_listed[:, None] & ref_listed[None, :] & listed
-    weights4 = (pair_listed[:, :, None] & var_listed[None, None]).astype(float)
-    recorded_devs = np.where(var_listed & ref_listed[:, None], a.recorded[varis] - ref[:, None], 0.0)
-    answer_dir = direction(plain[:, None, None], weights4, a.positions)
-    variant_dir = direction(recorded_devs[None], weights4, a.positions)
-    s = projections(answer_dir, variant_dir)
+    s = pair_projections(a.candidate, ref, a.recorded[varis], a.positions)
     apart = ~np.eye(len(refs), dtype=bool)
     other = int(np.argmin(np.where(np.arange(len(refs)) == nearest, np.inf, sizes)))
     common = listed & ref_listed[nearest] & ref_listed[other] & var_listed.all(axis=0)
-    deviations = np.vstack([plain[nearest][None], recorded_devs[other]])[:, common]
+    deviations = np.vstack([a.candidate - ref[nearest], a.recorded[varis] - ref[other]])[:, common]
     smallest = s[apart].min(axis=0)
     shown = smallest if a.full and size > EQUAL else np.minimum(smallest, 0.0)
     return Scores(size, common_everywhere, int(refs[nearest]), kl, shown, deviations)

@@ -12,7 +12,9 @@ from qcheck import __version__
 from qcheck.baselines import Baseline
 from qcheck.client.transport import Client
 from qcheck.errors import ConfigurationError, RunFolderError
-from qcheck.evidence.logprobs import CALIBRATION_SHARE, freeze
+from qcheck.evidence.envelope import CALIBRATION_SHARE, Envelope, freeze
+from qcheck.evidence.observable import evidence_of, graded
+from qcheck.evidence.prompt_tokens import PromptTokenEvidence
 from qcheck.jobs.fold import WEIGHTS, RunFold
 from qcheck.jobs.manifest import (
     DeclaredEntry,
@@ -106,6 +108,13 @@ def _reference_entry(reference: Reference, model: ModelProfile) -> ReferenceEntr
     )
 
 
+def _envelope(baseline: Baseline | None, entry: ReferenceEntry, alpha: float) -> Envelope | None:
+    """The reference's envelope, which takes several honest deployments whose operator knows what they serve."""
+    if baseline is None or baseline.table is None or len(baseline.references) < MIN_REFERENCES:
+        return None
+    return freeze(baseline.table, alpha) if entry.provenance != "third-party" else None
+
+
 def make_manifest(
     run_id: str,
     created: datetime,
@@ -121,17 +130,18 @@ def make_manifest(
     if reference.live and reference.live.name in {e.name for e in endpoints}:
         raise ConfigurationError(f"{reference.live.name} is the live reference; leave it out of --providers.")
     check_prices(settings.limits, (*endpoints, *([reference.live] if reference.live else [])))
+    envelope = _envelope(reference.baseline, entry, settings.alpha)
+    if envelope is None and graded(suite):
+        raise ConfigurationError(
+            f"graded answers are judged by a recorded envelope, and there is none for {model.name} and the suite "
+            f"{suite.name}: record two or more deployments that you trust with `qcheck baseline record {model.name} "
+            f"--suite {suite.name} --out DIR --provider …`, or compare log-probabilities with --suite logprobs."
+        )
     if entry.kind == "none" and len(endpoints) < MIN_REFERENCES:
         raise ConfigurationError(
             "there is no reference, and a single provider can then be compared with nothing: name a second provider, "
             f"or record a baseline with `qcheck baseline record {model.name} --provider …`."
         )
-    b = reference.baseline
-    # An envelope needs several honest deployments whose operator knows what they serve.
-    usable = b is not None and b.table is not None and len(b.references) >= MIN_REFERENCES
-    envelope = (
-        freeze(b.table, settings.alpha) if usable and b and b.table and entry.provenance != "third-party" else None
-    )
     pairs = len(endpoints) * (len(endpoints) - 1) // 2
     return RunManifest(
         qcheck_version=__version__,
@@ -151,7 +161,7 @@ def make_manifest(
         reference=entry,
         providers=tuple(_entry(e) for e in endpoints),
         limits=LimitsEntry(**to_plain(settings.limits)),
-        weights=dict(WEIGHTS),
+        weights={name: WEIGHTS[name] for name in (evidence_of(suite).name, PromptTokenEvidence.name)},
         envelope=EnvelopeEntry(**to_plain(envelope)) if envelope else None,
     )
 
@@ -202,7 +212,7 @@ async def compare(
 
     `endpoints` are the manifest's providers and a live reference, resolved. Writes `result.json` and returns it.
     """
-    fold = make_fold(manifest, baseline)
+    fold = make_fold(manifest, suite, baseline)
     by_name = {e.name: e for e in endpoints}
     probes = {p.id: p for p in suite.draw("evaluation", manifest.seed)}
     plan = make_plan([e.name for e in manifest.everyone], sorted(probes), manifest.seed)
@@ -235,7 +245,7 @@ async def compare(
                     stops[event.provider] = event.reason
                 _tell(event, fold, on_moment)
                 await asyncio.sleep(0)
-    result = make_result(manifest, baseline, read_journal(folder.journal), stops)
+    result = make_result(manifest, suite, baseline, read_journal(folder.journal), stops)
     folder.write_result(pretty(result_to_json(result)).encode())
     return result
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qcheck.baselines import Baseline
-from qcheck.evidence.logprobs import Envelope
+from qcheck.evidence.envelope import Envelope
+from qcheck.evidence.observable import graded
 from qcheck.jobs.manifest import ProviderEntry, RunManifest
 from qcheck.stats.fraction import requests_to_bound
 from qcheck.stats.power import could_reject, median_requests
@@ -74,28 +77,33 @@ def estimate(manifest: RunManifest, suite: Suite, baseline: Baseline | None, *, 
     )
     if envelope is None or baseline is None or baseline.table is None:
         return Estimate(providers, tuple(suite.manifest.observes), most > 1, (), "detectability unknown: no baseline")
-    bounds, weights = [c.null_bound for c in envelope.levels], [c.weight for c in envelope.levels]
+    table, levels = baseline.table, envelope.levels
+    strata = Counter(p.stratum for p in probes)
+    bounds = np.array([[level.null_bounds[s] for level in levels] for s in strata])
+    shares, weights = list(strata.values()), [level.weight for level in levels]
     threshold = manifest.rules.log_threshold
     rng = np.random.default_rng(0)
-    events, clusters = baseline.table.events, baseline.table.clusters
+
+    def shown(variant: str) -> NDArray[np.float64]:
+        counts = [[e.counts[s] for e in table.events] for s in strata]
+        return np.array([[c.shown[variant] / c.variant_clusters for c in row] for row in counts])
+
     detectable = tuple(
         Detectable(
             variant,
             fraction,
-            median_requests(
-                bounds, weights, [e.shown[variant] / clusters for e in events], threshold, most, fraction, rng
-            ),
+            median_requests(bounds, shown(variant), shares, weights, threshold, most, fraction, rng),
         )
-        for variant in (baseline.table.variant_kl if detectability else ())
+        for variant in (table.variants if detectability else ())
         for fraction in FRACTIONS
     )
     return Estimate(
         providers,
         tuple(suite.manifest.observes),
-        could_reject(bounds, weights, threshold, most),
+        could_reject(bounds, shares, weights, threshold, most),
         detectable,
-        f"estimated by simulation from {clusters} calibration answers per deployment; kinds of deviation that nobody "
-        "recorded are seen by their size alone",
+        f"estimated by simulation from {sum(table.clusters.values())} calibration answers per honest deployment; kinds "
+        f"of deviation that nobody recorded are seen by {'wrong answers' if graded(suite) else 'their size'} alone",
     )
 
 

@@ -6,24 +6,24 @@ journal once more, so that `verify` cannot reach another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 
 from qcheck.baselines import Answer, Baseline, answer_of
-from qcheck.evidence.logprobs import Envelope, LogprobEvidence
-from qcheck.evidence.margin import BELOW_MARGIN, MARGIN_NATS, MARGIN_SHARE, MarginEvidence
+from qcheck.evidence.margin import MARGIN_SHARE, MarginEvidence
 from qcheck.evidence.prompt_tokens import PromptTokenEvidence
+from qcheck.evidence.tails import TailEvidence
 from qcheck.records import Attempt
 from qcheck.result import Cause, Evidence, Finding
 from qcheck.run.lane import FAILURES_IN_A_ROW
 from qcheck.stats.attribution import NONE
-from qcheck.stats.fraction import requests_to_bound
 from qcheck.verdict import Claims, Decision, Rules, decide, should_stop
 
 __all__ = ["WEIGHTS", "PairFold", "ProviderFold", "RunFold", "folded", "settled"]
 
-# Of each observable's e-value in the average. Prompt tokens bet nothing: they speak through findings alone.
-WEIGHTS: Mapping[str, float] = {"logprobs": 1.0, "prompt_tokens": 0.0}
+# Of each observable's e-value in the average; of the first two a run has one. Prompt tokens bet nothing: they speak
+# through findings alone.
+WEIGHTS: Mapping[str, float] = {"logprobs": 1.0, "answers": 1.0, "prompt_tokens": 0.0}
 NAMED = 0.5  # posterior from which a cause is named
 
 
@@ -61,28 +61,25 @@ class _Availability:
 
 
 class ProviderFold:
-    """One provider against a recorded envelope, a lone recording, or a live reference (`peer`)."""
+    """One provider against a recorded envelope, or without one against a lone recording or a live reference (`peer`).
+
+    observable: the evidence that bets.
+    """
 
     def __init__(
-        self,
-        rules: Rules,
-        baseline: Baseline | None,
-        envelope: Envelope | None,
-        weights: Mapping[str, float],
+        self, rules: Rules, baseline: Baseline | None, envelope: TailEvidence | None, weights: Mapping[str, float]
     ) -> None:
-        self.rules, self._weights = rules, weights
+        self.rules, self._weights, self._baseline = rules, weights, baseline
         self.available = _Availability()
-        self.envelope = LogprobEvidence(baseline, envelope) if baseline and envelope else None
-        self.margin = MarginEvidence() if self.envelope is None else None
+        self.observable: TailEvidence | MarginEvidence = envelope or MarginEvidence(rules.alpha)
         self.prompt_tokens = PromptTokenEvidence(baseline) if baseline else None
-        self._baseline = baseline
         self.decided = False
 
     def update(self, attempt: Attempt) -> None:
         """Fold one settled attempt against the recorded reference."""
         self.availability(attempt)
         if attempt.response is not None:
-            self._answered(attempt.probe_id, answer_of(attempt.response))
+            self._answered(attempt.probe_id, answer_of(attempt.response, with_text=True))
 
     def availability(self, attempt: Attempt) -> None:
         """Count whether a request was answered."""
@@ -92,14 +89,14 @@ class ProviderFold:
 
     def compare_with(self, probe_id: str, answer: Answer, peer: Answer) -> None:
         """Fold an answer against a live reference's; the provider's availability is counted elsewhere."""
-        if self.margin:
-            self.margin.update(probe_id, answer, peer)
+        if isinstance(self.observable, MarginEvidence):
+            self.observable.update(probe_id, answer, peer)
 
     def _answered(self, probe_id: str, answer: Answer) -> None:
-        if self.envelope:
-            self.envelope.update(probe_id, answer)
+        if isinstance(self.observable, TailEvidence):
+            self.observable.update(probe_id, answer)
         elif recorded := self._recorded(probe_id):
-            self.compare_with(probe_id, answer, recorded)
+            self.observable.update(probe_id, answer, recorded)
         if self.prompt_tokens:
             self.prompt_tokens.update(probe_id, answer)
 
@@ -108,18 +105,6 @@ class ProviderFold:
         if reference is None or self._baseline is None or not self._baseline.references:
             return None
         return reference.answers[self._baseline.references[0]][0]
-
-    @property
-    def observable(self) -> LogprobEvidence | MarginEvidence:
-        """The evidence that bets."""
-        return self.envelope or self.margin  # type: ignore[return-value]  # one of them is always there
-
-    def fraction(self) -> tuple[float, float, float]:
-        """Routing fraction: lower bound, estimate, upper bound."""
-        if self.envelope:
-            return self.envelope.fraction()
-        assert self.margin is not None
-        return self.margin.fraction(self.rules.alpha)
 
     def findings(self) -> tuple[Finding, ...]:
         """All findings so far."""
@@ -132,28 +117,18 @@ class ProviderFold:
 
     def claims(self, *, has_reference: bool = True) -> Claims:
         """What the verdict rests on."""
-        upper: float | None
-        resolution: str | None = None
-        blind: tuple[str, ...] = ()
-        if self.envelope:
-            resolution = self.envelope.resolution
-            upper = self.envelope.upper(resolution) if resolution else None
-            blind = self.envelope.blind_to(self.rules.tolerance)
-        else:
-            assert self.margin is not None
-            upper = self.margin.upper(self.rules.alpha) if has_reference else None
-            blind = (BELOW_MARGIN,) if has_reference else ()
         seen = self.observable
         return Claims(
             answered=seen.answered,
             failures=self.available.failures,
             log_e=seen.log_e,
             deviating=seen.deviating,
+            outside=seen.outside,
             findings=self.findings(),
-            upper=upper,
-            resolution=resolution,
-            blind_to=blind,
-            proven=self.fraction()[0],
+            upper=seen.bound() if has_reference else None,
+            resolution=seen.resolution,
+            blind_to=seen.blind_to(self.rules.tolerance) if has_reference else (),
+            proven=seen.fraction()[0],
             unavailable_reason=self.available.reason,
             has_reference=has_reference,
         )
@@ -166,19 +141,12 @@ class ProviderFold:
         """Why no more requests are needed, or None."""
         return should_stop(self.claims(), self.rules)
 
-    def needed(self) -> int | None:
-        """How many more requests, none of them deviating, would make it consistent; None where none would."""
-        if self.envelope:
-            return self.envelope.needed(self.rules.tolerance)
-        assert self.margin is not None
-        return requests_to_bound(*self.margin.against(), self.rules.tolerance, self.rules.alpha)
-
     def cause(self) -> tuple[Cause | None, dict[str, float]]:
         """The likely cause in words, and the posterior over recorded variants.
 
         A finding that explains itself, be it too small to decide, explains more than a resemblance does.
         """
-        posterior = self.envelope.posterior() if self.envelope and self.envelope.deviating else {}
+        posterior = self.observable.posterior() if self.observable.deviating else {}
         for finding in self.findings():
             if finding.likely_cause:
                 return finding.likely_cause, posterior
@@ -197,7 +165,7 @@ class PairFold:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self.evidence = MarginEvidence()
+        self.evidence = MarginEvidence(rules.alpha / rules.family)
         self.state: str | None = None
 
     def update(self, probe_id: str, a: Answer, b: Answer) -> None:
@@ -207,25 +175,30 @@ class PairFold:
         self.evidence.update(probe_id, a, b)
         if self.evidence.log_e >= self._rules.log_threshold and len(self.evidence.deviating) > 1:
             self.state = "different"
-        elif self.evidence.upper(self._rules.alpha / self._rules.family) <= MARGIN_SHARE:
+        elif self.evidence.bound() <= MARGIN_SHARE:
             self.state = "alike"
 
 
 class RunFold:
-    """All providers of a run. `live` names the live reference among them, if there is one."""
+    """All providers of a run. `evidence` makes each one's against the envelope, if there is one.
+
+    `live` names the live reference among them.
+    """
 
     def __init__(
         self,
         providers: Sequence[str],
         rules: Rules,
         baseline: Baseline | None = None,
-        envelope: Envelope | None = None,
+        evidence: Callable[[], TailEvidence] | None = None,
         live: str | None = None,
         weights: Mapping[str, float] = WEIGHTS,
     ) -> None:
         self.rules, self.live = rules, live
         self.has_reference = baseline is not None or live is not None
-        self.providers = {p: ProviderFold(rules, baseline, envelope, weights) for p in providers}
+        self.providers = {
+            p: ProviderFold(rules, baseline, evidence() if evidence else None, weights) for p in providers
+        }
         everyone = [*providers, *([live] if live else [])]
         self.live_available = _Availability()
         self._answers: dict[str, list[Attempt]] = {p: [] for p in everyone}
@@ -316,11 +289,6 @@ class RunFold:
     def pair_log_e(self, name: str) -> float:
         """The largest log e-value over a provider's pairs; 0 without pairs."""
         return max((f.evidence.log_e for pair, f in self.pairs.items() if name in pair), default=0.0)
-
-    @property
-    def margin_nats(self) -> float | None:
-        """The margin in force, None where an envelope is."""
-        return None if any(p.envelope for p in self.providers.values()) else MARGIN_NATS
 
 
 def folded(fold: RunFold, attempts: Iterable[Attempt]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qcheck.baselines import Baseline, load_baseline
 from qcheck.errors import BaselineError, RunFolderError, SuiteError
-from qcheck.evidence.logprobs import Envelope, TailLevel
+from qcheck.evidence.envelope import Envelope, TailLevel
 from qcheck.evidence.margin import MARGIN_NATS
 from qcheck.result import Provenance, ReferenceInfo, ReferenceKind
 from qcheck.run.budget import Limits
@@ -71,7 +71,7 @@ class ReferenceEntry(_Strict):
 
 
 class EnvelopeEntry(_Strict):
-    """`qcheck.evidence.logprobs.Envelope`, frozen."""
+    """`qcheck.evidence.envelope.Envelope`, frozen."""
 
     alpha: float
     delta: float

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from qcheck.baselines import Baseline
 from qcheck.errors import RunFolderError
+from qcheck.evidence.observable import evidence_of
 from qcheck.jobs.fold import RunFold, folded
 from qcheck.jobs.manifest import ProviderEntry, RunManifest
 from qcheck.records import Attempt
@@ -25,6 +27,7 @@ from qcheck.result import (
 )
 from qcheck.run.budget import cost_usd
 from qcheck.run.journal import settled_requests
+from qcheck.suites import Suite
 from qcheck.verdict import exit_code, summarise
 
 __all__ = ["make_fold", "make_result"]
@@ -32,21 +35,16 @@ __all__ = ["make_fold", "make_result"]
 SHOWN_PROBES = 10
 
 
-def make_fold(manifest: RunManifest, baseline: Baseline | None) -> RunFold:
+def make_fold(manifest: RunManifest, suite: Suite, baseline: Baseline | None) -> RunFold:
     """The empty fold of a run."""
-    live = manifest.reference.live
-    return RunFold(
-        manifest.names,
-        manifest.rules,
-        baseline,
-        manifest.frozen_envelope(),
-        live.name if live else None,
-        manifest.weights,
-    )
+    live, envelope = manifest.reference.live, manifest.frozen_envelope()
+    evidence = partial(evidence_of(suite), baseline, envelope, suite) if baseline and envelope else None
+    return RunFold(manifest.names, manifest.rules, baseline, evidence, live.name if live else None, manifest.weights)
 
 
 def make_result(
     manifest: RunManifest,
+    suite: Suite,
     baseline: Baseline | None,
     attempts: Sequence[Attempt],
     stops: Mapping[str, str],
@@ -55,7 +53,7 @@ def make_result(
 
     `stops` are the reasons, by provider, why no more was asked; those that follow from evidence are derived anew.
     """
-    fold = make_fold(manifest, baseline)
+    fold = make_fold(manifest, suite, baseline)
     folded(fold, attempts)
     spent = {entry.name: _spent(entry, attempts) for entry in manifest.everyone}
     providers = tuple(_provider(e, fold, attempts, stops, spent[e.name]) for e in manifest.providers)
@@ -114,8 +112,9 @@ def _provider(
     claims = fold.claims(has_reference=run.has_reference)
     decision = fold.decide(has_reference=run.has_reference)
     cause, posterior = fold.cause() if decision.verdict == "deviates" else (None, {})
-    needed = fold.needed() if decision.verdict == "inconclusive" and run.has_reference else None
-    low, estimate, high = fold.fraction() if run.has_reference else (0.0, 0.0, 1.0)
+    undecided = decision.verdict == "inconclusive" and run.has_reference
+    needed = fold.observable.needed(rules.tolerance) if undecided else None
+    low, estimate, high = fold.observable.fraction() if run.has_reference else (0.0, 0.0, 1.0)
     mine = [a for a in attempts if a.provider == entry.name]
     requests, tokens, cost = spent
     return ProviderResult(
@@ -133,7 +132,6 @@ def _provider(
             needed,
             declared=entry.declared.precision if entry.declared else None,
             nearest=next(iter(posterior), None),
-            margin_nats=run.margin_nats,
         ),
         likely_cause=cause,
         stop_reason=run.should_stop(entry.name) or stops.get(entry.name, "interrupted"),

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from qcheck.baselines import (
     write_answers,
 )
 from qcheck.errors import BaselineError, QcheckError
-from qcheck.evidence.calibration import calibrate
+from qcheck.evidence.calibration import Block, calibrate
 from qcheck.jsonio import as_storage_error, atomic_write, content_hash, loads, pretty
 from qcheck.records import Attempt, Request
 from qcheck.registry.types import Endpoint, ModelProfile
@@ -97,7 +97,7 @@ async def record(
         # Another deployment may have been recorded into the same folder meanwhile.
         manifest = _manifest(what, model, suite)
         _check_new(manifest, what)
-        manifest = _finish(manifest, what, plan, answers, endpoint, frozenset(calibration))
+        manifest = _finish(manifest, what, suite, plan, answers, endpoint)
     shutil.rmtree(work)
     return manifest
 
@@ -136,8 +136,8 @@ def _only_uncalibrated(manifest: BaselineManifest, what: Recording, endpoint: En
 def _manifest(what: Recording, model: ModelProfile, suite: Suite) -> BaselineManifest:
     entry = SuiteEntry(name=suite.name, version=suite.manifest.version, hash=suite.hash)
     if not (what.folder / "manifest.json").exists():
-        return BaselineManifest(format=1, model=model.name, suite=entry, deployments=[])
-    manifest = load_baseline(what.folder).manifest
+        return BaselineManifest(format=2, model=model.name, suite=entry, deployments=[])
+    manifest = load_baseline(what.folder, calibrated=False).manifest
     if manifest.model != model.name or manifest.suite != entry:
         raise BaselineError(
             f"{what.folder} holds {manifest.model} recorded with {manifest.suite.name} {manifest.suite.version}; "
@@ -199,20 +199,22 @@ async def _ask(
 def _finish(
     manifest: BaselineManifest,
     what: Recording,
+    suite: Suite,
     plan: list[PlanItem],
     answers: Mapping[int, Attempt],
     endpoint: Endpoint,
-    calibrating: frozenset[str],
 ) -> BaselineManifest:
-    """Write the answers in plan order and the manifest that names them."""
+    """Write the answers and the manifest that names them."""
+    with_text = "answers" in suite.manifest.observes
+    evaluated = {p.id for p in suite.fold("evaluation")}
     evaluation: dict[str, list[Answer]] = {}
     calibration: dict[str, list[Answer]] = {}
     for item in plan:
         attempt = answers.get(item.seq)
         if attempt is None or attempt.response is None:
             continue
-        target = calibration if item.probe_id in calibrating else evaluation
-        target.setdefault(item.probe_id, []).append(answer_of(attempt.response))
+        target = evaluation if item.probe_id in evaluated else calibration
+        target.setdefault(item.probe_id, []).append(answer_of(attempt.response, with_text=with_text))
     first = min(answers.values(), key=lambda a: a.started)
     response = first.response
     entry = DeploymentEntry(
@@ -235,14 +237,19 @@ def _finish(
     return updated
 
 
-def recalibrate(folder: Path, suite: Suite, on_progress: Callable[[str], None] = lambda _: None) -> bool:
+def recalibrate(
+    folder: Path,
+    suite: Suite,
+    on_progress: Callable[[str], None] = lambda _: None,
+    further: Iterable[Block] = (),
+) -> bool:
     """Make `calibration.json` anew from the recorded answers; False with fewer than two honest deployments.
 
-    Raises BaselineError where calibration answers are missing or too few.
+    `further` answers deepen it (see `calibrate`). Raises BaselineError where calibration answers are missing or few.
     """
     with _locked(folder):
-        baseline = load_baseline(folder)
-        table = calibrate(baseline, suite, on_progress)
+        baseline = load_baseline(folder, calibrated=False)
+        table = calibrate(baseline, suite, on_progress, further)
         if table is None:
             return False
         data = pretty(table.model_dump()).encode()

@@ -30,6 +30,8 @@ class Reference:
 def _fitting(baseline: Baseline, model: ModelProfile, suite: Suite) -> str | None:
     if baseline.manifest.model != model.name:
         return f"the baseline {baseline.name} is of {baseline.manifest.model}, not of {model.name}"
+    if baseline.manifest.suite.name != suite.name:
+        return f"the baseline {baseline.name} was recorded with the suite {baseline.manifest.suite.name}"
     if not baseline.fits(suite):
         return f"the baseline {baseline.name} was recorded with another version of the suite {suite.name}"
     if not baseline.references:
@@ -59,7 +61,8 @@ def choose_reference(
     if option:
         baseline = find_baseline(option, roots)
         if problem := _fitting(baseline, model, suite):
-            raise BaselineError(f"{problem}; record one with `qcheck baseline record {model.name} --provider …`.")
+            again = f"qcheck baseline record {model.name} --suite {suite.name} --provider …"
+            raise BaselineError(f"{problem}; record one with `{again}`.")
         return Reference(baseline)
     notices = []
     for folder in list_baselines(roots).values():
@@ -68,7 +71,7 @@ def choose_reference(
         except BaselineError as error:
             notices.append(f"passed over: {error}")
             continue
-        if baseline.manifest.model == model.name:
+        if (baseline.manifest.model, baseline.manifest.suite.name) == (model.name, suite.name):
             problem = _fitting(baseline, model, suite)
             if problem is None:
                 return Reference(baseline, notice=" ".join(notices) or None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from qcheck.baselines import Baseline
 from qcheck.errors import RunFolderError
-from qcheck.evidence.logprobs import freeze
+from qcheck.evidence.envelope import freeze
 from qcheck.jobs.manifest import RunManifest
 from qcheck.jobs.outcome import make_result
 from qcheck.jsonio import loads, pretty
@@ -43,10 +43,10 @@ def verify(folder: RunFolder) -> Verification:
     except (ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"{folder.path / 'result.json'} is damaged; delete it and resume the run.") from error
     manifest = RunManifest.parse(folder.read_manifest())
-    manifest.load_suite()
+    suite = manifest.load_suite()
     attempts = read_journal(folder.journal)
     baseline = manifest.load_baseline()
-    result = make_result(manifest, baseline, attempts, stops)
+    result = make_result(manifest, suite, baseline, attempts, stops)
     new = result_to_json(result)
     differences = [] if _same_envelope(manifest, baseline) else ["the manifest's envelope (not the baseline's)"]
     if pretty(new).encode() != written:

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 from rich.console import RenderableType
 
-from qcheck.baselines import Baseline, CalibrationTable
-from qcheck.evidence.logprobs import Envelope, freeze
+from qcheck.baselines import Baseline
+from qcheck.evidence.envelope import Envelope, freeze
 from qcheck.report.paper import Paper, entry, grid, put_on
+from qcheck.tailcounts import CalibrationTable
+from qcheck.verdict import percent
 
 __all__ = ["render"]
 
@@ -40,15 +42,23 @@ def _parts(baseline: Baseline, alpha: float) -> Iterator[RenderableType]:
 
 
 def _calibration(table: CalibrationTable, envelope: Envelope, alpha: float) -> Iterator[RenderableType]:
-    yield entry(
-        "calibration", f"{table.clusters} clusters, honest scores widened by the noise factor {table.noise_factor:g}"
-    )
-    yield entry("envelope", f"mean KL {table.envelope_kl:.3g} nats/token, rms deviation {table.noise_rms:.3g} nats")
+    strata = ", ".join(f"{count} clusters of {stratum}" for stratum, count in table.clusters.items())
+    yield entry("calibration", f"{strata}; honest scores widened by the noise factor {table.noise_factor:g}")
+    if table.envelope_kl is None or table.noise_rms is None:
+        bound = percent(envelope.levels[envelope.watched].null_bound)
+        yield entry("envelope", f"honest deployments are wrong where all others are right on at most {bound} of items")
+    else:
+        kl, rms = table.envelope_kl, table.noise_rms
+        yield entry("envelope", f"mean KL {kl:.3g} nats/token, rms deviation {rms:.3g} nats")
     resolution = envelope.resolution or "none: no recorded variant is visible enough to claim agreement for"
     yield entry("resolution", f"{resolution} (at alpha {alpha:g})")
     yield ""
     rows = (
-        (variant, f"{kl:.3g}", f"{math.floor(100 * envelope.visibility[variant])} % of answers")
-        for variant, kl in table.variant_kl.items()
+        (variant, _kl(table.variant_kl.get(variant)), f"{math.floor(100 * envelope.visibility[variant])} % of answers")
+        for variant in table.variants
     )
     yield grid(VISIBILITY, rows, right=(1, 2))
+
+
+def _kl(nats: float | None) -> str:
+    return "–" if nats is None else f"{nats:.3g}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import stats
 
 __all__ = ["TailBets", "binomial_lower", "binomial_upper"]
 
@@ -39,30 +39,30 @@ def binomial_lower(successes: int, trials: int, level: float) -> float:
 class TailBets:
     """A weighted average of tail-bet products, one row per tail event, one column per λ.
 
-    Parameters
-    ----------
-    bounds: q of each tail event, in (0, 1].
     weights: of each tail event, summing to at most 1; a λ gets an equal share of its event's weight.
     """
 
-    bounds: Sequence[float]
     weights: Sequence[float]
     lambdas: Sequence[float] = LAMBDAS
     requests: int = 0
     _wealth: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
-        bounds, weights = np.asarray(self.bounds, float), np.asarray(self.weights, float)
-        if bounds.shape != weights.shape or bounds.ndim != 1:
-            raise ValueError("bounds and weights must be rows of the same length")
-        if ((bounds <= 0) | (bounds > 1)).any() or (weights < 0).any() or weights.sum() > 1 + 1e-9:
-            raise ValueError("bounds must lie in (0, 1], weights must be non-negative and sum to at most 1")
-        self._wealth = np.zeros((len(bounds), len(self.lambdas)))
+        weights = np.asarray(self.weights, float)
+        if weights.ndim != 1 or (weights < 0).any() or weights.sum() > 1 + 1e-9:
+            raise ValueError("weights must be a row of non-negative numbers that sum to at most 1")
+        self._wealth = np.zeros((len(weights), len(self.lambdas)))
 
-    def update(self, hits: NDArray[np.bool_] | Sequence[bool]) -> float:
-        """Fold one request, `hits` (events,) saying which tail events it shows; returns `log_e`."""
-        lam, q = np.asarray(self.lambdas), np.asarray(self.bounds, float)[:, None]
-        hit = np.asarray(hits, bool)[:, None]
+    def update(self, hits: NDArray[np.bool_] | Sequence[bool], bounds: Sequence[float]) -> float:
+        """Fold one request; returns `log_e`.
+
+        hits (events,) says which tail events it shows, bounds (events,) their null probabilities q in (0, 1]. The
+        bounds may differ from request to request, as long as they are fixed before the answer is seen.
+        """
+        q = np.asarray(bounds, float)[:, None]
+        if q.shape != (len(self.weights), 1) or ((q <= 0) | (q > 1)).any():
+            raise ValueError("bounds must be a row like the weights, in (0, 1]")
+        lam, hit = np.asarray(self.lambdas), np.asarray(hits, bool)[:, None]
         self._wealth += np.log(np.where(hit, 1 - lam + lam / q, 1 - lam))
         self.requests += 1
         return self.log_e
@@ -74,9 +74,7 @@ class TailBets:
         Weight that no event holds stays in cash: it counts 1.
         """
         weights = np.asarray(self.weights, float)
-        cash = max(0.0, 1.0 - float(weights.sum()))
-        if not len(weights):
-            return 0.0
-        shares = np.repeat((weights / len(self.lambdas))[:, None], len(self.lambdas), axis=1)
-        terms = np.append(self._wealth.ravel(), 0.0)
-        return float(special.logsumexp(terms, b=np.append(shares.ravel(), cash)))
+        shares = np.append(np.repeat(weights / len(self.lambdas), len(self.lambdas)), max(0.0, 1.0 - weights.sum()))
+        with np.errstate(divide="ignore"):  # a weight of nothing
+            terms = np.append(self._wealth.ravel(), 0.0) + np.log(shares)
+        return float(np.logaddexp.reduce(terms)) if self.requests else 0.0

@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["deviation", "direction", "partition_kl", "projections", "rms"]
+__all__ = ["deviation", "pair_projections", "partition_kl", "rms"]
+
+NOTHING = 1e-9  # of a squared deviation: what cancellation may leave of a mere offset
 
 Array = NDArray[np.float64]
 
@@ -40,29 +42,45 @@ def rms(deviations: Array, weights: Array) -> Array:
     return result
 
 
-def direction(deviations: Array, weights: Array, positions: NDArray[np.intp]) -> Array:
-    """The deviation without what all tokens of a position share, so that only its direction is left.
+def pair_projections(candidate: Array, references: Array, variants: Array, positions: NDArray[np.intp]) -> Array:
+    """How much of each variant's recorded deviation an answer shows, for every pair of references.
 
-    A common offset within one position is the normalisation constant, which every change of the model moves. The
-    last axis runs over coordinates, `positions` (n,) says which position each belongs to, `weights` (0 or 1)
-    broadcasts; coordinates of weight 0 become 0. A position with a single coordinate has no direction.
+    The answer's deviation c is taken from reference a, the variant's deviation d from reference b, on the coordinates
+    that all four list. Both lose what the tokens of a position share (a common offset is the normalisation constant,
+    which every change of the model moves); then ⟨c, d⟩ / ⟨d, d⟩, which is 1 for the variant itself.
+
+    Parameters
+    ----------
+    candidate (n,), references (r, n), variants (v, n): log-probabilities in nats, NaN where unlisted.
+    positions (n,): which position each coordinate belongs to, rising from 0.
+
+    Returns
+    -------
+    (r, r, v), indexed [a, b, variant]; 0 where there is nothing to show: fewer than two common coordinates at every
+    position, or a recorded deviation that is a mere offset.
     """
-    deviations, weights = np.broadcast_arrays(deviations, weights)
-    member = positions[:, None] == np.unique(positions)[None, :]
-    count = weights @ member
-    mean = np.divide((weights * deviations) @ member, count, out=np.zeros_like(count), where=count > 0)
-    result: Array = weights * (deviations - mean @ member.T)
-    return result
-
-
-def projections(candidates: Array, variants: Array) -> Array:
-    """How much of a recorded deviation an answer shows: ⟨c, v⟩ / ⟨v, v⟩ over the last axis, which is 1 for v itself.
-
-    Shapes broadcast. Where the recorded deviation vanishes there is nothing to show: 0.
-    """
-    inner = (candidates * variants).sum(axis=-1)
-    norm = (variants**2).sum(axis=-1)
-    result: Array = np.divide(inner, norm, out=np.zeros_like(inner), where=norm > 0)
+    listed = ~np.isnan(candidate)
+    shape = (len(references), len(references), len(variants))
+    inner, norm, size = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    ref_listed, var_listed = ~np.isnan(references), ~np.isnan(variants)
+    left = np.where(ref_listed & listed, candidate - references, 0.0)
+    right = np.where(ref_listed[:, None] & var_listed, variants - references[:, None], 0.0)
+    left_weight = (ref_listed & listed).astype(float)
+    right_weight = (ref_listed[:, None] & var_listed).astype(float)
+    for position in range(int(positions[-1]) + 1 if len(positions) else 0):
+        at = positions == position
+        c, d, one_c = left[:, at], right[:, :, at].reshape(-1, int(at.sum())).T, left_weight[:, at]
+        one_d = right_weight[:, :, at].reshape(-1, int(at.sum())).T
+        # Sums over the coordinates that a pair has in common: products of what depends on a and what depends on b.
+        count, sum_c, sum_d, sum_cd, sum_dd = (
+            (x @ y).reshape(shape) for x, y in ((one_c, one_d), (c, one_d), (one_c, d), (c, d), (one_c, d * d))
+        )
+        several = count > 1
+        share = np.divide(sum_d, count, out=np.zeros(shape), where=several)
+        inner += np.where(several, sum_cd - sum_c * share, 0.0)
+        norm += np.where(several, sum_dd - sum_d * share, 0.0)
+        size += np.where(several, sum_dd, 0.0)
+    result: Array = np.divide(inner, norm, out=np.zeros(shape), where=norm > NOTHING * size)
     return result
 
 

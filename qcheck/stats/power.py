@@ -12,23 +12,32 @@ from qcheck.stats.bets import LAMBDAS
 
 MIN_REQUESTS = 2
 
+Array = NDArray[np.float64]
+
 __all__ = ["could_reject", "median_requests"]
 
 
-def could_reject(bounds: Sequence[float], weights: Sequence[float], log_threshold: float, requests: int) -> bool:
-    """Whether `requests` answers that all show every tail event would reach the threshold; a verdict needs two."""
+def could_reject(
+    bounds: Array, shares: Sequence[float], weights: Sequence[float], log_threshold: float, requests: int
+) -> bool:
+    """Whether `requests` answers that all show every tail event would reach the threshold; a verdict needs two.
+
+    bounds: (strata, events). shares: (strata,) of the requests. weights: (events,).
+    """
     if requests < MIN_REQUESTS:
         return False
     lam = np.asarray(LAMBDAS)
-    gains = requests * np.log(1 - lam + lam / np.asarray(bounds, float)[:, None])
-    shares = np.repeat(np.asarray(weights, float)[:, None] / len(lam), len(lam), axis=1)
-    return bool(special.logsumexp(gains, b=shares) >= log_threshold)
+    gains = np.log(1 - lam + lam / np.asarray(bounds, float)[:, :, None])
+    total = requests * np.tensordot(np.asarray(shares, float), gains, axes=1)
+    weight = np.repeat(np.asarray(weights, float)[:, None] / len(lam), len(lam), axis=1)
+    return bool(special.logsumexp(total, b=weight) >= log_threshold)
 
 
 def median_requests(
-    bounds: Sequence[float],
+    bounds: Array,
+    shown: Array,
+    shares: Sequence[float],
     weights: Sequence[float],
-    shown: Sequence[float],
     log_threshold: float,
     requests: int,
     fraction: float,
@@ -37,19 +46,21 @@ def median_requests(
 ) -> int | None:
     """Simulated median number of requests until `TailBets` reaches the threshold; None beyond `requests`.
 
-    A share `fraction` of the requests shows tail event i with probability shown[i], the rest none. The events of one
+    bounds, shown: (strata, events). Each request is of a stratum drawn by `shares` (strata,). A share `fraction` of
+    the requests shows tail event i of its stratum s with probability shown[s, i], the rest none. The events of one
     request are taken as nested (an answer that passes a rare event passes the frequent ones), which is what scores
     over rising thresholds do.
     """
-    lam = np.asarray(LAMBDAS)
-    deviating = rng.random((streams, requests)) < fraction
-    draws = rng.random((streams, requests))
-    log_e = np.full((streams, requests), -np.inf)
-    for bound, weight, probability in zip(bounds, weights, shown, strict=True):
-        hits = deviating & (draws < probability)
-        for rate in lam:
+    shape = (streams, requests)
+    stratum = rng.choice(len(shares), size=shape, p=np.asarray(shares, float) / np.sum(shares))
+    deviating, draws = rng.random(shape) < fraction, rng.random(shape)
+    log_e = np.full(shape, -np.inf)
+    for event, weight in enumerate(weights):
+        bound = np.asarray(bounds, float)[stratum, event]
+        hits = deviating & (draws < np.asarray(shown, float)[stratum, event])
+        for rate in LAMBDAS:
             steps = np.where(hits, np.log(1 - rate + rate / bound), np.log1p(-rate))
-            log_e = np.logaddexp(log_e, np.cumsum(steps, axis=1) + np.log(max(weight, 1e-300) / len(lam)))
+            log_e = np.logaddexp(log_e, np.cumsum(steps, axis=1) + np.log(max(weight, 1e-300) / len(LAMBDAS)))
     return _median_first(log_e >= log_threshold, minimum=MIN_REQUESTS)
 
 

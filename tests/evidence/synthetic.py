@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,12 +24,14 @@ from qcheck.records import Position
 from qcheck.suites import Suite, load_suite
 
 VOCABULARY, K = 40, 12
+STRATA = ("even", "odd")
 
 
 @dataclass(frozen=True)
 class World:
     """Logits that every probe has, and deviations that variants add to them, the same each time."""
 
+    observes: ClassVar = ("logprobs", "prompt_tokens")
     seed: int = 5
     noise: float = 0.004
 
@@ -42,15 +45,42 @@ class World:
         return Answer(10 + probe % 7, (Position(top[0][0], top[0][1], top),) if top else ())
 
 
-def _suite(folder: Path, counts: dict[str, int]) -> Suite:
+@dataclass(frozen=True)
+class Items:
+    """Items that the model gets right or wrong; a variant also gets a share of them wrong, the same each time.
+
+    noise: how often an answer comes out the other way, right or wrong, by chance.
+    """
+
+    observes: ClassVar = ("answers", "prompt_tokens")
+    seed: int = 5
+    noise: float = 0.001
+
+    def knows(self, probe: int) -> bool:
+        return np.random.default_rng((self.seed, probe)).random() < 0.8
+
+    def answer(self, probe: int, rng: np.random.Generator, deviation: float = 0.0, kind: int = 0) -> Answer:
+        lost = np.random.default_rng((self.seed, probe, 1 + kind)).random() < deviation
+        right = (self.knows(probe) and not lost) != (rng.random() < self.noise)
+        return Answer(10, (), f"It is {probe}." if right else "I cannot tell.")
+
+
+def _suite(folder: Path, counts: dict[str, int], observes: tuple[str, ...]) -> Suite:
     folder.mkdir(parents=True)
     manifest = {
         "name": "synthetic", "version": "1.0.0", "licence": "CC0-1.0", "description": "formulas",
-        "observes": ["logprobs", "prompt_tokens"], "max_tokens": 1, "top_logprobs": K,
+        "observes": observes, "max_tokens": 1, "top_logprobs": K,
     }  # fmt: skip
     folds = [fold for fold, count in counts.items() for _ in range(count)]
     rows = [
-        {"id": f"p{i}", "cluster": f"c{i}", "fold": fold, "messages": [{"role": "user", "content": f"q{i}"}]}
+        {
+            "id": f"p{i}",
+            "cluster": f"c{i}",
+            "fold": fold,
+            "stratum": STRATA[i % 2],
+            "messages": [{"role": "user", "content": f"q{i}"}],
+            **({"answer": {"kind": "integer", "value": i}, "level": 1} if "answers" in observes else {}),
+        }
         for i, fold in enumerate(folds)
     ]
     (folder / "suite.json").write_text(json.dumps(manifest))
@@ -58,9 +88,9 @@ def _suite(folder: Path, counts: dict[str, int]) -> Suite:
     return load_suite(str(folder))
 
 
-def build(folder: Path, world: World, honest: int, variants: dict[str, float]) -> tuple[Baseline, Suite]:
+def build(folder: Path, world: World | Items, honest: int, variants: dict[str, float]) -> tuple[Baseline, Suite]:
     """A calibrated baseline of `honest` deployments and variants by the size of their deviation."""
-    suite = _suite(folder / "suite", {"evaluation": 300, "selection": 200, "calibration": 900})
+    suite = _suite(folder / "suite", {"evaluation": 300, "selection": 200, "calibration": 900}, world.observes)
     rng = np.random.default_rng(world.seed)
     entries = []
     for index, (name, size) in enumerate([*((f"honest{i}", 0.0) for i in range(honest)), *variants.items()]):
@@ -86,6 +116,6 @@ def build(folder: Path, world: World, honest: int, variants: dict[str, float]) -
             )
         )
     entry = SuiteEntry(name="synthetic", version="1.0.0", hash=suite.hash)
-    save_manifest(folder, BaselineManifest(format=1, model="m", suite=entry, deployments=entries))
+    save_manifest(folder, BaselineManifest(format=2, model="m", suite=entry, deployments=entries))
     recalibrate(folder, suite)
     return load_baseline(folder), suite

@@ -10,7 +10,8 @@ import pytest
 from synthetic import World, build
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
-from qcheck.evidence.logprobs import LogprobEvidence, freeze
+from qcheck.evidence.envelope import freeze
+from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.scoring import align, score
 from qcheck.records import Position
 from qcheck.suites import Suite
@@ -26,7 +27,8 @@ def stream(
     """Fold `length` random evaluation probes; returns the evidence and the largest log e-value on the way."""
     baseline, suite = recorded
     assert baseline.table is not None
-    evidence, rng, largest = LogprobEvidence(baseline, freeze(baseline.table, ALPHA)), np.random.default_rng(seed), 0.0
+    evidence = LogprobEvidence(baseline, freeze(baseline.table, ALPHA), suite)
+    rng, largest = np.random.default_rng(seed), 0.0
     probes = suite.fold("evaluation")
     for i in rng.permutation(len(probes))[:length]:
         evidence.update(probes[i].id, answer(int(probes[i].id[1:]), rng))
@@ -225,6 +227,11 @@ def test_more_honest_tail_events_in_calibration_mean_weaker_evidence(recorded: R
     baseline, _ = recorded
     assert baseline.table is not None
     event = baseline.table.events[0]
-    worse = event.model_copy(update={"honest_any": event.honest_any + 20})
-    assert baseline.table.null_bound(worse, 1e-4) > baseline.table.null_bound(event, 1e-4)
-    assert all(e.honest_any >= max(e.honest.values()) for e in baseline.table.events)
+    count = event.counts["odd"]
+    worse = count.model_copy(update={"honest_any": count.honest_any + 20})
+    weaker = event.model_copy(update={"counts": event.counts | {"odd": worse}})
+    assert weaker.null_bound("odd", 1e-4) > event.null_bound("odd", 1e-4)
+    assert weaker.null_bound("even", 1e-4) == event.null_bound("even", 1e-4)
+    counts = [c for e in baseline.table.events for c in e.counts.values()]
+    assert all(c.honest_any >= max(c.honest.values()) for c in counts)
+    assert {c.clusters for c in counts} == {450}

@@ -23,14 +23,14 @@ STRANGE = {"=w": 0.6, "=x": 0.3, "=y": 0.05}
 
 
 def folded(candidate: Answer, peer: Answer, count: int = 300) -> MarginEvidence:
-    evidence = MarginEvidence()
+    evidence = MarginEvidence(0.01)
     for i in range(count):
         evidence.update(f"p{i}", candidate, peer)
     return evidence
 
 
 def test_equal_answers_agree_and_moved_ones_do_not() -> None:
-    assert folded(answer([A, A]), answer([A, A])).upper(0.01) <= 0.05
+    assert folded(answer([A, A]), answer([A, A])).bound() <= 0.05
     moved = folded(answer([MOVED, A]), answer([A, A]), 20)
     assert moved.log_e > math.log(100)
     assert len(moved.deviating) == 20
@@ -39,11 +39,11 @@ def test_equal_answers_agree_and_moved_ones_do_not() -> None:
 def test_what_has_nothing_in_common_neither_agrees_nor_accuses() -> None:
     """It may be another model or another way to write tokens."""
     strange = folded(answer([STRANGE, A]), answer([A, A]))
-    assert strange.upper(0.01) == 1.0
+    assert strange.bound() == 1.0
     assert strange.log_e < 0
 
 
 def test_shorter_answers_do_not_reassure() -> None:
-    assert folded(answer([A]), answer([A, A])).upper(0.01) == 1.0
-    assert folded(answer([{"=a": 0.6}, A]), answer([A, A])).upper(0.01) == 1.0
-    assert folded(Answer(10, ()), answer([A, A])).upper(0.01) == 1.0
+    assert folded(answer([A]), answer([A, A])).bound() == 1.0
+    assert folded(answer([{"=a": 0.6}, A]), answer([A, A])).bound() == 1.0
+    assert folded(Answer(10, ()), answer([A, A])).bound() == 1.0

@@ -39,10 +39,13 @@ def shipped(suite: Suite) -> Reference:
 
 @pytest.fixture
 def run(tmp_path: Path, suite: Suite, shipped: Reference) -> Runner:
-    """Runs one comparison of endpoints; returns its result and folder."""
+    """Runs one comparison of endpoints, with the suite `asked` or log-probabilities; returns its result and folder."""
 
     def compared(
-        endpoints: list[Endpoint], reference: Reference | None = None, settings: Settings | None = None
+        endpoints: list[Endpoint],
+        reference: Reference | None = None,
+        settings: Settings | None = None,
+        asked: Suite = suite,
     ) -> tuple[Result, RunFolder]:
         reference = reference or shipped
         folder = RunFolder.create(tmp_path, f"run-{len(list(tmp_path.iterdir()))}")
@@ -51,7 +54,7 @@ def run(tmp_path: Path, suite: Suite, shipped: Reference) -> Runner:
             datetime.now(UTC),
             get_model("lab-tiny"),
             endpoints,
-            suite,
+            asked,
             reference,
             settings or Settings(3),
         )
@@ -60,7 +63,7 @@ def run(tmp_path: Path, suite: Suite, shipped: Reference) -> Runner:
 
         async def once() -> Result:
             async with clients(everyone, {}, 4) as askers:
-                return await compare(folder, manifest, suite, reference.baseline, everyone, askers)
+                return await compare(folder, manifest, asked, reference.baseline, everyone, askers)
 
         return asyncio.run(once()), folder
 

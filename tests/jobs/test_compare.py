@@ -30,9 +30,9 @@ EXPECTED = {
     "honest-b": "consistent",
     "q4_k_m": "deviates",
     "q2_k": "deviates",
-    "other-model": "deviates",
-    "hidden-prompt": "deviates",
-    "route-10pct-q4_k_m": "deviates",
+    "finetuned": "deviates",
+    "honest?system=Be+brief.": "deviates",
+    "q4_k_m?route=0.1": "deviates",
 }
 
 
@@ -66,9 +66,9 @@ def test_verdicts_follow_the_weights_not_names_or_ports(lab: Lab, run: Any) -> N
 
 
 def test_causes_are_named(lab: Lab, run: Any) -> None:
-    result, _ = run([lab.endpoint(n) for n in ("q4_k_m", "q2_k", "other-model", "hidden-prompt")])
+    result, _ = run([lab.endpoint(n) for n in ("q4_k_m", "q2_k", "finetuned", "honest?system=Be+brief.")])
     causes = [p.likely_cause.text for p in result.providers if p.likely_cause]
-    assert [c.split()[-1] for c in causes[:3]] == ["q4_k_m", "q2_k", "other-model"]
+    assert [c.split()[-1] for c in causes[:3]] == ["q4_k_m", "q2_k", "finetuned"]
     assert "hidden system prompt" in causes[3]
 
 
@@ -82,7 +82,7 @@ def test_a_tampered_result_or_journal_does_not_verify(lab: Lab, run: Any) -> Non
     assert verify(folder).differences == ()
     manifest = folder.path / "manifest.json"
     kept = manifest.read_text()
-    bound = json.loads(kept)["envelope"]["levels"][2]["null_bound"]
+    bound = json.loads(kept)["envelope"]["levels"][2]["null_bounds"]["all"]
     manifest.write_text(kept.replace(str(bound), str(bound / 2), 1))
     assert any("envelope" in d for d in verify(folder).differences)
     manifest.write_text(kept)
@@ -119,8 +119,8 @@ def test_a_live_reference_needs_more_than_the_margin(lab: Lab, run: Any) -> None
     [
         (["honest", "honest-b"], [["honest", "honest-b"]]),
         (["honest", "q2_k"], [["honest"], ["q2_k"]]),
-        (["honest", "honest-b", "other-model"], [["honest", "honest-b"], ["other-model"]]),
-        (["honest", "q2_k", "other-model"], [["honest"], ["other-model"], ["q2_k"]]),
+        (["honest", "honest-b", "finetuned"], [["honest", "honest-b"], ["finetuned"]]),
+        (["honest", "q2_k", "finetuned"], [["honest"], ["finetuned"], ["q2_k"]]),
     ],
 )
 def test_without_a_reference_nobody_is_accused(lab: Lab, run: Any, names: list[str], groups: list[list[str]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,10 +87,11 @@ def test_an_interrupted_recording_goes_on_and_the_envelope_is_calibrated(
     baseline = load_baseline(folder)
     assert baseline.table is not None
     assert [d.name for d in baseline.manifest.deployments] == ["one", "two", "bad"]
-    assert baseline.table.clusters == 110
     size = next(e for e in baseline.table.events if e.score == "size")
-    assert size.shown["bad"] > 100
-    assert max(size.honest.values()) < 20
+    (count,) = size.counts.values()
+    assert count.clusters == 110
+    assert count.shown["bad"] > 100
+    assert max(count.honest.values()) < 20
     assert len(manifest.deployments) == 1
 
 
@@ -130,3 +132,21 @@ async def test_two_recordings_into_one_folder_at_a_time_lose_nobody(small: Suite
     first = Recording(tmp_path, "one", "", "reference", "self-hosted")
     await record(first, model, small, endpoint, Instant(second))
     assert [d.name for d in load_baseline(tmp_path).manifest.deployments] == ["two", "one"]
+
+
+@pytest.mark.parametrize("observes", [["logprobs"], ["logprobs", "answers"]])
+async def test_text_is_recorded_where_the_suite_observes_answers(
+    small: Suite, tmp_path: Path, observes: list[str]
+) -> None:
+    suite = replace(small, manifest=small.manifest.model_copy(update={"observes": observes}))
+    endpoint = Endpoint("mine", "http://127.0.0.1:9/v1", "http://127.0.0.1:9/v1", "m", None)
+    what = Recording(tmp_path, "one", "", "reference", "self-hosted")
+    await record(what, get_model("lab-tiny"), suite, endpoint, Instant())
+    baseline = load_baseline(tmp_path)
+    reference = baseline.probe(suite.fold("evaluation")[0].id)
+    calibration = baseline.calibration_answers(0)
+    assert reference is not None
+    assert calibration is not None
+    text = "a" if "answers" in observes else None
+    assert reference.answers[0][0].text == text
+    assert {answer.text for answer in calibration.values()} == {text}

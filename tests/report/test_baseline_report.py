@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -5,14 +6,13 @@ import pytest
 from qcheck.baselines import (
     Baseline,
     BaselineManifest,
-    CalibrationTable,
     DeploymentEntry,
     RecordedFile,
     SuiteEntry,
-    TailEvent,
 )
 from qcheck.report.baseline import render
 from qcheck.report.paper import Paper
+from qcheck.tailcounts import CalibrationTable, TailCount, TailEvent
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -29,7 +29,7 @@ def deployment(name, role):
         fingerprint=None,
         repeats=2,
         temperature=0.0,
-        answers=RecordedFile(path=f"deployments/{name}.jsonl.gz", hash=DIGEST, lines=744),
+        answers=RecordedFile(path=f"deployments/{name}.answers", hash=DIGEST, probes=744),
         calibration=None,
     )
 
@@ -37,13 +37,17 @@ def deployment(name, role):
 @pytest.fixture
 def table():
     def event(score, threshold, honest, fp8, int4):
-        counts = {"one": honest, "two": honest}
-        shown = {"fp8": fp8, "int4": int4}
-        return TailEvent(score=score, threshold=threshold, honest=counts, honest_any=honest, shown=shown)
+        count = TailCount(
+            clusters=1440,
+            honest={"one": honest, "two": honest},
+            honest_any=honest,
+            variant_clusters=1440,
+            shown={"fp8": fp8, "int4": int4},
+        )
+        return TailEvent(score=score, threshold=threshold, counts={"all": count})
 
     return CalibrationTable(
         noise_factor=1.5,
-        clusters=1440,
         noise_rms=0.0123,
         envelope_kl=0.000456,
         variant_kl={"fp8": 0.0021, "int4": 0.031},
@@ -53,7 +57,7 @@ def table():
 
 def baseline(table):
     manifest = BaselineManifest(
-        format=1,
+        format=2,
         model="lab-tiny",
         suite=SuiteEntry(name="logprobs", version="1.0.0", hash=DIGEST),
         deployments=[deployment("one", "reference"), deployment("two", "reference"), deployment("fp8", "variant")],
@@ -67,3 +71,11 @@ def test_golden(table, golden):
 
 def test_without_a_table_there_is_no_envelope():
     assert "takes at least two reference deployments" in render(baseline(None), 0.01, Paper(100))
+
+
+def test_where_answers_are_graded_the_envelope_is_in_items(table):
+    loss = table.events[0].model_copy(update={"score": "loss", "threshold": 0.5})
+    graded = table.model_copy(update={"noise_rms": None, "envelope_kl": None, "variant_kl": {}, "events": [loss]})
+    text = render(baseline(graded), 0.01, Paper(100))
+    assert "honest deployments are wrong where all others are right on at most 4.1 % of items" in text
+    assert re.search(r"int4 +– +99 % of answers", text)

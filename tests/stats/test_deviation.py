@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcheck.stats.deviation import deviation, direction, partition_kl, projections, rms
+from qcheck.stats.deviation import deviation, pair_projections, partition_kl, rms
 
 NAN = float("nan")
 
@@ -30,20 +30,45 @@ def test_listing_less_never_looks_further_away(seed: int, kept: int) -> None:
     assert (after <= before + 1e-12).all()
 
 
-def test_direction_removes_what_a_position_shares() -> None:
+def naive_projection(x: np.ndarray, a: np.ndarray, b: np.ndarray, v: np.ndarray, positions: np.ndarray) -> float:
+    """One pair and one variant, written out as the definition says."""
+    inner = norm = 0.0
+    common = ~np.isnan(x + a + b + v)
+    for position in set(positions.tolist()):
+        at = common & (positions == position)
+        if at.sum() > 1:
+            c, d = (x - a)[at], (v - b)[at]
+            c, d = c - c.mean(), d - d.mean()
+            inner, norm = inner + float(c @ d), norm + float(d @ d)
+    return inner / norm if norm > 0 else 0.0
+
+
+@given(seed=st.integers(0, 10_000), unlisted=st.floats(0, 0.6))
+def test_pair_projections_are_what_they_are_defined_as(seed: int, unlisted: float) -> None:
+    rng = np.random.default_rng(seed)
+    positions = np.sort(rng.integers(0, 4, size=30))
+    positions = np.unique(positions, return_inverse=True)[1]
+
+    def lists(*shape: int) -> np.ndarray:
+        return np.where(rng.random(shape) < unlisted, NAN, rng.normal(-3, 1, shape))
+
+    x, refs, variants = lists(30), lists(4, 30), lists(3, 30)
+    found = pair_projections(x, refs, variants, positions)
+    expected = [[[naive_projection(x, a, b, v, positions) for v in variants] for b in refs] for a in refs]
+    assert found == pytest.approx(np.array(expected), rel=1e-6, abs=1e-9)
+
+
+def test_a_variant_projects_on_itself_and_what_a_position_shares_is_no_direction() -> None:
     positions = np.array([0, 0, 0, 1, 1])
-    shifted = np.array([1.0, 1.0, 1.0, -2.0, -2.0])
-    assert direction(shifted, np.ones(5), positions) == pytest.approx(np.zeros(5))
-    v = np.array([0.3, -0.1, -0.2, 0.5, -0.5])
-    assert direction(v + shifted, np.ones(5), positions) == pytest.approx(v)
-
-
-def test_projection_is_one_on_itself_and_zero_on_the_orthogonal() -> None:
-    v = np.array([0.3, -0.1, -0.2])
-    assert projections(v, v) == pytest.approx(1.0)
-    assert projections(2 * v, v) == pytest.approx(2.0)
-    assert projections(np.array([0.1, 0.3, 0.0]), v) == pytest.approx(0.0)
-    assert projections(v, np.zeros(3)) == 0.0
+    ref = np.array([[-1.0, -2.0, -3.0, -1.5, -2.5]])
+    offset = np.array([1.0, 1.0, 1.0, -2.0, -2.0])
+    change = np.array([0.3, -0.1, -0.2, 0.5, -0.5])
+    variants = ref + np.stack([change, 2 * change, offset])
+    found = pair_projections(ref[0] + change + offset, ref, variants, positions)[0, 0]
+    assert found == pytest.approx([1.0, 0.5, 0.0])
+    assert pair_projections(ref[0] + offset, ref, variants, positions)[0, 0] == pytest.approx([0.0, 0.0, 0.0])
+    lone = pair_projections(ref[0][:1], ref[:, :1], variants[:, :1], positions[:1])
+    assert lone.tolist() == [[[0.0, 0.0, 0.0]]]
 
 
 def test_rms_counts_chosen_coordinates() -> None:

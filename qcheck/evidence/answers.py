@@ -1,0 +1,80 @@
+"""Graded answers against a recorded envelope: right or wrong, item by item beside the reference.
+
+A *loss* is an item that the provider answers wrongly and every reference deployment answers right, in all of its
+repeats. Items that some reference deployment gets wrong say nothing. Adding deployments or repeats can only take losses
+away, so what a deployment loses against the *others* bounds what it loses as a provider once it stands among them.
+
+An answer that is empty, or ends before it says anything, is a wrong answer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from qcheck.baselines import Answer, Baseline
+from qcheck.evidence.envelope import Envelope
+from qcheck.evidence.tails import Shown, TailEvidence
+from qcheck.grading import grade
+from qcheck.result import Finding
+from qcheck.suites import Probe, Suite
+from qcheck.tailcounts import LOSS
+
+__all__ = ["AnswerEvidence", "is_right", "losses"]
+
+SHOWN_PROBES = 10
+
+
+def is_right(answer: Answer, probe: Probe) -> bool:
+    """Whether the answer is the right one. Raises ValueError where the probe does not say which that is."""
+    if probe.answer is None:
+        raise ValueError(f"the probe {probe.id} states no right answer")
+    return grade(answer.text or "", probe.answer)
+
+
+def losses(right: pd.DataFrame, references: Sequence[int]) -> pd.DataFrame:
+    """Each deployment's losses against the references other than itself, item by item.
+
+    right: (items, deployments) whether the answer is right, a column for each deployment's index; so is the result.
+    """
+    others = {index: [r for r in references if r != index] for index in right}
+    return pd.DataFrame({index: ~right[index] & right[among].all(axis=1) for index, among in others.items()})
+
+
+class AnswerEvidence(TailEvidence):
+    """Folds one provider's answers to items in plan order."""
+
+    name = "answers"
+    outside = "are wrong where every reference deployment is right"
+
+    def __init__(self, baseline: Baseline, envelope: Envelope, suite: Suite) -> None:
+        super().__init__(baseline, envelope, suite)
+        self._graded: Counter[tuple[bool, bool]] = Counter()  # whether the provider, and the reference, is right
+
+    def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
+        reference, probe = self._baseline.probe(probe_id), self._probes[probe_id]
+        if reference is None:
+            return None
+        recorded = {a.text: a for i in self._baseline.references for a in reference.answers[i]}
+        expected = all(is_right(a, probe) for a in recorded.values())
+        right = is_right(answer, probe)
+        self._graded[right, expected] += 1
+        return Shown({LOSS: float(expected and not right)})
+
+    def _findings(self) -> tuple[Finding, ...]:
+        found, g = [], self._graded
+        if g:
+            text = (
+                f"right on {g[True, True] + g[True, False]} of {g.total()} items, every reference deployment on "
+                f"{g[True, True] + g[False, True]}; lost {g[False, True]}, won {g[True, False]}"
+            )
+            found.append(Finding("answers_graded", "info", text, None, tuple(self.deviating[:SHOWN_PROBES])))
+        if self._silent:
+            text = (
+                f"{self._silent} of {self.answered} items were not answered by every recorded deployment; they count "
+                "against a consistent verdict"
+            )
+            found.append(Finding("reference_missing", "info", text, None, ()))
+        return tuple(found)

@@ -1,0 +1,137 @@
+"""Answers against a recorded envelope, whatever is observed of them: tail bets, and bounds of the routing fraction.
+
+An observable says what scores an answer shows; everything that follows from them is here.
+
+Silence. An answer that shows nothing shows no tail event, so silence never accuses; but it is no agreement either. For
+the claim "consistent" a request counts as a deviating one if it failed, if its answer shows nothing, or if it shows
+less than was recorded: what such an answer would have shown of a deviation is not what the calibration measured.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from qcheck.baselines import Answer, Baseline
+from qcheck.evidence.envelope import Envelope
+from qcheck.result import Divergence, Evidence, Finding
+from qcheck.stats.bets import TailBets
+from qcheck.stats.fraction import fraction_lower, fraction_upper, requests_to_bound
+from qcheck.suites import Suite
+
+__all__ = ["Shown", "TailEvidence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What one answer shows: its scores by the names of the envelope's; full: whether as much as was recorded."""
+
+    scores: Mapping[str, float]
+    full: bool = True
+
+
+class TailEvidence(ABC):
+    """Folds one provider's answers in plan order.
+
+    name: the observable's. outside: what a deviating answer does, in words. deviating: the probes of those answers so
+    far. answered: how many answers were folded.
+    """
+
+    name: ClassVar[str]
+    outside: ClassVar[str]
+
+    def __init__(self, baseline: Baseline, envelope: Envelope, suite: Suite) -> None:
+        self._baseline, self._envelope = baseline, envelope
+        self._probes = {p.id: p for p in suite.probes}
+        self._variant_names = baseline.names(baseline.variants)
+        self._bets = TailBets([level.weight for level in envelope.levels])
+        self.deviating: list[str] = []
+        self.answered = self._failed = self._silent = self._short = self._watched = 0
+
+    @abstractmethod
+    def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
+        """What the answer to one probe shows; None for nothing."""
+
+    @abstractmethod
+    def _findings(self) -> tuple[Finding, ...]:
+        """What is to be said besides the e-value."""
+
+    def update(self, probe_id: str, answer: Answer) -> None:
+        """Fold the answer to one probe."""
+        levels, stratum = self._envelope.levels, self._probes[probe_id].stratum
+        shown = self._shown(probe_id, answer)
+        hits = [shown is not None and shown.scores[level.score] > level.threshold for level in levels]
+        self._bets.update(hits, [level.null_bounds[stratum] for level in levels])
+        watched = hits[self._envelope.watched]
+        self.answered += 1
+        self._watched += watched
+        self._silent += shown is None
+        self._short += shown is not None and not shown.full and not watched
+        if any(hit and level.outlying for hit, level in zip(hits, levels, strict=True)):
+            self.deviating.append(probe_id)
+
+    def fail(self) -> None:
+        """Count a request that finally failed: e = 1, and no agreement."""
+        self._failed += 1
+
+    @property
+    def log_e(self) -> float:
+        """Natural logarithm of the e-value against "inside the envelope"."""
+        return self._bets.log_e
+
+    def _against(self) -> tuple[int, int]:
+        """Requests that count against "consistent", and all requests."""
+        return self._watched + self._silent + self._short + self._failed, self.answered + self._failed
+
+    def upper(self, variant: str) -> float:
+        """Upper bound, at level alpha, of the share of requests with deviations as visible as `variant`."""
+        e = self._envelope
+        visible = e.visibility.get(variant, 0.0)
+        bound = fraction_upper(*self._against(), e.alpha - e.delta)
+        return min(1.0, bound / visible) if visible > 0 else 1.0
+
+    @property
+    def resolution(self) -> str | None:
+        """The variant for which "consistent" is claimed."""
+        return self._envelope.resolution
+
+    def bound(self) -> float | None:
+        """`upper(resolution)`, on which "consistent" rests; None where no variant is visible enough."""
+        return self.upper(self.resolution) if self.resolution else None
+
+    def needed(self, tolerance: float) -> int | None:
+        """How many more requests, none of them deviating, bring `upper(resolution)` down to the tolerance."""
+        e = self._envelope
+        if e.resolution is None:
+            return None
+        target = tolerance * e.visibility[e.resolution]
+        return requests_to_bound(*self._against(), target, e.alpha - e.delta)
+
+    def fraction(self) -> tuple[float, float, float]:
+        """Routing fraction: lower bound, estimate, upper bound (for the resolution), at alpha − delta per side."""
+        e = self._envelope
+        null = e.levels[e.watched].null_bound
+        share = fraction_lower(self._watched, self.answered, e.alpha - e.delta)
+        low = max(0.0, (share - null) / (1 - null)) if null < 1 else 0.0
+        high = self.upper(e.resolution) if e.resolution else 1.0
+        visible = e.visibility.get(e.resolution, 1.0) if e.resolution else 1.0
+        rate = self._watched / self.answered if self.answered else 0.0
+        return low, min(max(rate / visible, low), max(high, low)), max(high, low)
+
+    def blind_to(self, tolerance: float) -> tuple[str, ...]:
+        """Recorded variants of which more than `tolerance` of the requests could come for all that was seen."""
+        return tuple(v for v in self._variant_names if self.upper(v) > tolerance)
+
+    def divergence(self) -> Divergence | None:
+        """How far the answers lie from the reference in nats; None where no log-probabilities are compared."""
+        return None
+
+    def posterior(self) -> dict[str, float]:
+        """Probability of each recorded variant and of none of them, given that something deviates; {} if unknown."""
+        return {}
+
+    def snapshot(self, weight: float) -> Evidence:
+        """The observable's part of the result."""
+        return Evidence(self.name, self.answered, self.log_e, weight, self._findings())

@@ -1,0 +1,112 @@
+"""Tail counts, on answers made from formulas (see synthetic)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from synthetic import Items, World
+
+from qcheck.baselines import Answer, Baseline
+from qcheck.evidence.calibration import Block, calibrate
+from qcheck.expected import IntegerAnswer
+from qcheck.suites import Probe, Suite
+from qcheck.tailcounts import SIZE, TailEvent
+
+FURTHER = 2000
+
+
+@pytest.fixture(scope="module")
+def block(recorded: tuple[Baseline, Suite], world: World) -> Block:
+    """Further prompts of the stratum `odd` with the honest deployments' answers."""
+    baseline, suite = recorded
+    example = suite.probes[1]
+    probes = [
+        Probe(f"p{i}", f"c{i}", "calibration", example.messages, stratum="odd") for i in range(5000, 5000 + FURTHER)
+    ]
+    rng = np.random.default_rng(9)
+    answers = {r: {p.id: world.answer(int(p.id[1:]), rng) for p in probes} for r in baseline.references}
+    return Block(probes, answers)
+
+
+def sizes(events: list[TailEvent]) -> list[TailEvent]:
+    return [e for e in events if e.score == SIZE]
+
+
+def test_a_deep_calibration_counts_size_in_its_own_stratum(recorded: tuple[Baseline, Suite], block: Block) -> None:
+    baseline, suite = recorded
+    assert baseline.table is not None
+    deep = calibrate(baseline, suite, further=[block])
+    assert deep is not None
+    assert deep.clusters == {"even": 450, "odd": 450 + FURTHER}
+    for old, new in zip(sizes(baseline.table.events), sizes(deep.events), strict=True):
+        assert new.threshold == old.threshold
+        assert new.counts["even"] == old.counts["even"]
+        assert new.counts["odd"].shown == old.counts["odd"].shown
+        assert new.counts["odd"].variant_clusters == 450
+        # The same formulas made both, so the shares agree within five standard errors.
+        p, n = old.counts["odd"].honest_any / 450, FURTHER
+        added = new.counts["odd"].honest_any - old.counts["odd"].honest_any
+        assert abs(added - n * p) <= 5 * np.sqrt(max(p, 1 / 450) * n * (1 + n / 450))
+    assert [e for e in deep.events if e.score != SIZE] == [e for e in baseline.table.events if e.score != SIZE]
+
+
+def test_a_rare_event_is_bounded_below_the_suite_s_own_floor(recorded: tuple[Baseline, Suite], block: Block) -> None:
+    baseline, suite = recorded
+    deep = calibrate(baseline, suite, further=[block])
+    assert deep is not None
+    rarest = sizes(deep.events)[-1]
+    assert rarest.counts["odd"].honest_any == 0
+    assert rarest.null_bound("odd", 1e-4) < rarest.null_bound("even", 1e-4) / 4
+
+
+def test_prompts_that_a_deployment_did_not_answer_are_left_out(
+    recorded: tuple[Baseline, Suite], block: Block, world: World
+) -> None:
+    baseline, suite = recorded
+    first = baseline.references[0]
+    kept = dict(list(block.answers[first].items())[500:])
+    deep = calibrate(baseline, suite, further=[dataclasses.replace(block, answers={**block.answers, first: kept})])
+    assert deep is not None
+    assert deep.clusters["odd"] == 450 + FURTHER - 500
+
+
+def test_noise_beyond_the_envelope_is_counted(recorded: tuple[Baseline, Suite], block: Block, world: World) -> None:
+    """A deployment that is louder on the further prompts raises the bound for everyone."""
+    baseline, suite = recorded
+    loud, rng = World(world.seed, 5 * world.noise), np.random.default_rng(3)
+    answer: Callable[[str], Answer] = lambda i: loud.answer(int(i[1:]), rng)  # noqa: E731
+    noisy = {**block.answers, baseline.references[0]: {p.id: answer(p.id) for p in block.probes}}
+    deep, usual = (
+        calibrate(baseline, suite, further=[dataclasses.replace(block, answers=a)]) for a in (noisy, block.answers)
+    )
+    assert deep is not None
+    assert usual is not None
+    assert sizes(deep.events)[0].null_bound("odd", 1e-4) > 2 * sizes(usual.events)[0].null_bound("odd", 1e-4)
+
+
+def test_losses_on_further_items_are_counted_too(graded: tuple[Baseline, Suite], items: Items) -> None:
+    """One deployment loses a tenth of the further items; the others answer as they always do."""
+    baseline, suite = graded
+    assert baseline.table is not None
+    example, clumsy = suite.probes[1], baseline.references[0]
+    probes = [
+        Probe(f"p{i}", f"c{i}", "calibration", example.messages, (), "odd", IntegerAnswer(i), 1)
+        for i in range(5000, 5500)
+    ]
+    rng = np.random.default_rng(9)
+    answers = {
+        r: {p.id: items.answer(int(p.id[1:]), rng, 0.1 if r == clumsy else 0.0, 9) for p in probes}
+        for r in baseline.references
+    }
+    deep = calibrate(baseline, suite, further=[Block(probes, answers)])
+    assert deep is not None
+    (old,), (new,) = baseline.table.events, deep.events
+    assert new.counts["even"] == old.counts["even"]
+    assert new.counts["odd"].clusters == 450 + len(probes)
+    name = baseline.manifest.deployments[clumsy].name
+    added = new.counts["odd"].honest[name] - old.counts["odd"].honest[name]
+    # Of the known four fifths it loses a tenth: 40, within five standard errors.
+    assert abs(added - 40) <= 5 * np.sqrt(40)

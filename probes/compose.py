@@ -1,16 +1,24 @@
-"""Compose the `logprobs` suite from its hand-written parts: `python probes/compose.py [--per-part N]`.
+"""Compose the `logprobs` suite from its parts: `python probes/compose.py [--per-part N]`.
 
-A probe is one part inside one frame. A part is a question, a passage or a piece of code in `logprobs/parts/*.jsonl`;
-a frame is how a user would put it. Parts and frames are dealt out so that calibration and evaluation share neither,
-but for the empty frame that passes the part on as it is. Every part is a cluster of its own. The same seed and the
-same parts give the same bytes; with `--per-part` each part appears in several frames, so the suite grows without
-new parts (clusters stay what they are).
+A probe is one part inside one frame. The suite has two strata:
+
+* `written`: a part is a hand-written question, passage or piece of code in `logprobs/parts/*.jsonl`, a frame is how a
+  user would put it. Parts and frames are dealt out so that calibration and evaluation share neither, but for the
+  empty frame that passes the part on as it is. With `--per-part` each part appears in several frames, so the suite
+  grows without new parts (clusters stay what they are).
+* `words`: a part is one of 48,000 words of `logprobs/words.txt`, drawn without replacement, a frame one of 48, drawn
+  anew for every word. The frames are fixed for all folds, so that evaluation probes are draws from exactly the
+  population that was calibrated, and words beyond those of the suite serve to calibrate deeply (`further`).
+
+Every part is a cluster of its own. The same seed and the same parts give the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +26,32 @@ import numpy as np
 FOLDER = Path(__file__).parent / "logprobs"
 # Shares of the parts: asked in comparisons, choosing thresholds, bounding tail probabilities.
 SHARES = {"evaluation": 0.30, "selection": 0.12, "calibration": 0.58}
-VERSION = "1.0.0"
+WORDS = {"evaluation": 800, "selection": 600, "calibration": 1600}
+VERSION = "2.0.0"
+SEED = 20261123
+
+
+def words(seed: int) -> Iterator[dict[str, object]]:
+    """Probes of all words in random order, without a fold."""
+    rng = np.random.default_rng([seed, 1])
+    frames = json.loads((FOLDER / "frames.json").read_text(encoding="utf-8"))["any fold"]["word"]
+    parts = (FOLDER / "words.txt").read_text(encoding="utf-8").splitlines()
+    for index in rng.permutation(len(parts)):
+        name = f"word-{index + 1:05d}"
+        text = frames[int(rng.integers(len(frames)))].replace("{}", parts[index])
+        yield {
+            "id": name,
+            "cluster": name,
+            "stratum": "words",
+            "messages": [{"role": "user", "content": text}],
+            "tags": {"kind": "word"},
+        }
+
+
+def further(count: int, seed: int = SEED) -> list[dict[str, object]]:
+    """Calibration probes of the stratum `words` beyond those of the suite."""
+    start = sum(WORDS.values())
+    return [{**probe, "fold": "calibration"} for probe in islice(words(seed), start, start + count)]
 
 
 def compose(seed: int, per_part: int) -> list[dict[str, object]]:
@@ -38,10 +71,13 @@ def compose(seed: int, per_part: int) -> list[dict[str, object]]:
                         "id": f"{path.stem}-{index + 1:04d}" + (f"-{turn + 1}" if turn else ""),
                         "cluster": f"{path.stem}-{index + 1:04d}",
                         "fold": fold,
+                        "stratum": "written",
                         "messages": [{"role": "user", "content": frame.replace("{}", part["text"])}],
                         "tags": {k: part[k] for k in ("kind", "language", "register", "topic")},
                     }
                 )
+    folds = [fold for fold, count in WORDS.items() for _ in range(count)]
+    probes += [{**probe, "fold": fold} for probe, fold in zip(words(seed), folds, strict=False)]
     unique = {str(p["messages"]): p for p in probes}  # the same frame may be drawn twice for a part
     return sorted(unique.values(), key=lambda p: str(p["id"]))
 
@@ -49,15 +85,16 @@ def compose(seed: int, per_part: int) -> list[dict[str, object]]:
 def main() -> None:
     """Write `suite.json` and `probes.jsonl`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=20261123)
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--per-part", type=int, default=1, help="frames per part (1: every probe its own cluster)")
     args = parser.parse_args()
     probes = compose(args.seed, args.per_part)
     manifest = {
         "name": "logprobs",
         "version": VERSION,
-        "licence": "CC0-1.0",
-        "description": "Natural, varied prompts whose next tokens are open: registers, topics, languages, code.",
+        "licence": "CC0-1.0; the words are from WordNet 3.0 (see NOTICE)",
+        "description": "Natural, varied prompts whose next tokens are open: registers, topics, languages, code, "
+        "single words.",
         "observes": ["logprobs", "prompt_tokens"],
         "max_tokens": 4,
         "top_logprobs": 20,

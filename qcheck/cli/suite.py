@@ -67,7 +67,9 @@ def _description(suite: Suite) -> list[RenderableType]:
     from qcheck.suites import FOLDS
 
     m = suite.manifest
-    asked = f"{m.max_tokens} tokens, the {m.top_logprobs} most probable ones at each, or as many as a provider gives"
+    asked = f"{m.max_tokens} tokens"
+    if m.top_logprobs:
+        asked += f", the {m.top_logprobs} most probable ones at each, or as many as a provider gives"
     rows = []
     for fold in FOLDS:
         probes = suite.fold(fold)

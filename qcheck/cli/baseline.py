@@ -57,7 +57,7 @@ def show(context: typer.Context, name: Name) -> None:
 
 @app.command(epilog=examples("qcheck baseline verify lab-tiny"))
 def verify(context: typer.Context, name: Name) -> None:
-    """Check every hash of a baseline and parse every line. Exit code 2 where something is wrong."""
+    """Check every hash of a baseline and unpack every file. Exit code 2 where something is wrong."""
     from qcheck.baselines import find_baseline  # --help must not load numpy
     from qcheck.cli.environment import baseline_folders
     from qcheck.jobs.integrity import check_files
@@ -67,8 +67,8 @@ def verify(context: typer.Context, name: Name) -> None:
     checked = check_files(baseline)
     table = "calibration table" if baseline.table else "no calibration table"
     messages.result(
-        f"baseline {baseline.name}: verified. {checked.files} files, {checked.lines} lines and {table} "
-        f"have the hashes that the manifest ({baseline.hash}) states, and all lines parse."
+        f"baseline {baseline.name}: verified. {checked.files} files, answers to {checked.probes} probes and {table} "
+        f"are what the manifest ({baseline.hash}) states."
     )
     if checked.left_out:
         messages.result(

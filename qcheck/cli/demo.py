@@ -14,10 +14,11 @@ PROVIDERS = (
     "lab/honest-b",
     "lab/q4_k_m",
     "lab/q2_k",
-    "lab/other-model",
-    "lab/hidden-prompt",
-    "lab/route-10pct-q4_k_m",
+    "lab/finetuned",
+    "lab/honest?system=Be+brief.",
+    "lab/q4_k_m?route=0.1",
 )
+MODEL = "lab-tiny"
 INTRODUCTION = (
     "qcheck starts real engines on this machine that serve one small model faithfully, quantised, swapped, and mixed,",
     "asks all of them the same probes, and compares the answers with the recorded baseline lab-tiny. Nothing is paid.",
@@ -37,7 +38,6 @@ def demo(context: typer.Context, json: Json = None, seed: Seed = None) -> int:
     from qcheck.cli.comparison import begin, conduct, prepare, show  # --help must not load numpy
     from qcheck.cli.environment import open_environment
     from qcheck.jobs.compare import Settings
-    from qcheck.lab.catalog import MODEL_ID
     from qcheck.report.json import check_target
     from qcheck.run.folder import default_base
     from qcheck.suites import shipped_folder
@@ -46,10 +46,10 @@ def demo(context: typer.Context, json: Json = None, seed: Seed = None) -> int:
     check_target(json)
     for line in INTRODUCTION:
         messages.note(line)
-    shipped = str(shipped_folder("baselines") / MODEL_ID)
+    shipped = str(shipped_folder("baselines") / MODEL)
     settings = Settings(random_seed() if seed is None else seed)
     with open_environment(messages, None, settings.seed) as environment:
-        prepared = prepare(MODEL_ID, PROVIDERS, shipped, "logprobs", settings, environment, messages)
+        prepared = prepare(MODEL, PROVIDERS, shipped, "logprobs", settings, environment, messages)
         folder, prepared = begin(default_base(), prepared, environment, messages)
         result = conduct(folder, prepared, messages)
     show(result, folder, messages, json)

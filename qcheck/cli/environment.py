@@ -54,7 +54,7 @@ def open_environment(messages: Messages, env_file: Path | None, seed: int | None
                 messages.note(f"starting local engines for {', '.join(local)}")
             return lab.started(endpoints)
 
-        yield Environment(variables, (RegistryResolver(load_user_config()), lab), baseline_folders(), started)
+        yield Environment(variables, (lab, RegistryResolver(load_user_config())), baseline_folders(), started)
 
 
 def keys_for(endpoints: Sequence[Endpoint], variables: Mapping[str, str]) -> dict[str, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import Annotated
 
@@ -13,27 +14,34 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Serve a small model here, faithfully or not.", no_args_is_help=True)
 
-USUAL = ("honest", "q4_k_m", "route-10pct-q4_k_m", "hidden-prompt")
+USUAL = ("honest", "q4_k_m", "q4_k_m?route=0.1", "honest?system=You+are+a+helpful+assistant.")
+
+Model = Annotated[str, typer.Option(metavar="MODEL", help="Which of the lab's models is served.")]
 
 
-@app.command(epilog=examples("qcheck lab up", "qcheck lab up honest q2_k"))
+@app.command(epilog=examples("qcheck lab up", "qcheck lab up honest 'q2_k?route=0.05&sticky=key'"))
 def up(
     context: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Lab providers.", show_default=", ".join(USUAL)),
+        typer.Argument(
+            metavar="NAME", help="Deployments, with traits if you like: see `qcheck lab list`.", show_default=False
+        ),
     ] = None,
+    model: Model = "lab-tiny",
 ) -> None:
     """Serve lab providers at URLs until Ctrl-C, and print the command that compares them."""
-    from qcheck.lab.catalog import MODEL_ID, PREFIX
+    from qcheck.lab.catalog import PREFIX
     from qcheck.lab.supervisor import Lab
 
     messages = messages_of(context)
     wanted = list(dict.fromkeys(name.removeprefix(PREFIX) for name in names or USUAL))
     try:
         with Lab(on_progress=messages.note) as lab:
-            urls = (f"{name}={e.base_url}" for name, e in zip(wanted, lab.endpoints(wanted), strict=True))
-            messages.result(f"qcheck compare {MODEL_ID} --providers {','.join(urls)}")
+            urls = (
+                f"{_as_name(spec)}={e.base_url}" for spec, e in zip(wanted, lab.endpoints(wanted, model), strict=True)
+            )
+            messages.result(f"qcheck compare {model} --providers {','.join(urls)}")
             messages.note("serving; Ctrl-C ends it")
             while True:
                 signal.pause()
@@ -41,12 +49,31 @@ def up(
         messages.note("the lab has ended")
 
 
-@app.command("list", epilog=examples("qcheck lab list"))
-def list_(context: typer.Context) -> None:
-    """List what the lab can serve."""
-    from qcheck.lab.catalog import PROVIDERS
-    from qcheck.report.paper import grid, put_on
+def _as_name(spec: str) -> str:
+    """A spec as the name of an endpoint that is given by URL."""
+    return re.sub(r"[^a-z0-9._-]+", "-", spec.lower()).strip("-")[:64]
+
+
+@app.command("list", epilog=examples("qcheck lab list", "qcheck lab list --model lab-moe"))
+def list_(context: typer.Context, model: Model = "lab-tiny") -> None:
+    """List the lab's models, the deployments of one of them, and the traits that a provider may have."""
+    from qcheck.lab.catalog import MODELS, deployments_of
+    from qcheck.lab.spec import known_traits
+    from qcheck.report.paper import entry, grid, put_on
 
     messages = messages_of(context)
-    rows = [(p.name, p.kind, p.description) for p in PROVIDERS.values()]
-    messages.sheet(put_on(messages.paper(), [grid(("name", "kind", "what it serves"), rows)]))
+    deployments = deployments_of(model).values()
+    parts = [
+        grid(("model", "what it is"), [(m.name, m.description) for m in MODELS.values()]),
+        "",
+        grid(
+            (f"deployment of {model}", "kind", "what it serves"), [(d.name, d.kind, d.description) for d in deployments]
+        ),
+        "",
+        grid(
+            ("trait", "for example", "what the provider does"), [(t.name, t.example, t.about) for t in known_traits()]
+        ),
+        "",
+        entry("a provider", "lab/DEPLOYMENT[?TRAIT[=VALUE]&…], as in 'lab/q4_k_m?route=0.05&sticky=key'"),
+    ]
+    messages.sheet(put_on(messages.paper(), parts))

@@ -13,7 +13,6 @@ from qcheck.errors import UnknownNameError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from qcheck.lab.catalog import LabProvider
     from qcheck.registry.types import Dialect, Provider
 
 __all__ = ["app"]
@@ -24,7 +23,7 @@ app = typer.Typer(help="List and show the providers that have a name.", no_args_
 @app.command("list", epilog=examples("qcheck providers list"))
 def list_(context: typer.Context) -> None:
     """List all providers: hosted ones, aggregators, engines on this machine, and the lab's."""
-    from qcheck.lab.catalog import PREFIX, PROVIDERS
+    from qcheck.lab.catalog import MODELS, PREFIX
     from qcheck.registry.loader import load_models, load_providers
     from qcheck.report.paper import entry, grid, put_on
 
@@ -35,7 +34,7 @@ def list_(context: typer.Context) -> None:
         served = [model.name for model in models.values() if provider.name in model.ids]
         what = "whatever it was started with" if provider.local else ", ".join(served)
         rows.append((provider.name + ("/UPSTREAM" if provider.aggregator else ""), provider.title, what))
-    rows += [(PREFIX + p.name, p.description, "lab-tiny") for p in PROVIDERS.values()]
+    rows.append((f"{PREFIX}DEPLOYMENT", "a real engine on this machine, see `qcheck lab list`", ", ".join(MODELS)))
     anywhere = entry("any other", "NAME=https://host/v1, with its key variable and model id in qcheck.toml")
     messages.sheet(put_on(messages.paper(), [grid(("provider", "who it is", "models"), rows), anywhere]))
 
@@ -46,16 +45,15 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A provider of `qcheck providers list`.")],
 ) -> None:
     """Show a provider's address, key variable, models, prices and dialect. A key itself is never shown."""
-    from qcheck.lab.catalog import PREFIX, PROVIDERS
+    from qcheck.lab.catalog import PREFIX
     from qcheck.registry.loader import load_providers
     from qcheck.report.paper import put_on
 
     messages = messages_of(context)
     known = load_providers()
-    in_lab = PROVIDERS.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
-    if in_lab is None and name not in known:
-        raise UnknownNameError("provider", name, (*known, *(PREFIX + n for n in PROVIDERS)))
-    parts = _lab_parts(in_lab) if in_lab else _parts(known[name])
+    if name not in known and not name.startswith(PREFIX):
+        raise UnknownNameError("provider", name, known, "`qcheck lab list` lists those of the lab.")
+    parts = _parts(known[name]) if name in known else _lab_parts(name)
     messages.sheet(put_on(messages.paper(), parts))
 
 
@@ -94,14 +92,17 @@ def _dialect(dialect: Dialect) -> str:
     return f"{most} ({dialect.logprobs} form), {dialect.max_tokens}{thinking}"
 
 
-def _lab_parts(provider: LabProvider) -> list[RenderableType]:
-    from qcheck.lab.catalog import DEPLOYMENTS, MODEL_ID, PREFIX
+def _lab_parts(name: str) -> list[RenderableType]:
+    from qcheck.lab.catalog import MODELS, PREFIX, deployments_of
+    from qcheck.lab.spec import known_traits, parse_spec
     from qcheck.report.paper import entry
 
+    spec = parse_spec(name.removeprefix(PREFIX), next(iter(MODELS)))
+    about = {trait.name: trait.about for trait in known_traits()}
     return [
-        entry("provider", f"{PREFIX}{provider.name}, a real engine on this machine ({provider.kind})"),
-        entry("description", provider.description),
-        *(entry(f"deployment {name}", DEPLOYMENTS[name].description) for name in provider.deployments),
+        entry("provider", f"{PREFIX}{spec.spec}, a real engine on this machine"),
+        *(entry(f"deployment {d}", deployments_of(spec.model)[d].description) for d in spec.deployments),
+        *(entry(f"trait {trait}", about[trait]) for trait, _ in spec.traits),
         entry("key", "none needed"),
-        entry("models", f"{MODEL_ID}, free of charge"),
+        entry("models", f"{', '.join(m for m in MODELS if spec.deployment in deployments_of(m))}, free of charge"),
     ]

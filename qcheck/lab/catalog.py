@@ -1,34 +1,43 @@
-"""What the lab can serve: deployments of one small model, and the providers that sell them."""
+"""What the lab can serve: its models, and for each of them deployments, honest and not.
+
+A deployment is weights in a format on an engine with settings. A provider of the lab is a deployment behind the
+gateway, which may add traits (`spec.py`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Final, Literal
+
+from qcheck.errors import UnknownNameError
 
 __all__ = [
     "CONTEXT_TOKENS",
-    "DEPLOYMENTS",
-    "MODEL_ID",
+    "MODELS",
     "PREFIX",
-    "PROVIDERS",
     "Deployment",
     "EngineSettings",
     "Format",
     "Kind",
-    "LabProvider",
-    "Route",
+    "LabModel",
+    "Source",
+    "TorchSettings",
+    "Weights",
+    "deployments_of",
 ]
 
-Format = Literal["F16", "F32", "BF16", "Q8_0", "Q6_K", "Q4_K_M", "Q2_K"]
-Kind = Literal["reference", "held-out", "variant", "gateway"]
+# ggml's formats by their own names, then those that are made by rounding (`rounding.py`).
+Format = Literal[
+    "F16", "F32", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q3_K_M", "Q2_K",
+    "INT8", "FP8", "INT4", "NF4", "PRUNED",
+]  # fmt: skip
+Kind = Literal["reference", "held-out", "variant"]
+Source = Literal["release", "other-model", "finetuned", "finetuned-light"]
 
-MODEL_ID: Final = "lab-tiny"
 PREFIX: Final = "lab/"  # of a lab provider's name wherever other providers stand beside it
 CONTEXT_TOKENS: Final = 320
-
-_RELEASE: Final = "lab-tiny-f16.gguf"
-_FINETUNED: Final = "lab-tiny-finetuned-f16.gguf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,7 @@ class EngineSettings:
     """How one llama.cpp server runs. With one slot and no prompt cache its answers repeat bit for bit.
 
     batch, ubatch: logical and physical batch size in tokens. repack: whether weights may be re-laid for the CPU.
+    kv: the format of the key-value cache.
     """
 
     threads: int = 1
@@ -45,122 +55,183 @@ class EngineSettings:
     flash_attention: bool = False
     cache_prompt: bool = False
     repack: bool = True
+    kv: Literal["F16", "Q8_0", "Q4_0"] = "F16"
+
+
+@dataclass(frozen=True, slots=True)
+class TorchSettings:
+    """How one PyTorch server runs.
+
+    dtype: of weights, activations and logits. batch: how many requests it computes together when so many wait; a
+    smaller group is filled up to it with padding rows. pad_to: prompts are padded on the left to a multiple of this.
+    """
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    batch: int = 1
+    pad_to: int = 1
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """An F16 GGUF file of the models folder, and a LoRA adapter there to merge into it."""
+
+    file: str
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One concrete way of serving weights: an F16 file of the models folder, the format it is brought to, settings."""
+    """One concrete way of serving a model.
 
-    name: str
-    description: str
-    format: Format = "F16"
-    settings: EngineSettings = EngineSettings()
-    model_file: str = _RELEASE
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A share of the requests, drawn request by request, that another deployment answers."""
-
-    fraction: float
-    deployment: str
-
-
-@dataclass(frozen=True, slots=True)
-class LabProvider:
-    """One provider of the lab, `lab/NAME` to users.
-
-    kind: "reference" (honest, belongs in the baseline), "held-out" (honest, kept out of it so that the envelope
-    can be tested), "variant" (other weights), "gateway" (an honest deployment behind something that is not).
+    kind: "reference" (honest, belongs in the baseline), "held-out" (honest, kept out of it so that the envelope can
+    be tested), "variant" (a known deviation). source: whose weights.
     """
 
     name: str
-    deployment: str
-    description: str
     kind: Kind
-    route: Route | None = None
-    system_prompt: str | None = None
-
-    @property
-    def deployments(self) -> tuple[str, ...]:
-        """The deployments that may answer, the usual one first."""
-        return (self.deployment, self.route.deployment) if self.route else (self.deployment,)
+    description: str
+    format: Format = "F16"
+    settings: EngineSettings | TorchSettings = EngineSettings()
+    source: Source = "release"
 
 
-_REFERENCE = (
-    Deployment("honest", "F16 weights, one request at a time, nothing cached"),
-    Deployment("honest-flash", "F16 weights, flash attention", settings=EngineSettings(flash_attention=True)),
+@dataclass(frozen=True, slots=True)
+class LabModel:
+    """A model of the lab. template: values that its chat template gets unless a request says otherwise."""
+
+    name: str
+    description: str
+    sources: Mapping[Source, Weights]
+    template: Mapping[str, str | bool] = field(default_factory=dict)
+
+
+_TINY, _TWIN, _MOE = Weights("lab-tiny-f16.gguf"), Weights("lab-twin-f16.gguf"), Weights("lab-moe-f16.gguf")
+
+MODELS: Final[Mapping[str, LabModel]] = {
+    m.name: m
+    for m in (
+        LabModel(
+            "lab-tiny",
+            "4.7 million parameters, dense",
+            {
+                "release": _TINY,
+                "other-model": _TWIN,
+                "finetuned": Weights("lab-tiny-f16.gguf", "lab-tiny-finetuned-lora.gguf"),
+                "finetuned-light": Weights("lab-tiny-f16.gguf", "lab-tiny-finetuned-light-lora.gguf"),
+            },
+        ),
+        LabModel("lab-twin", "lab-tiny from another seed and data order", {"release": _TWIN, "other-model": _TINY}),
+        LabModel("lab-moe", "a mixture of 8 experts of which 2 answer each token", {"release": _MOE}),
+        LabModel(
+            "lab-thinking",
+            "lab-tiny, taught to reason before it answers unless told not to",
+            {"release": Weights("lab-tiny-f16.gguf", "lab-thinking-lora.gguf")},
+            {"thinking": True},
+        ),
+        LabModel(
+            "lab-dated", "lab-tiny with a chat template that renders the date", {"release": _TINY}, {"dated": True}
+        ),
+    )
+}
+
+_DEPLOYMENTS: Final = (
+    Deployment("honest", "reference", "llama.cpp, F16 weights, one request at a time, nothing cached"),
+    Deployment(
+        "honest-flash",
+        "reference",
+        "llama.cpp, F16 weights, flash attention",
+        settings=EngineSettings(flash_attention=True),
+    ),
     Deployment(
         "honest-batch",
-        "F16 weights, 8 slots and a prompt cache: the noise of batching",
+        "reference",
+        "llama.cpp, F16 weights, 8 slots and a prompt cache: the noise of batching",
         settings=EngineSettings(slots=8, cache_prompt=True),
     ),
-    Deployment("honest-f32", "F32 weights", "F32"),
-    Deployment("honest-bf16", "BF16 weights", "BF16"),
+    Deployment("honest-f32", "reference", "llama.cpp, F32 weights", "F32"),
+    Deployment("honest-bf16", "reference", "llama.cpp, BF16 weights", "BF16"),
     Deployment(
         "honest-ubatch",
-        "F16 weights, prompts in pieces of 4 tokens, a prompt cache",
+        "reference",
+        "llama.cpp, F16 weights, prompts in pieces of 4 tokens, a prompt cache",
         settings=EngineSettings(ubatch=4, cache_prompt=True),
     ),
-)
-_HELD_OUT = (
+    Deployment(
+        "honest-torch-bf16",
+        "reference",
+        "PyTorch, bfloat16 throughout, one request at a time",
+        settings=TorchSettings(),
+    ),
+    Deployment(
+        "honest-torch-bf16-batch",
+        "reference",
+        "PyTorch, bfloat16 throughout, batches of 8, prompts padded to multiples of 32",
+        settings=TorchSettings(batch=8, pad_to=32),
+    ),
+    Deployment(
+        "honest-torch-fp16",
+        "reference",
+        "PyTorch, float16 throughout, batches of 4",
+        settings=TorchSettings("float16", batch=4),
+    ),
+    Deployment("honest-torch-f32", "reference", "PyTorch, float32 throughout", settings=TorchSettings("float32")),
     Deployment(
         "honest-b",
-        "F32 weights, flash attention, prompts in pieces of 32 tokens",
+        "held-out",
+        "llama.cpp, F32 weights, flash attention, prompts in pieces of 32 tokens",
         "F32",
         EngineSettings(ubatch=32, flash_attention=True),
     ),
     Deployment(
         "honest-c",
-        "F16 weights, 4 slots, a prompt cache, flash attention, no repacking, prompts in pieces of 12 tokens",
+        "held-out",
+        "llama.cpp, F16 weights, 4 slots, prompt cache, flash attention, no repacking, prompts in pieces of 12 tokens",
         settings=EngineSettings(slots=4, ubatch=12, flash_attention=True, cache_prompt=True, repack=False),
     ),
-)
-_VARIANTS = (
-    Deployment("q8_0", "quantised to Q8_0", "Q8_0"),
-    Deployment("q6_k", "quantised to Q6_K", "Q6_K"),
-    Deployment("q4_k_m", "quantised to Q4_K_M", "Q4_K_M"),
-    Deployment("q2_k", "quantised to Q2_K", "Q2_K"),
-    Deployment("other-model", "a fine-tuned copy in F16", model_file=_FINETUNED),
-)
-
-
-def _routed(percent: int, deployment: str) -> LabProvider:
-    return LabProvider(
-        f"route-{percent}pct-{deployment}",
-        "honest",
-        f"honest, but {percent} % of the requests go to {deployment}",
-        "gateway",
-        route=Route(percent / 100, deployment),
-    )
-
-
-_GATEWAYS = (
-    _routed(5, "q4_k_m"),
-    _routed(10, "q4_k_m"),
-    _routed(50, "q4_k_m"),
-    _routed(10, "other-model"),
-    LabProvider(
-        "hidden-prompt",
-        "honest",
-        "honest, but a system prompt is put before the messages",
-        "gateway",
-        system_prompt="You are a helpful assistant.",
+    Deployment(
+        "honest-torch-b",
+        "held-out",
+        "PyTorch, bfloat16 throughout, batches of 3, prompts padded to multiples of 7",
+        settings=TorchSettings(batch=3, pad_to=7),
     ),
+    Deployment("q8_0", "variant", "quantised to Q8_0", "Q8_0"),
+    Deployment("q6_k", "variant", "quantised to Q6_K", "Q6_K"),
+    Deployment("q5_k_m", "variant", "quantised to Q5_K_M", "Q5_K_M"),
+    Deployment("q4_k_m", "variant", "quantised to Q4_K_M", "Q4_K_M"),
+    Deployment("q4_0", "variant", "quantised to Q4_0", "Q4_0"),
+    Deployment("q3_k_m", "variant", "quantised to Q3_K_M", "Q3_K_M"),
+    Deployment("q2_k", "variant", "quantised to Q2_K", "Q2_K"),
+    Deployment("int8", "variant", "rounded to int8 per output channel, f32 arithmetic", "INT8"),
+    Deployment("fp8", "variant", "rounded to fp8 E4M3 per output channel, f32 arithmetic", "FP8"),
+    Deployment("int4", "variant", "rounded to int4 in groups of 128, f32 arithmetic", "INT4"),
+    Deployment("nf4", "variant", "rounded to NF4 in blocks of 64, f32 arithmetic", "NF4"),
+    Deployment("int8-bf16", "variant", "rounded to int8 per output channel, PyTorch bf16", "INT8", TorchSettings()),
+    Deployment("fp8-bf16", "variant", "rounded to fp8 E4M3 per output channel, PyTorch bf16", "FP8", TorchSettings()),
+    Deployment("int4-bf16", "variant", "rounded to int4 in groups of 128, PyTorch bf16", "INT4", TorchSettings()),
+    Deployment("nf4-bf16", "variant", "rounded to NF4 in blocks of 64, PyTorch bf16", "NF4", TorchSettings()),
+    Deployment(
+        "kv-q8_0",
+        "variant",
+        "F16 weights, key-value cache in Q8_0",
+        settings=EngineSettings(flash_attention=True, kv="Q8_0"),
+    ),
+    Deployment(
+        "kv-q4_0",
+        "variant",
+        "F16 weights, key-value cache in Q4_0",
+        settings=EngineSettings(flash_attention=True, kv="Q4_0"),
+    ),
+    Deployment("pruned", "variant", "the smallest fifth of each matrix's weights set to zero", "PRUNED"),
+    Deployment("finetuned-light", "variant", "a LoRA-sized change: fine-tuned for few steps", source="finetuned-light"),
+    Deployment("finetuned", "variant", "fine-tuned for more steps", source="finetuned"),
+    Deployment("other-model", "variant", "another model of the same family", source="other-model"),
 )
 
 
-def _plain(deployments: tuple[Deployment, ...], kind: Kind) -> tuple[LabProvider, ...]:
-    return tuple(LabProvider(d.name, d.name, d.description, kind) for d in deployments)
-
-
-DEPLOYMENTS: Final[Mapping[str, Deployment]] = {d.name: d for d in _REFERENCE + _HELD_OUT + _VARIANTS}
-PROVIDERS: Final[Mapping[str, LabProvider]] = {
-    p.name: p
-    for p in (
-        *_plain(_REFERENCE, "reference"),
-        *_plain(_HELD_OUT, "held-out"),
-        *_plain(_VARIANTS, "variant"),
-        *_GATEWAYS,
-    )
-}
+@cache
+def deployments_of(model: str) -> Mapping[str, Deployment]:
+    """The deployments of a lab model by name, those first that belong in its baseline. Raises UnknownNameError."""
+    if model not in MODELS:
+        raise UnknownNameError("lab model", model, MODELS)
+    return {d.name: d for d in _DEPLOYMENTS if d.source in MODELS[model].sources}

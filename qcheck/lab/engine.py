@@ -6,12 +6,14 @@ Standard output: one JSON line, `{"url": …}` once the server answers, or `{"er
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from contextlib import closing, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -24,6 +26,7 @@ from qcheck.lab.process import live_with_parent, reply
 
 __all__ = ["main", "parameters"]
 
+CHAT_TEMPLATE: Final = Path(__file__).with_name("chat_template.jinja")
 HOST: Final = "127.0.0.1"
 HEALTH_TIMEOUT_S: Final = 30.0
 HTTP_TIMEOUT_S: Final = 120
@@ -35,6 +38,7 @@ WARNINGS: Final = 2
 def parameters(start: EngineStart) -> Any:
     """The xllamacpp.CommonParams of an engine. Nothing is left to the machine's core count or free memory."""
     settings = start.settings
+    assert isinstance(settings, EngineSettings)
     params = xllamacpp.CommonParams()
     params.model.path = start.model
     params.hostnames = [HOST]
@@ -51,7 +55,10 @@ def parameters(start: EngineStart) -> Any:
     params.flash_attn_type = (
         kinds.LLAMA_FLASH_ATTN_TYPE_ENABLED if settings.flash_attention else kinds.LLAMA_FLASH_ATTN_TYPE_DISABLED
     )
+    params.cache_type_k = params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{settings.kv}")
     params.no_extra_bufts = not settings.repack
+    params.chat_template = CHAT_TEMPLATE.read_text(encoding="utf-8")
+    params.default_template_kwargs = {name: json.dumps(value) for name, value in start.template.items()}
     params.n_gpu_layers = 0
     params.fit_params = False
     params.warmup = False
@@ -84,7 +91,7 @@ def main() -> None:
     """Serve until standard input ends."""
     live_with_parent()
     message = loads(sys.stdin.buffer.readline())
-    start = EngineStart(message["model"], EngineSettings(**message["settings"]))
+    start = EngineStart(message["model"], EngineSettings(**message["settings"]), message["template"])
     try:
         server = xllamacpp.Server(parameters(start))
         _wait_until_healthy(server.listening_address)

@@ -1,30 +1,39 @@
 """The lab's front door in a process of its own: `python -m qcheck.lab.gateway`.
 
-Every provider of the lab is a path of one HTTP server. A provider's requests go to its engine, or by a seeded draw in
-order of arrival to another; answers carry nothing that tells which. Who really answered goes to the truth log alone.
+Every provider of the lab is a path of one HTTP server: its engines with its traits around them. Answers carry nothing
+that tells which engine answered; who really did goes to the truth log alone.
 
 Standard input, JSON lines: first a `GatewayStart`, answered with `{"url": …}`; then one `Upstream` a line, each
-answered with `{"provider": name}`. The end of standard input ends the server.
+answered with `{"path": …}`. The end of standard input ends the server.
+
+What is random about a request depends on the seed, the provider's spec, the body and how often the provider saw that
+body before: not on the order of arrival, and not on what was asked before a restart. The traits `from` and `burst`,
+whose nature is order, and `sticky=connection` count anew in each process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
+from weakref import WeakKeyDictionary
 
 import aiohttp
 import numpy as np
 from aiohttp import web
 
 from qcheck.jsonio import canonical, content_hash, loads
-from qcheck.lab.catalog import MODEL_ID
 from qcheck.lab.messages import GatewayStart, Upstream
 from qcheck.lab.process import live_with_parent, reply
+from qcheck.lab.spec import parse_spec
+from qcheck.lab.traits import TRAITS, compose, make_trait
+from qcheck.lab.traits.trait import Endpoint, Exchange, Reply, error_body
+from qcheck.lab.wire import deliver
 
 __all__ = ["Gateway", "main"]
 
@@ -32,44 +41,93 @@ HOST: Final = "127.0.0.1"
 MAX_REQUEST_BYTES: Final = 1 << 20
 ENGINE_TIMEOUT_S: Final = 120.0
 SHUTDOWN_S: Final = 1.0
-TELLTALES: Final = ("timings", "system_fingerprint")
+SAYS: Final[Mapping[Endpoint, str]] = {"chat/completions": "messages", "completions": "prompt"}
+
+# All that an answer consists of, whichever engine made it.
+_CHOICE: Final = ("index", "message", "text", "logprobs", "finish_reason")
+_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+_NO_ENGINE: Final = "an engine of the lab does not answer"
 
 
-@dataclass(frozen=True, slots=True)
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 class _Provider:
-    """An upstream with its stream of draws."""
+    """One provider: its traits around its engines, and what it has seen."""
 
-    upstream: Upstream
-    rng: np.random.Generator
+    def __init__(self, upstream: Upstream, ask: Callable[[Exchange, Upstream], Awaitable[Reply]]) -> None:
+        self.upstream = upstream
+        self.spec = parse_spec(upstream.provider, upstream.model_id)
+        traits = [make_trait(name, value) for name, value in self.spec.traits]
+        self.answer = compose(traits, lambda exchange: ask(exchange, upstream))
+        self._seen: Counter[str] = Counter()
+        self._requests = 0
 
-    def draw(self) -> tuple[str, str]:
-        """The (deployment, URL) for the next request."""
-        return self.upstream.engines[int(self.rng.random() < self.upstream.fraction)]
+    def exchange(
+        self, endpoint: Endpoint, body: Mapping[str, Any], key: str, connection: int, time: datetime
+    ) -> Exchange:
+        """The next request, as its traits get it."""
+        request = content_hash(body)
+        self._requests += 1
+        self._seen[request] += 1
+        return Exchange(
+            endpoint=endpoint,
+            asked=body,
+            body=body,
+            request=request,
+            occurrence=self._seen[request],
+            ordinal=self._requests,
+            key=key,
+            connection=connection,
+            time=time,
+            deployment=self.spec.deployment,
+            base=self.spec.base,
+            stream=self._stream,
+        )
+
+    def _stream(self, *words: str) -> np.random.Generator:
+        seed = hashlib.sha256(canonical([self.upstream.seed, self.spec.spec, *words])).digest()
+        return np.random.default_rng(int.from_bytes(seed))
 
 
-def _error(status: int, text: str) -> web.Response:
-    return web.json_response({"error": {"code": status, "message": text}}, status=status)
+def _published(answer: Mapping[str, Any], exchange: Exchange, model_id: str) -> Mapping[str, Any]:
+    """The answer of an engine without what tells the engine."""
+    usage = answer["usage"]
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
+    return {
+        "id": "chatcmpl-" + content_hash([exchange.request, exchange.occurrence])[-32:],
+        "object": answer["object"],
+        "created": int(exchange.time.timestamp()),
+        "model": model_id,
+        "choices": [{name: choice[name] for name in _CHOICE if name in choice} for choice in answer["choices"]],
+        "usage": {name: usage[name] for name in _COUNTS} | {"prompt_tokens_details": {"cached_tokens": cached}},
+    }
 
 
 class Gateway:
-    """The HTTP handlers and their table of providers."""
+    """The HTTP handlers and their table of providers. `now` tells the time in UTC."""
 
-    def __init__(self, truth_log: TextIO) -> None:
+    def __init__(self, truth_log: TextIO, now: Callable[[], datetime] = _now) -> None:
         self._truth_log = truth_log
+        self._now = now
         self._providers: dict[str, _Provider] = {}
+        self._connections: WeakKeyDictionary[asyncio.Transport, int] = WeakKeyDictionary()
+        self._connected = 0
         self._session: aiohttp.ClientSession | None = None
 
     def add(self, upstream: Upstream) -> None:
-        """Serve one more provider."""
-        rng = np.random.default_rng([upstream.seed, *upstream.provider.encode()])
-        self._providers[upstream.provider] = _Provider(upstream, rng)
+        """Serve one more provider. Raises UsageError for a spec that is none."""
+        self._providers[upstream.path] = _Provider(upstream, self._ask_engine)
 
     def application(self) -> web.Application:
         """The aiohttp application."""
         app = web.Application(client_max_size=MAX_REQUEST_BYTES)
-        app.router.add_post("/{provider}/v1/chat/completions", self._for_provider(self._chat))
-        app.router.add_get("/{provider}/v1/models", self._for_provider(self._models))
-        app.router.add_get("/{provider}/health", self._for_provider(self._health))
+        for endpoint in SAYS:
+            app.router.add_post(f"/{{path}}/v1/{endpoint}", self._for_provider(self._completions(endpoint)))
+        app.router.add_get("/{path}/v1/models", self._for_provider(self._models))
+        app.router.add_get("/{path}/health", self._for_provider(self._health))
         app.cleanup_ctx.append(self._client)
         return app
 
@@ -82,62 +140,99 @@ class Gateway:
             yield
 
     def _for_provider(
-        self, handler: Callable[[web.Request, _Provider], Awaitable[web.Response]]
-    ) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def handle(request: web.Request) -> web.Response:
-            provider = self._providers.get(request.match_info["provider"])
-            return await handler(request, provider) if provider else _error(404, "no such provider in this lab")
+        self, handler: Callable[[web.Request, _Provider], Awaitable[web.StreamResponse]]
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            provider = self._providers.get(request.match_info["path"])
+            if provider is None:
+                return web.json_response(error_body(404, "no such provider in this lab"), status=404)
+            return await handler(request, provider)
 
         return handle
 
-    async def _models(self, _: web.Request, __: _Provider) -> web.Response:
-        model = {"id": MODEL_ID, "object": "model", "created": 0, "owned_by": "lab"}
+    async def _models(self, _: web.Request, provider: _Provider) -> web.Response:
+        model = {"id": provider.upstream.model_id, "object": "model", "created": 0, "owned_by": "lab"}
         return web.json_response({"object": "list", "data": [model]})
 
     async def _health(self, _: web.Request, provider: _Provider) -> web.Response:
-        for _name, url in provider.upstream.engines:
+        for url in provider.upstream.engines.values():
             status, _answer = await self._ask("GET", f"{url}/health")
             if status != 200:
-                return _error(502, "an engine of the lab does not answer")
+                return web.json_response(error_body(502, _NO_ENGINE), status=502)
         return web.json_response({"status": "ok"})
 
-    async def _chat(self, request: web.Request, provider: _Provider) -> web.Response:
-        deployment, url = provider.draw()  # before the first await: in order of arrival
-        try:
-            body = loads(await request.read())
-            messages, model = list(body["messages"]), body["model"]
-        except (ValueError, TypeError, KeyError):
-            return _error(400, "the body is not a JSON object with model and messages")
-        if model != MODEL_ID:
-            return _error(404, f"the model {model!r} does not exist; this lab serves {MODEL_ID}")
-        if body.get("stream"):
-            return _error(400, "this lab does not stream")
-        if provider.upstream.system_prompt is not None:
-            messages.insert(0, {"role": "system", "content": provider.upstream.system_prompt})
-        status, answer = await self._ask("POST", f"{url}/v1/chat/completions", body | {"messages": messages})
-        self._log(provider.upstream.provider, deployment, content_hash(body), status)
-        if status == 200:
-            answer = {k: v for k, v in answer.items() if k not in TELLTALES} | {"model": MODEL_ID}
-        return web.json_response(answer, status=status)
+    def _completions(self, endpoint: Endpoint) -> Callable[[web.Request, _Provider], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.Request, provider: _Provider) -> web.StreamResponse:
+            time = self._now()
+            raw = await request.read()
+            try:
+                body = loads(raw)
+            except ValueError:
+                body = None
+            refused = _refusal(endpoint, body, provider.upstream.model_id)
+            if refused:
+                reply, asked = refused, content_hash(raw if body is None else body)
+            else:
+                key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+                exchange = provider.exchange(endpoint, body, key, self._connection(request), time)
+                reply, asked = await provider.answer(exchange), exchange.request
+            self._log(time, provider.upstream.provider, asked, reply)
+            return await deliver(request, reply)
 
-    async def _ask(self, method: str, url: str, body: Any = None) -> tuple[int, Any]:
+        return handle
+
+    def _connection(self, request: web.Request) -> int:
+        """A number of the connection that `request` came over, counted from 1."""
+        if request.transport is None:
+            return 0
+        if request.transport not in self._connections:
+            self._connected += 1
+            self._connections[request.transport] = self._connected
+        return self._connections[request.transport]
+
+    async def _ask_engine(self, exchange: Exchange, upstream: Upstream) -> Reply:
+        url = f"{upstream.engines[exchange.deployment]}/v1/{exchange.endpoint}"
+        status, answer = await self._ask("POST", url, exchange.body)
+        if status is None:
+            return Reply(502, error_body(502, _NO_ENGINE))
+        if status == 200:
+            answer = _published(answer, exchange, upstream.model_id)
+        return Reply(status, answer, exchange.deployment)
+
+    async def _ask(self, method: str, url: str, body: Any = None) -> tuple[int | None, Any]:
+        """The status and body of an engine's answer; (None, None) where none comes."""
         assert self._session is not None
         try:
             async with self._session.request(method, url, json=body) as response:
                 return response.status, loads(await response.read())
         except (aiohttp.ClientError, TimeoutError, ValueError):
-            return 502, {"error": {"code": 502, "message": "an engine of the lab does not answer"}}
+            return None, None
 
-    def _log(self, provider: str, deployment: str, request: str, status: int) -> None:
+    def _log(self, time: datetime, provider: str, request: str, reply: Reply) -> None:
         row = {
-            "time": datetime.now(UTC).isoformat(),
+            "time": time.isoformat(),
             "provider": provider,
-            "deployment": deployment,
+            "deployment": reply.deployment,
             "request": request,
-            "status": status,
+            "status": reply.status,
+            "traits": [name for name in TRAITS if name in reply.traits],
         }
         self._truth_log.write(canonical(row).decode() + "\n")
         self._truth_log.flush()
+
+
+def _refusal(endpoint: Endpoint, body: Any, model_id: str) -> Reply | None:
+    """Why a body is not answered, whatever the provider; None if it may be."""
+    says = SAYS[endpoint]
+    if not isinstance(body, dict) or says not in body or not isinstance(body.get("model"), str):
+        return Reply(400, error_body(400, f"the body is not a JSON object with model and {says}"))
+    if endpoint == "chat/completions" and not isinstance(body["messages"], list):
+        return Reply(400, error_body(400, "messages is no list"))
+    if body["model"] != model_id:
+        return Reply(404, error_body(404, f"the model {body['model']!r} does not exist; this lab serves {model_id}"))
+    if body.get("stream"):
+        return Reply(400, error_body(400, "this lab does not stream"))
+    return None
 
 
 async def _standard_input() -> asyncio.StreamReader:
@@ -159,7 +254,7 @@ async def _serve() -> None:
         while line := await control.readline():
             upstream = Upstream(**loads(line))
             gateway.add(upstream)
-            reply({"provider": upstream.provider})
+            reply({"path": upstream.path})
         await runner.cleanup()
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from qcheck.lab.catalog import EngineSettings
+from qcheck.lab.catalog import EngineSettings, TorchSettings
 
 __all__ = ["EngineStart", "GatewayStart", "Upstream"]
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStart:
-    """The first and only message to an engine: a GGUF file and how to serve it."""
+    """The first and only message to an engine: a GGUF file, how to serve it, and values for its chat template."""
 
     model: str
-    settings: EngineSettings
+    settings: EngineSettings | TorchSettings
+    template: Mapping[str, str | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +28,14 @@ class GatewayStart:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A later message to the gateway: where one provider's requests go.
+    """A later message to the gateway: one more provider.
 
-    engines: (deployment, URL) pairs, the usual one first. The second, if there is one, gets each request with
-    probability `fraction`, drawn from `seed` and the provider's name.
+    path: where it is served, `/PATH/v1`. provider: its spec, as the truth log names it. engines: URL by deployment.
+    seed: of its draws.
     """
 
+    path: str
     provider: str
-    engines: tuple[tuple[str, str], ...]
-    fraction: float
-    system_prompt: str | None
+    model_id: str
+    engines: Mapping[str, str]
     seed: int

@@ -10,18 +10,29 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
-from qcheck.errors import ConfigurationError, StorageError, UnknownNameError
-from qcheck.lab.catalog import DEPLOYMENTS, MODEL_ID, PREFIX, PROVIDERS, Deployment, LabProvider
+from qcheck.errors import ConfigurationError, StorageError
+from qcheck.lab.catalog import MODELS, PREFIX, TorchSettings, deployments_of
 from qcheck.lab.messages import EngineStart, GatewayStart, Upstream
 from qcheck.lab.process import Child, close_all
-from qcheck.registry.types import Endpoint, ModelProfile, Price
+from qcheck.lab.spec import ProviderSpec, parse_spec
+from qcheck.registry.types import Dialect, Endpoint, ModelProfile, Price
 
 __all__ = ["MODELS_DIR", "Lab", "LabResolver"]
 
+Module = Literal["gateway", "engine", "torch_engine"]
+Engine = tuple[str, str]  # model, deployment
+
 MODELS_DIR: Final = Path(__file__).with_name("models")
 NOT_STARTED: Final = "http://127.0.0.1:0"
+# What each child process needs, and the extra that installs it.
+PACKAGES: Final[dict[Module, tuple[str, ...]]] = {
+    "gateway": ("aiohttp",),
+    "engine": ("gguf", "ml_dtypes", "xllamacpp"),
+    "torch_engine": ("aiohttp", "gguf", "jinja2", "ml_dtypes", "tokenizers", "torch", "xllamacpp"),
+}
+EXTRAS: Final[dict[Module, str]] = {"gateway": "lab", "engine": "lab", "torch_engine": "torch"}
 
 
 def _silence(_: str) -> None:
@@ -33,20 +44,25 @@ def _default_cache() -> Path:
     return Path(home, "qcheck", "lab")
 
 
-def _provider(name: str) -> LabProvider:
-    try:
-        return PROVIDERS[name]
-    except KeyError:
-        raise UnknownNameError("lab provider", name, PROVIDERS) from None
+def _need(module: Module) -> None:
+    """Raise ConfigurationError if the packages of a child process are missing."""
+    if missing := [p for p in PACKAGES[module] if importlib.util.find_spec(p) is None]:
+        raise ConfigurationError(f"the lab needs {', '.join(missing)}: pip install 'qcheck[{EXTRAS[module]}]'")
 
 
-def _endpoint(name: str, gateway_url: str) -> Endpoint:
+def _module(engine: Engine) -> Module:
+    model, deployment = engine
+    return "torch_engine" if isinstance(deployments_of(model)[deployment].settings, TorchSettings) else "engine"
+
+
+def _endpoint(spec: ProviderSpec, base_url: str) -> Endpoint:
     return Endpoint(
-        name=PREFIX + name,
-        display=f"lab:{name}",
-        base_url=f"{gateway_url}/{name}/v1",
-        model_id=MODEL_ID,
+        name=PREFIX + spec.spec,
+        display=f"lab:{spec.spec}",
+        base_url=base_url,
+        model_id=spec.model,
         key_env=None,
+        dialect=Dialect(thinking_off="chat_template_kwargs" if MODELS[spec.model].template.get("thinking") else None),
         price=Price(0.0, 0.0),
     )
 
@@ -79,8 +95,7 @@ class Lab:
     ) -> None:
         if os.name != "posix":
             raise ConfigurationError("the lab runs on Linux and macOS only; check a remote provider instead.")
-        if missing := [p for p in ("aiohttp", "gguf", "xllamacpp") if importlib.util.find_spec(p) is None]:
-            raise ConfigurationError(f"the lab needs {', '.join(missing)}: pip install 'qcheck[lab]'")
+        _need("gateway")
         self.seed = secrets.randbits(32) if seed is None else seed
         self._models_dir = models_dir
         self._cache_dir = cache_dir or _default_cache()
@@ -92,32 +107,44 @@ class Lab:
         self._state_dir = state_dir
         self._gateway: Child | None = None
         self._gateway_url: str | None = None
-        self._engines: dict[str, Child] = {}
-        self._engine_urls: dict[str, str] = {}
-        self._endpoints: dict[str, Endpoint] = {}
+        self._engines: dict[Engine, Child] = {}
+        self._engine_urls: dict[Engine, str] = {}
+        self._endpoints: dict[ProviderSpec, Endpoint] = {}
 
     @property
     def truth_log(self) -> Path:
         """JSON lines of which deployment answered which request. Nothing that judges a provider may read it."""
         return self._state_dir / "truth.jsonl"
 
-    def endpoint(self, name: str) -> Endpoint:
-        """The endpoint of the provider `name`, whose engines run when this returns. Raises as `endpoints`."""
-        return self.endpoints([name])[0]
+    def endpoint(self, spec: str, model: str = "lab-tiny") -> Endpoint:
+        """The endpoint of one provider, whose engines run when this returns. Raises as `endpoints`."""
+        return self.endpoints([spec], model)[0]
 
-    def endpoints(self, names: Iterable[str]) -> list[Endpoint]:
-        """The endpoints of several providers, whose engines start side by side.
+    def endpoints(self, specs: Iterable[str], model: str = "lab-tiny") -> list[Endpoint]:
+        """The endpoints of providers of `model`, given without "lab/", whose engines start side by side.
 
-        Raises UnknownNameError, LabError for what does not start, StorageError for folders that cannot be written.
+        Raises UsageError for a spec that is none, LabError for what does not start, StorageError for folders that
+        cannot be written.
         """
-        providers = [_provider(name) for name in names]
-        wanted = dict.fromkeys(d for p in providers for d in p.deployments if d not in self._engines)
+        return self.serve([parse_spec(spec, model) for spec in specs])
+
+    def serve(self, providers: Sequence[ProviderSpec]) -> list[Endpoint]:
+        """As `endpoints`, for specs that are parsed already and may be of several models."""
+        wanted = dict.fromkeys((p.model, d) for p in providers for d in p.deployments)
+        self._start_engines([engine for engine in wanted if engine not in self._engines])
         if self._gateway is None:
             self._gateway = self._start("gateway", "gateway", GatewayStart(str(self.truth_log)))
-        self._start_engines(tuple(wanted))
         return [self._serve(self._gateway, provider) for provider in providers]
 
-    def _start(self, name: str, module: str, message: EngineStart | GatewayStart) -> Child:
+    def engine(self, deployment: str, model: str = "lab-tiny") -> Endpoint:
+        """A deployment's engine without the gateway, for those who need many answers. Raises as `endpoints`."""
+        spec = parse_spec(deployment, model)
+        engine = (model, spec.deployment)
+        if engine not in self._engines:
+            self._start_engines([engine])
+        return _endpoint(spec, f"{self._engine_urls[engine]}/v1")
+
+    def _start(self, name: str, module: Module, message: EngineStart | GatewayStart) -> Child:
         log = self._state_dir / f"{name}.log"
         try:
             self._state_dir.mkdir(parents=True, exist_ok=True)
@@ -127,54 +154,53 @@ class Lab:
         child.send(message)
         return child
 
-    def _start_engines(self, names: tuple[str, ...]) -> None:
-        started: dict[str, Child] = {}
+    def _start_engines(self, engines: Sequence[Engine]) -> None:
+        for module in dict.fromkeys(map(_module, engines)):
+            _need(module)
+        started: dict[Engine, Child] = {}
         try:
-            for name in names:
-                deployment = DEPLOYMENTS[name]
-                model = self._model_file(deployment)
-                self._on_progress(f"starting {name}")
-                started[name] = self._start(f"engine-{name}", "engine", EngineStart(str(model), deployment.settings))
-            urls = {name: child.receive()["url"] for name, child in started.items()}
+            for engine in engines:
+                model, name = engine
+                deployment = deployments_of(model)[name]
+                file = self._weights_file(engine)
+                self._on_progress(f"starting {name} of {model}")
+                start = EngineStart(str(file), deployment.settings, MODELS[model].template)
+                started[engine] = self._start(f"engine-{model}-{name}", _module(engine), start)
+            urls = {engine: child.receive()["url"] for engine, child in started.items()}
         except BaseException:
             close_all(started.values())
             raise
         self._engines |= started
         self._engine_urls |= urls
 
-    def _model_file(self, deployment: Deployment) -> Path:
-        source = self._models_dir / deployment.model_file
-        if deployment.format == "F16":
-            return source
-        from qcheck.lab.quantize import quantised_file  # noqa: PLC0415 - loads numpy, gguf and the inference library
+    def _weights_file(self, engine: Engine) -> Path:
+        from qcheck.lab.weights import weights_file  # noqa: PLC0415 - loads numpy, gguf and the inference library
 
-        return quantised_file(source, deployment.format, self._cache_dir, self._on_progress)
+        model, name = engine
+        deployment = deployments_of(model)[name]
+        weights = MODELS[model].sources[deployment.source]
+        return weights_file(self._models_dir, weights, deployment.format, self._cache_dir, self._on_progress)
 
-    def _serve(self, gateway: Child, provider: LabProvider) -> Endpoint:
+    def _serve(self, gateway: Child, provider: ProviderSpec) -> Endpoint:
         """Tell the gateway of `provider`, once."""
         if self._gateway_url is None:
             self._gateway_url = gateway.receive()["url"]
-        if provider.name not in self._endpoints:
-            gateway.send(
-                Upstream(
-                    provider.name,
-                    tuple((name, self._engine_urls[name]) for name in provider.deployments),
-                    provider.route.fraction if provider.route else 0.0,
-                    provider.system_prompt,
-                    self.seed,
-                )
-            )
+        if provider not in self._endpoints:
+            path = f"p{len(self._endpoints)}"
+            urls = {name: self._engine_urls[provider.model, name] for name in provider.deployments}
+            gateway.send(Upstream(path, provider.spec, provider.model, urls, self.seed))
             gateway.receive()
-            self._endpoints[provider.name] = _endpoint(provider.name, self._gateway_url)
-        return self._endpoints[provider.name]
+            self._endpoints[provider] = _endpoint(provider, f"{self._gateway_url}/{path}/v1")
+        return self._endpoints[provider]
 
     def close(self) -> None:
         """End every process and remove the temporary folder; a second call does nothing."""
         gateway = [self._gateway] if self._gateway else []
         close_all([*gateway, *self._engines.values()])
         self._gateway = self._gateway_url = None
-        for table in (self._engines, self._engine_urls, self._endpoints):
-            table.clear()
+        self._engines.clear()
+        self._engine_urls.clear()
+        self._endpoints.clear()
         if self._scratch is not None:
             self._scratch.cleanup()
 
@@ -188,9 +214,9 @@ class Lab:
 
 
 class LabResolver:
-    """Resolves `lab/NAME`, and starts nothing before `started` is called. A context manager.
+    """Resolves `lab/…`, and starts nothing before `started` is called. A context manager.
 
-    What a name resolves to has an address where nobody listens yet, so that a dry run or a mistake elsewhere on the
+    What a spec resolves to has an address where nobody listens yet, so that a dry run or a mistake elsewhere on the
     command line costs no engine.
     """
 
@@ -202,25 +228,24 @@ class LabResolver:
         """The endpoint of the lab provider `spec`, not started; None for what is none. Raises UsageError."""
         if not spec.startswith(PREFIX):
             return None
-        if spec not in self.names():
-            raise UnknownNameError("provider", spec, self.names())
-        if model.name != MODEL_ID:
-            raise ConfigurationError(f"{spec} serves {MODEL_ID} only, not {model.name}; check {MODEL_ID} with it.")
-        return _endpoint(spec.removeprefix(PREFIX), NOT_STARTED)
+        if model.name not in MODELS:
+            known = ", ".join(MODELS)
+            raise ConfigurationError(f"the lab does not serve {model.name}; it serves {known}: check one of these.")
+        return _endpoint(parse_spec(spec.removeprefix(PREFIX), model.name), NOT_STARTED)
 
     def started(self, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
         """The endpoints, those of the lab with the addresses of engines that run; raises as `Lab`, `Lab.endpoints`."""
-        names = [e.name.removeprefix(PREFIX) for e in endpoints if e.name.startswith(PREFIX)]
-        if not names:
+        ours = {e.name: parse_spec(e.name.removeprefix(PREFIX), e.model_id or "") for e in endpoints if _is_ours(e)}
+        if not ours:
             return tuple(endpoints)
         if self._lab is None:
             self._lab = self._open_lab()
-        urls = {e.name: e.base_url for e in self._lab.endpoints(names)}
+        urls = dict(zip(ours, (e.base_url for e in self._lab.serve(list(ours.values()))), strict=True))
         return tuple(replace(e, base_url=urls.get(e.name, e.base_url)) for e in endpoints)
 
     def names(self) -> tuple[str, ...]:
-        """`lab/NAME` of every provider of the lab."""
-        return tuple(PREFIX + name for name in PROVIDERS)
+        """`lab/NAME` of every deployment of the lab."""
+        return tuple(dict.fromkeys(PREFIX + name for model in MODELS for name in deployments_of(model)))
 
     def close(self) -> None:
         """Close the lab, if one was opened."""
@@ -235,3 +260,7 @@ class LabResolver:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_ours(endpoint: Endpoint) -> bool:
+    return endpoint.name.startswith(PREFIX)

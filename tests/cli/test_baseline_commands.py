@@ -1,6 +1,5 @@
 """A deployment is recorded, listed, shown, verified, and compared with."""
 
-import gzip
 import json
 import shutil
 
@@ -67,35 +66,32 @@ def test_a_baseline_is_listed_shown_and_verified(qcheck, recorded):
     assert "calibration: none" in shown
     verified = qcheck("baseline", "verify", recorded)
     assert verified.code == 0
-    assert "verified. 2 files, 10 lines and no calibration table" in verified.out
+    assert "verified. 2 files, answers to 10 probes and no calibration table" in verified.out
     shutil.rmtree(recorded / "calibration")
     assert "calibration answers of mine are not kept here" in qcheck("baseline", "verify", "few").out
 
 
-@pytest.mark.parametrize("damage", ["byte", "line"])
-def test_a_damaged_baseline_is_found_out(qcheck, recorded, damage):
-    path = recorded / "deployments" / "mine.jsonl.gz"
-    if damage == "byte":
-        path.write_bytes(path.read_bytes()[:-1] + b"x")
-    else:
-        path.write_bytes(gzip.compress(b"".join(gzip.decompress(path.read_bytes()).splitlines(keepends=True)[:-1])))
+def test_a_damaged_baseline_is_found_out(qcheck, recorded):
+    path = recorded / "deployments" / "mine.answers"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     spoken = qcheck("baseline", "verify", "few")
     assert spoken.code == 2
     assert "does not have the hash" in spoken.err
 
 
-def test_a_line_that_does_not_parse_is_found_out_although_its_hash_is_right(qcheck, recorded):
+def test_a_file_that_does_not_unpack_is_found_out_although_its_hash_is_right(qcheck, recorded):
     from qcheck.jsonio import content_hash
 
-    path = recorded / "deployments" / "mine.jsonl.gz"
-    data = gzip.compress(gzip.decompress(path.read_bytes()).replace(b'"positions"', b'"position"', 1))
+    path = recorded / "deployments" / "mine.answers"
+    data = path.read_bytes()[:-1]
     path.write_bytes(data)
     manifest = json.loads((recorded / "manifest.json").read_text())
     manifest["deployments"][0]["answers"]["hash"] = content_hash(data)
     (recorded / "manifest.json").write_text(json.dumps(manifest))
     spoken = qcheck("baseline", "verify", "few")
     assert spoken.code == 2
-    assert "mine.jsonl.gz line 1 is malformed" in spoken.err
+    assert "mine.answers is damaged (it is cut off" in spoken.err
 
 
 def test_a_recorded_baseline_is_the_reference_without_being_asked_for(qcheck, recorded, provider, suite):

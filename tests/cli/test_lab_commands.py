@@ -24,7 +24,7 @@ def test_the_lab_serves_until_it_is_told_to_end(number):
     line = process.stdout.readline()
     os.kill(process.pid, number)
     _, err = process.communicate(timeout=30)
-    assert re.fullmatch(r"qcheck compare lab-tiny --providers honest=http://127\.0\.0\.1:\d+/honest/v1\n", line)
+    assert re.fullmatch(r"qcheck compare lab-tiny --providers honest=http://127\.0\.0\.1:\d+/p0/v1\n", line)
     assert process.returncode == 0
     assert err.splitlines()[-1] == "the lab has ended"
 
@@ -36,8 +36,8 @@ def test_the_demonstration_tells_the_honest_from_the_others(qcheck, tmp_path):
     assert {name for name, verdict in verdicts.items() if verdict == "deviates"} == {
         "lab/q4_k_m",
         "lab/q2_k",
-        "lab/other-model",
-        "lab/hidden-prompt",
-        "lab/route-10pct-q4_k_m",
+        "lab/finetuned",
+        "lab/honest?system=Be+brief.",
+        "lab/q4_k_m?route=0.1",
     }
     assert "try next: " in spoken.err

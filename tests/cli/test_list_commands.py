@@ -4,7 +4,7 @@
 def test_providers_are_listed_with_those_of_the_lab(qcheck):
     spoken = qcheck("providers", "list")
     assert spoken.code == 0
-    for name in ("moonshot", "openrouter/UPSTREAM", "lab/q4_k_m"):
+    for name in ("moonshot", "openrouter/UPSTREAM", "lab/DEPLOYMENT"):
         assert f"\n{name} " in spoken.out
 
 
@@ -18,12 +18,15 @@ def test_a_provider_is_shown_without_its_key(qcheck, monkeypatch):
 
 
 def test_a_provider_of_the_lab_is_shown_with_its_deployments(qcheck):
-    spoken = qcheck("providers", "show", "lab/route-10pct-q4_k_m")
+    spoken = qcheck("providers", "show", "lab/q4_k_m?route=0.1")
     assert "deployment q4_k_m: quantised to Q4_K_M" in spoken.out
 
 
 def test_what_the_lab_can_serve_is_listed(qcheck):
-    assert "hidden-prompt" in qcheck("lab", "list").out
+    shown = qcheck("lab", "list").out
+    for name in ("lab-moe", "honest-torch-bf16", "sticky"):
+        assert f"\n{name} " in shown
+    assert "other-model" not in qcheck("lab", "list", "--model", "lab-moe").out
 
 
 def test_the_shipped_suite_is_listed_and_shown(qcheck):

@@ -2,31 +2,46 @@ from __future__ import annotations
 
 import pytest
 
-from qcheck.lab.catalog import DEPLOYMENTS, PROVIDERS, EngineSettings
+from qcheck.errors import UnknownNameError
+from qcheck.lab.catalog import MODELS, EngineSettings, TorchSettings, deployments_of
+from qcheck.lab.supervisor import MODELS_DIR
+from qcheck.registry.loader import load_models
 
 
-def test_every_provider_is_served_by_known_deployments():
-    for name, provider in PROVIDERS.items():
-        assert provider.name == name
-        assert set(provider.deployments) <= set(DEPLOYMENTS)
-        assert provider.description
-        assert provider.route is None or 0 < provider.route.fraction < 1
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_is_in_the_registry_and_its_files_are_there(model: str):
+    profile = load_models()[model]
+    assert profile.thinks == bool(MODELS[model].template.get("thinking"))
+    assert profile.dated_template == bool(MODELS[model].template.get("dated"))
+    for weights in MODELS[model].sources.values():
+        assert (MODELS_DIR / weights.file).is_file()
+        assert weights.adapter is None or (MODELS_DIR / weights.adapter).is_file()
 
 
-def test_kinds_say_what_a_provider_does():
-    for provider in PROVIDERS.values():
-        deployment = DEPLOYMENTS[provider.deployment]
-        released = deployment.model_file == "lab-tiny-f16.gguf" and deployment.format in ("F16", "F32", "BF16")
-        plain = provider.route is None and provider.system_prompt is None
-        assert plain == (provider.kind != "gateway")
-        assert released == (provider.kind != "variant")
+@pytest.mark.parametrize("model", MODELS)
+def test_kinds_say_what_a_deployment_does(model: str):
+    for deployment in deployments_of(model).values():
+        full_cache = isinstance(deployment.settings, TorchSettings) or deployment.settings.kv == "F16"
+        released = deployment.source == "release" and deployment.format in ("F16", "F32", "BF16") and full_cache
+        assert released == (deployment.kind != "variant"), deployment.name
 
 
-def test_deployments_differ_from_one_another():
-    essence = [(d.model_file, d.format, d.settings) for d in DEPLOYMENTS.values()]
+@pytest.mark.parametrize("model", MODELS)
+def test_deployments_differ_from_one_another(model: str):
+    essence = [(d.source, d.format, d.settings) for d in deployments_of(model).values()]
     assert len(set(essence)) == len(essence)
 
 
-@pytest.mark.parametrize("name", ["honest", "q8_0", "q6_k", "q4_k_m", "q2_k", "other-model"])
-def test_what_must_repeat_bit_for_bit_has_one_slot_and_no_cache(name: str):
-    assert DEPLOYMENTS[name].settings == EngineSettings(threads=1, slots=1, cache_prompt=False, flash_attention=False)
+def test_a_model_is_served_only_from_weights_that_it_has():
+    assert "other-model" in deployments_of("lab-twin")
+    assert {"other-model", "finetuned"}.isdisjoint(deployments_of("lab-moe"))
+
+
+def test_both_engines_serve_honest_deployments_in_and_out_of_the_baseline():
+    kinds = {(d.kind, type(d.settings)) for d in deployments_of("lab-tiny").values()}
+    assert {(k, t) for k in ("reference", "held-out") for t in (EngineSettings, TorchSettings)} <= kinds
+
+
+def test_an_unknown_model_gets_suggestions():
+    with pytest.raises(UnknownNameError, match="lab-tiny"):
+        deployments_of("lab-tinny")

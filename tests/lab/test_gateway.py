@@ -1,163 +1,140 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import urllib.error
-import urllib.request
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import socket
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import httpx
 import pytest
+from fake_engine import MODEL, FakeEngine, distribution, listed, listening, serving
 
 from qcheck.jsonio import content_hash
-from qcheck.lab.supervisor import Lab
-
-Chat = Callable[..., dict[str, Any]]
-REQUESTS = 300
+from qcheck.lab.messages import GatewayStart, Upstream
+from qcheck.lab.process import Child, close_all
 
 
-def post(url: str, data: bytes) -> tuple[int, Any]:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=60) as response:
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as error:
-        body = error.read()
-        return error.code, json.loads(body) if body.startswith(b"{") else body
+async def test_answers_tell_nothing_of_the_engine():
+    async with serving("q4_k_m?route=0.5") as provider:
+        answers = {provider.deployments()[-1]: a for i in range(12) if (a := await provider.chat(str(i)))}
+    assert set(answers) == {"honest", "q4_k_m"}
+    for answer in answers.values():
+        assert list(answer) == ["choices", "created", "id", "model", "object", "usage"]
+        assert answer["model"] == MODEL
+        assert not any(word in json.dumps(answer) for word in ("gguf", "q4_k", "timings", "fingerprint"))
+    assert len({answer["id"] for answer in answers.values()}) == 2
+    assert len({len(answer["id"]) for answer in answers.values()}) == 1
 
 
-def get(url: str) -> tuple[int, Any]:
-    try:
-        with urllib.request.urlopen(url, timeout=60) as response:
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+async def test_models_and_health():
+    async with serving("q4_k_m?route=0.5") as provider:
+        models = await provider.client.get(f"{provider.url}/v1/models")
+        assert models.json()["data"] == [{"id": MODEL, "object": "model", "created": 0, "owned_by": "lab"}]
+        health = await provider.client.get(f"{provider.url}/health")
+        assert (health.status_code, health.json()) == (200, {"status": "ok"})
+        assert (await provider.client.get(provider.url.replace("p0", "p1") + "/v1/models")).status_code == 404
+        assert provider.truth() == []
 
 
-def truth(lab: Lab, provider: str) -> list[dict[str, Any]]:
-    rows = map(json.loads, lab.truth_log.read_text().splitlines())
-    return [row for row in rows if row["provider"] == provider]
+async def test_completions_are_served_too():
+    async with serving("honest") as provider:
+        choice = (await provider.post({"prompt": "Once", "max_tokens": 2, "logprobs": 3}, "completions")).json()[
+            "choices"
+        ][0]
+        assert choice["text"] == "aa"
+        assert [e["logprob"] for e in choice["logprobs"]["content"][0]["top_logprobs"]] == distribution("honest")[:3]
 
 
-def first_position(answer: dict[str, Any]) -> Any:
-    return answer["choices"][0]["logprobs"]["content"][0]
-
-
-def test_answers_and_models_do_not_tell_the_deployment(lab: Lab, chat: Chat):
-    keys = set()
-    for endpoint in lab.endpoints(["honest", "q4_k_m", "other-model", "hidden-prompt"]):
-        assert get(f"{endpoint.base_url}/models")[1]["data"] == [
-            {"id": "lab-tiny", "object": "model", "created": 0, "owned_by": "lab"}
-        ]
-        answer = chat(endpoint.base_url, "What is a list?")
-        assert answer["model"] == "lab-tiny"
-        assert not any(word in json.dumps(answer).lower() for word in ("gguf", "q4_k", "llama", "timings", "finger"))
-        keys.add(tuple(answer))
-    assert len(keys) == 1
-
-
-def test_variants_answer_differently(lab: Lab, chat: Chat):
-    answers = [
-        first_position(chat(e.base_url, "What is a list?")) for e in lab.endpoints(["honest", "q4_k_m", "other-model"])
-    ]
-    assert len({answer["logprob"] for answer in answers}) == 3
-
-
-@pytest.mark.parametrize("name", ["honest", "honest-flash", "honest-f32", "honest-bf16", "q4_k_m"])
-def test_one_slot_without_cache_repeats_bit_for_bit(name: str, lab: Lab, chat: Chat, prompts: tuple[str, ...]):
-    url = lab.endpoint(name).base_url
-
-    def ask_all() -> list[Any]:
-        return [chat(url, prompt, max_tokens=8)["choices"] for prompt in prompts]
-
-    first = ask_all()
-    assert ask_all() == first
-    with ThreadPoolExecutor(8) as pool:  # clients side by side wait for one another
-        crowd = list(pool.map(lambda _: ask_all(), range(8)))
-    assert all(answers == first for answers in crowd)
-
-
-def test_routing_follows_the_fraction_and_the_log_tells_the_truth(lab: Lab, chat: Chat):
-    """300 draws at 10 %: 30 ± 5.2; 14 to 46 is three standard deviations, and the seed is fixed."""
-    routed, honest, variant = lab.endpoints(["route-10pct-q4_k_m", "honest", "q4_k_m"])
-    expected = {
-        name: first_position(chat(e.base_url, "Name a river.")) for name, e in (("honest", honest), ("q4_k_m", variant))
+async def test_truth_rows_name_the_request():
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Only once."}], "max_tokens": 1}
+    async with serving("honest?system=Hidden") as provider:
+        await provider.post(body)
+        (row,) = provider.truth()
+    assert row.pop("time").endswith("+00:00")
+    assert row == {
+        "provider": "honest?system=Hidden",
+        "deployment": "honest",
+        "request": content_hash(body),
+        "status": 200,
+        "traits": ["system"],
     }
-    assert expected["honest"] != expected["q4_k_m"]
-    before = len(truth(lab, "route-10pct-q4_k_m"))
-    answers = [first_position(chat(routed.base_url, "Name a river.")) for _ in range(REQUESTS)]
-    rows = truth(lab, "route-10pct-q4_k_m")[before:]
-    assert answers == [expected[row["deployment"]] for row in rows]
-    assert 14 <= sum(row["deployment"] == "q4_k_m" for row in rows) <= 46
-    assert {row["status"] for row in rows} == {200}
-
-
-def test_draws_depend_on_the_seed_and_the_provider_alone(models_dir: Path, cache_dir: Path, chat: Chat):
-    def drawn(seed: int) -> list[str]:
-        with Lab(models_dir=models_dir, cache_dir=cache_dir, seed=seed) as lab:
-            url = lab.endpoint("route-50pct-q4_k_m").base_url
-            for _ in range(24):
-                chat(url, "x")
-            return [row["deployment"] for row in truth(lab, "route-50pct-q4_k_m")]
-
-    first = drawn(3)
-    assert drawn(3) == first
-    assert drawn(4) != first
-
-
-def test_truth_rows_name_the_request(lab: Lab):
-    body = {"model": "lab-tiny", "messages": [{"role": "user", "content": "Only once."}], "max_tokens": 1}
-    assert post(f"{lab.endpoint('hidden-prompt').base_url}/chat/completions", json.dumps(body).encode())[0] == 200
-    row = truth(lab, "hidden-prompt")[-1]
-    assert row["request"] == content_hash(body)
-    assert row["deployment"] == "honest"
-    assert row["time"].endswith("+00:00")
-
-
-def test_a_hidden_prompt_costs_prompt_tokens(lab: Lab, chat: Chat, prompts: tuple[str, ...]):
-    honest, hidden = lab.endpoints(["honest", "hidden-prompt"])
-    more = {
-        chat(hidden.base_url, p)["usage"]["prompt_tokens"] - chat(honest.base_url, p)["usage"]["prompt_tokens"]
-        for p in prompts
-    }
-    assert len(more) == 1
-    assert more.pop() > 5
 
 
 @pytest.mark.parametrize(
-    ("body", "status"),
+    ("path", "body", "status"),
     [
-        (b"not json", 400),
-        (b"[]", 400),
-        (b'"text"', 400),
-        (b'{"model": "lab-tiny"}', 400),
-        (b'{"model": "lab-tiny", "messages": 3}', 400),
-        (b'{"model": "lab-tiny", "messages": [], "temperature": NaN}', 400),
-        (b'{"model": "lab-tiny", "messages": [{"role": "user", "content": "x"}], "stream": true}', 400),
-        (b'{"model": "lab-tiny", "messages": [{"role": "user", "content": "x"}], "top_logprobs": "many"}', 400),
-        (b'{"model": "gpt-9", "messages": []}', 404),
-        (b'{"model": "lab-tiny", "messages": [], "pad": "' + b"x" * (1 << 20) + b'"}', 413),
+        ("chat/completions", b"not json", 400),
+        ("chat/completions", b"[]", 400),
+        ("chat/completions", b'{"model": "lab-tiny"}', 400),
+        ("chat/completions", b'{"messages": []}', 400),
+        ("chat/completions", b'{"model": "lab-tiny", "messages": 3}', 400),
+        ("chat/completions", b'{"model": "lab-tiny", "prompt": "x"}', 400),
+        ("chat/completions", b'{"model": "lab-tiny", "messages": [], "temperature": NaN}', 400),
+        ("chat/completions", b'{"model": "lab-tiny", "messages": [], "stream": true}', 400),
+        ("chat/completions", b'{"model": "gpt-9", "messages": []}', 404),
+        ("completions", b'{"model": "lab-tiny", "messages": []}', 400),
     ],
 )
-def test_bad_requests_are_refused(body: bytes, status: int, lab: Lab):
-    assert post(f"{lab.endpoint('honest').base_url}/chat/completions", body)[0] == status
+async def test_bad_requests_are_refused_and_logged(path: str, body: bytes, status: int):
+    async with serving("honest") as provider:
+        response = await provider.client.post(f"{provider.url}/v1/{path}", content=body)
+        assert response.status_code == status
+        assert response.json()["error"]["code"] == status
+        assert not provider.engines["honest"].asked
+        (row,) = provider.truth()
+        assert (row["status"], row["deployment"]) == (status, None)
 
 
-def test_other_paths_are_not_found(lab: Lab):
-    base = lab.endpoint("honest").base_url
-    assert get(base.replace("/honest/", "/nobody/") + "/models")[0] == 404
-    assert get(base.removesuffix("/v1") + "/health") == (200, {"status": "ok"})
+async def test_a_body_beyond_a_megabyte_is_refused():
+    async with serving("honest") as provider:
+        response = await provider.post({"messages": [], "pad": "x" * (1 << 20)})
+        assert response.status_code == 413
 
 
-def test_a_dead_engine_is_a_bad_gateway(models_dir: Path, cache_dir: Path, tmp_path: Path):
-    with Lab(tmp_path, models_dir=models_dir, cache_dir=cache_dir) as lab:
-        base = lab.endpoint("honest").base_url
-        engine = lab._engines["honest"]._process
-        os.kill(engine.pid, signal.SIGKILL)
-        engine.wait()
-        body = b'{"model": "lab-tiny", "messages": [{"role": "user", "content": "x"}]}'
-        assert post(f"{base}/chat/completions", body)[0] == 502
-        assert get(base.removesuffix("/v1") + "/health")[0] == 502
-        assert [row["status"] for row in truth(lab, "honest")] == [502]
+async def test_an_engine_that_refuses_is_repeated():
+    async with serving("honest") as provider:
+        response = await provider.post({"messages": [], "logprobs": True, "top_logprobs": "many"})
+        assert (response.status_code, response.json()["error"]["message"]) == (400, "bad top_logprobs")
+        assert provider.deployments() == ["honest"]
+
+
+async def test_a_dead_engine_is_a_bad_gateway():
+    with socket.socket() as closed:  # bound, but nobody listens
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        async with serving("honest", engines={"honest": url}) as provider:
+            assert (await provider.post({"messages": []})).status_code == 502
+            assert (await provider.client.get(f"{provider.url}/health")).status_code == 502
+            (row,) = provider.truth()
+    assert (row["status"], row["deployment"]) == (502, None)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[tuple[Child, str]]:
+    """The gateway's process and its URL; it writes to truth.jsonl."""
+    child = Child("the gateway", "qcheck.lab.gateway", tmp_path / "log")
+    child.send(GatewayStart(str(tmp_path / "truth.jsonl")))
+    yield child, child.receive()["url"]
+    close_all([child])
+
+
+async def test_the_process_serves_provider_after_provider(gateway: tuple[Child, str], tmp_path: Path):
+    child, url = gateway
+    honest, other = FakeEngine("honest"), FakeEngine("q4_k_m")
+    async with (
+        listening(honest.application()) as honest_url,
+        listening(other.application()) as other_url,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        for path, spec, seed in (("a", "q4_k_m?hours=0-24", 1), ("b", "q4_k_m?from=2", 2)):
+            engines = {"q4_k_m": other_url, "honest": honest_url}
+            child.send(Upstream(path, spec, MODEL, engines, seed))
+            assert child.receive() == {"path": path}
+            body = {"model": MODEL, "messages": [], "logprobs": True, "top_logprobs": 16, "max_tokens": 1}
+            answer = (await client.post(f"{url}/{path}/v1/chat/completions", json=body)).json()
+            assert listed(answer) == distribution("q4_k_m" if path == "a" else "honest")
+    rows = [json.loads(line) for line in (tmp_path / "truth.jsonl").read_text().splitlines()]
+    assert [(row["provider"], row["deployment"]) for row in rows] == [
+        ("q4_k_m?hours=0-24", "q4_k_m"),
+        ("q4_k_m?from=2", "honest"),
+    ]

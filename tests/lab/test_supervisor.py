@@ -15,7 +15,7 @@ import pytest
 
 from qcheck.errors import ConfigurationError, LabError, StorageError, UnknownNameError
 from qcheck.lab import supervisor
-from qcheck.lab.catalog import PROVIDERS
+from qcheck.lab.catalog import MODELS, deployments_of
 from qcheck.lab.process import Child, close_all
 from qcheck.lab.supervisor import Lab, LabResolver
 from qcheck.registry.types import Endpoint, ModelProfile, Price
@@ -55,7 +55,7 @@ def open_lab(models_dir: Path, cache_dir: Path) -> Callable[..., Lab]:
 def test_close_leaves_no_process_and_no_folder(open_lab: Callable[..., Lab]):
     before = children(os.getpid())
     lab = open_lab()
-    lab.endpoints(["honest", "hidden-prompt"])
+    lab.endpoints(["honest", "honest?system=Hush."])
     started = children(os.getpid()) - before
     folder = lab.truth_log.parent
     assert len(started) == 2
@@ -87,7 +87,7 @@ import sys, time
 from pathlib import Path
 from qcheck.lab.supervisor import Lab
 with Lab(models_dir=Path(sys.argv[1]), state_dir=Path(sys.argv[2])) as lab:
-    lab.endpoints(["honest", "other-model"])
+    lab.endpoints(["honest", "honest-flash"])
     print("up", flush=True)
     time.sleep(60)
 """
@@ -162,10 +162,13 @@ def test_a_child_that_says_nothing_is_an_error(tmp_path: Path):
 def test_a_damaged_model_is_a_clear_error(release: Path, cache_dir: Path, tmp_path: Path):
     (tmp_path / release.name).write_bytes(release.read_bytes()[:100_000])
     before = children(os.getpid())
-    with Lab(models_dir=tmp_path, cache_dir=cache_dir) as lab:
-        with pytest.raises(LabError, match=r"engine-honest does not work: llama\.cpp cannot load .*lab-tiny-f16\.gguf"):
-            lab.endpoint("honest")
-        assert len(children(os.getpid()) - before) == 1  # the gateway
+    with (
+        Lab(models_dir=tmp_path, cache_dir=cache_dir) as lab,
+        pytest.raises(
+            LabError, match=r"engine-lab-tiny-honest does not work: llama\.cpp cannot load .*lab-tiny-f16\.gguf"
+        ),
+    ):
+        lab.endpoint("honest")
     assert children(os.getpid()) == before
 
 
@@ -173,7 +176,7 @@ def test_one_failure_spares_the_engines_that_run(open_lab: Callable[..., Lab], c
     with open_lab() as lab:
         honest = lab.endpoint("honest")
         lab._models_dir = Path("/nowhere")
-        with pytest.raises(LabError, match="other-model"):
+        with pytest.raises(LabError, match="lab-twin"):
             lab.endpoint("other-model")
         assert lab.endpoint("honest") == honest
         assert chat(honest.base_url, "x")["model"] == "lab-tiny"
@@ -187,20 +190,43 @@ def test_endpoints_say_what_the_client_needs(lab: Lab):
     assert endpoint.key_env is None
     assert endpoint.price == Price(0, 0)
     assert endpoint.base_url.startswith("http://127.0.0.1:")
-    assert endpoint.base_url.endswith("/honest/v1")
+    assert endpoint.base_url.endswith("/v1")
     assert lab.endpoint("honest") is endpoint
 
 
-def test_every_provider_of_the_catalogue_answers(lab: Lab, chat: Callable[..., dict[str, Any]]):
-    for endpoint in lab.endpoints(PROVIDERS):
-        assert chat(endpoint.base_url, "x")["usage"]["completion_tokens"] == 1
+@pytest.mark.parametrize(("model", "name"), [(m, n) for m in MODELS for n in deployments_of(m) if m == "lab-tiny"])
+def test_every_deployment_answers(
+    model: str, name: str, open_lab: Callable[..., Lab], chat: Callable[..., dict[str, Any]]
+):
+    with open_lab() as lab:
+        answer = chat(lab.endpoint(name, model).base_url, "x")
+    assert answer["usage"]["completion_tokens"] == 1
+    assert answer["model"] == model
+
+
+@pytest.mark.parametrize("name", ["honest", "honest-torch-bf16", "q4_k_m"])
+@pytest.mark.parametrize("model", [m for m in MODELS if m != "lab-tiny"])
+def test_every_model_is_served_by_both_engines(
+    model: str, name: str, open_lab: Callable[..., Lab], chat: Callable[..., dict[str, Any]]
+):
+    with open_lab() as lab:
+        answer = chat(lab.endpoint(name, model).base_url, "x", model=model)
+    assert answer["usage"]["completion_tokens"] == 1
+    assert answer["model"] == model
+
+
+def test_an_engine_without_the_gateway_answers_the_same(lab: Lab, chat: Callable[..., dict[str, Any]]):
+    direct, behind = (chat(e.base_url, "What is a list?") for e in (lab.engine("honest"), lab.endpoint("honest")))
+    assert direct["choices"][0]["logprobs"] == behind["choices"][0]["logprobs"]
+    assert not [row for row in lab.truth_log.read_text().splitlines() if '"provider":"engine' in row]
 
 
 def test_progress_is_told(models_dir: Path, tmp_path: Path):
     told: list[str] = []
     with Lab(models_dir=models_dir, cache_dir=tmp_path, on_progress=told.append) as lab:
         lab.endpoint("q8_0")
-    assert told == ["quantising lab-tiny-f16.gguf to Q8_0", "starting q8_0"]
+    assert told[0].endswith("lab-tiny-f16.gguf to Q8_0")
+    assert told[1:] == ["starting q8_0 of lab-tiny"]
 
 
 def test_unknown_providers_get_suggestions(lab: Lab):
@@ -216,15 +242,19 @@ def test_a_state_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(supervisor.importlib.util, "find_spec", lambda name: None if name == "xllamacpp" else object())
-    with pytest.raises(ConfigurationError, match=r"needs xllamacpp: pip install 'qcheck\[lab\]'"):
-        Lab()
+    for missing, deployment, extra in (("xllamacpp", "honest", "lab"), ("torch", "honest-torch-f32", "torch")):
+        found = {missing: None}
+        monkeypatch.setattr(supervisor.importlib.util, "find_spec", lambda name, found=found: found.get(name, object()))
+        with (
+            Lab() as lab,
+            pytest.raises(ConfigurationError, match=rf"needs {missing}: pip install 'qcheck\[{extra}\]'"),
+        ):
+            lab.endpoint(deployment)
 
 
 def test_importing_the_lab_is_cheap():
-    code = (
-        "import sys, qcheck.lab.supervisor; print(sorted({'numpy', 'aiohttp', 'gguf', 'xllamacpp'} & set(sys.modules)))"
-    )
+    heavy = "{'numpy', 'aiohttp', 'gguf', 'torch', 'xllamacpp'}"
+    code = f"import sys, qcheck.lab.supervisor; print(sorted({heavy} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
 
@@ -238,9 +268,9 @@ def test_the_resolver_opens_one_lab_when_lab_providers_are_started(open_lab: Cal
 
     with LabResolver(opening) as resolver:
         assert resolver.resolve("together", TINY) is None
-        with pytest.raises(UnknownNameError, match="did you mean lab/honest"):
+        with pytest.raises(UnknownNameError, match="did you mean honest"):
             resolver.resolve("lab/honets", TINY)
-        with pytest.raises(ConfigurationError, match="lab/honest serves lab-tiny only, not kimi-k2"):
+        with pytest.raises(ConfigurationError, match="the lab does not serve kimi-k2"):
             resolver.resolve("lab/honest", ModelProfile("kimi-k2", "Kimi", None, None))
         first = resolver.resolve("lab/honest", TINY)
         second = resolver.resolve("lab/honest-flash", TINY)
@@ -254,5 +284,5 @@ def test_the_resolver_opens_one_lab_when_lab_providers_are_started(open_lab: Cal
         assert running == (replace(opened[0].endpoint("honest"), spec="lab/honest"), elsewhere)
         assert resolver.started([second]) == (opened[0].endpoint("honest-flash"),)
         assert len(opened) == 1
-        assert set(resolver.names()) == {f"lab/{name}" for name in PROVIDERS}
+        assert {f"lab/{name}" for name in deployments_of("lab-tiny")} == set(resolver.names())
     assert not opened[0].truth_log.parent.exists()

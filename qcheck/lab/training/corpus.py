@@ -1,4 +1,4 @@
-"""The training text of the lab model, as documents that already carry the chat markers.
+"""The training text of the lab's models, as documents that already carry the chat markers.
 
 Sources, all openly licensed and installed as Debian packages (see docs/lab-model.md): the King James Bible
 (`bible-kjv`, public domain), the Python 3.11 documentation (`python3.11-doc`, PSF licence), WordNet 3.0
@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from qcheck.lab.training import tasks
+
+__all__ = ["CHAT_TEMPLATE", "SHARES", "SPECIALS", "articles", "chat", "continuation", "documents", "questions"]
 
 SPECIALS = ("<|bos|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 CHAT_TEMPLATE = (
@@ -65,7 +67,8 @@ def _docstrings() -> Iterator[str]:
                     yield f"{name}\n{text}"
 
 
-def _wordnet(root: Path, rng: np.random.Generator) -> Iterator[str]:
+def questions(root: Path, rng: np.random.Generator) -> Iterator[tuple[str, str]]:
+    """WordNet as questions about a quoted word, with their answers."""
     asks = ("What does {} mean?", "Define {}.", "Explain the word {}.", "What is meant by {}?")
     for part in ("noun", "verb", "adj", "adv"):
         for line in (root / f"usr/share/wordnet/data.{part}").read_text(encoding="utf-8").splitlines():
@@ -74,15 +77,23 @@ def _wordnet(root: Path, rng: np.random.Generator) -> Iterator[str]:
             head, gloss = line.split("|", 1)
             word = head.split()[4].replace("_", " ").split("(")[0]
             definition, *examples = (x.strip(' "') for x in re.split(r';\s*(?=")', gloss.strip()))
-            yield chat(asks[int(rng.integers(len(asks)))].format(f'"{word}"'), definition)
+            yield asks[int(rng.integers(len(asks)))].format(f'"{word}"'), definition
             for example in examples:
                 if len(example) > 15:
-                    yield chat(f'Use "{word}" in a sentence.', example)
+                    yield f'Use "{word}" in a sentence.', example
 
 
-def _jargon(root: Path) -> Iterator[str]:
+def articles(root: Path) -> Iterator[str]:
+    """The Jargon File's entries."""
     with gzip.open(root / "usr/share/dictd/jargon.dict.dz", "rt", encoding="utf-8", errors="replace") as file:
         yield from (e.strip() for e in re.split(r"\n(?=\S)", file.read()) if len(e) > 80)
+
+
+def continuation(text: str, rng: np.random.Generator) -> tuple[str, str]:
+    """The beginning of a text of 120 characters at least, with the wish to hear more, and what comes after it."""
+    cut = text.find(" ", int(rng.integers(40, min(240, len(text) // 2))))
+    asks = ("Continue: {}", "{}", "Continue this text:\n{}", "Go on: {}", "What comes next?\n{}")
+    return asks[int(rng.integers(len(asks)))].format(text[:cut]), text[cut:].strip()[:900]
 
 
 def _as_conversation(text: str, rng: np.random.Generator) -> str:
@@ -90,9 +101,7 @@ def _as_conversation(text: str, rng: np.random.Generator) -> str:
     text = re.sub(r"[ \t]*\n[ \t]*", "\n", text)
     if rng.random() < 0.5 or len(text) < 120:
         return f"<|bos|>{text}<|end|>"
-    cut = text.find(" ", int(rng.integers(40, min(240, len(text) // 2))))
-    asks = ("Continue: {}", "{}", "Continue this text:\n{}", "Go on: {}", "What comes next?\n{}")
-    return chat(asks[int(rng.integers(len(asks)))].format(text[:cut]), text[cut:].strip()[:900])
+    return chat(*continuation(text, rng))
 
 
 def _task(rng: np.random.Generator) -> str:
@@ -107,9 +116,9 @@ def documents(root: Path, rng: np.random.Generator, task_count: int) -> dict[str
         "bible": list(_bible()),
         "python-doc": list(_python_doc(root)),
         "docstrings": list(_docstrings()),
-        "jargon": list(_jargon(root)),
+        "jargon": list(articles(root)),
     }
     result = {name: [_as_conversation(t, rng) for t in texts] for name, texts in prose.items()}
-    result["wordnet"] = list(_wordnet(root, rng))
+    result["wordnet"] = [chat(user, assistant) for user, assistant in questions(root, rng)]
     result["tasks"] = [_task(rng) for _ in range(task_count)]
     return result

@@ -10,8 +10,28 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from qcheck.lab.decoder import Shape
 from qcheck.lab.training.corpus import CHAT_TEMPLATE, SPECIALS
-from qcheck.lab.training.model import Shape
+
+
+def _tensors(state: dict[str, torch.Tensor], shape: Shape) -> dict[str, np.ndarray]:
+    """Tensors by their GGUF names, the experts of a layer stacked; matrices in F16, norms and routers in F32."""
+    tensors: dict[str, np.ndarray] = {}
+    for key, tensor in state.items():
+        values = tensor.detach().float().numpy()
+        name = key.replace(".ffn.router.", ".ffn_gate_inp.").replace(".ffn.", ".ffn_")
+        if ".ffn.experts." in key:
+            head, _, tail = key.partition(".ffn.experts.")
+            index, part, _ = tail.split(".")
+            name = f"{head}.ffn_{part}_exps.weight"
+            if name not in tensors:
+                tensors[name] = np.empty((shape.experts, *values.shape), np.float16)
+            tensors[name][int(index)] = values
+        elif values.ndim == 1 or "ffn_gate_inp" in name:
+            tensors[name] = values
+        else:
+            tensors[name] = values.astype(np.float16)
+    return tensors
 
 
 def write_gguf(state: dict[str, torch.Tensor], shape: Shape, tokenizer: Tokenizer, path: Path, name: str) -> None:
@@ -28,6 +48,9 @@ def write_gguf(state: dict[str, torch.Tensor], shape: Shape, tokenizer: Tokenize
     w.add_rope_dimension_count(shape.head_width)
     w.add_rope_freq_base(shape.rope_base)
     w.add_layer_norm_rms_eps(shape.norm_eps)
+    if shape.experts:
+        w.add_expert_count(shape.experts)
+        w.add_expert_used_count(shape.experts_used)
     w.add_vocab_size(shape.vocabulary)
     w.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
 
@@ -46,9 +69,8 @@ def write_gguf(state: dict[str, torch.Tensor], shape: Shape, tokenizer: Tokenize
     w.add_add_bos_token(False)
     w.add_chat_template(CHAT_TEMPLATE)
 
-    for key, tensor in state.items():
-        values = tensor.detach().float().numpy()
-        w.add_tensor(key, values.astype(np.float16) if values.ndim == 2 else values)
+    for key, values in _tensors(state, shape).items():
+        w.add_tensor(key, values)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()

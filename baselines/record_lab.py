@@ -1,65 +1,154 @@
-"""Record the lab's baseline anew: `python baselines/record_lab.py [--out baselines/lab-tiny]`.
+"""Record a lab model's baseline anew: `python -m baselines.record_lab [lab-tiny] [--suite logprobs] [--deep 40000]`.
 
-All honest deployments and variants of the lab's catalogue, one engine after the other, eight requests at a time (so
-that batching shows its noise), two repeats of every evaluation probe; then the envelope is calibrated. About ten
-minutes on two idle cores; interrupted, it goes on where it stopped. The calibration answers stay on the machine that
-recorded them; only their counts are kept.
+All honest deployments and variants of the lab's catalogue, eight requests at a time (so that batching shows its
+noise), two repeats of every evaluation probe from the honest ones. Then the envelope is calibrated, with `--deep` on
+so many further prompts of the stratum `words` besides. Interrupted, it goes on where it stopped. The calibration
+answers stay in build/ on the machine that recorded them; only their counts are kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import multiprocessing
 import shutil
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from qcheck.baselines import load_baseline
+from probes.compose import further
+from qcheck.baselines import Baseline, load_baseline, save_manifest
+from qcheck.evidence.calibration import Block
+from qcheck.evidence.observable import graded
 from qcheck.jobs.compare import clients
 from qcheck.jobs.record import Recording, recalibrate, record
-from qcheck.lab.catalog import MODEL_ID, PROVIDERS
+from qcheck.jsonio import content_hash
+from qcheck.lab.bank import Bank, identity
+from qcheck.lab.catalog import MODELS, Deployment, deployments_of
+from qcheck.lab.process import live_with_parent
 from qcheck.lab.supervisor import Lab
+from qcheck.records import Message
 from qcheck.registry.loader import get_model
-from qcheck.suites import Suite, load_suite
+from qcheck.suites import Probe, Suite, load_suite
 
-REPEATS, CONCURRENCY = 2, 8
+BUILD = Path("build/recording")
+CONCURRENCY = 8
+HONEST_REPEATS = 2  # so that prompt-token counts are seen to be constant
+DEEP = 40_000
+# Answers cost 24 tokens each, so that graded suites are recorded from fewer.
+GRADED = (
+    "honest", "honest-f32", "honest-batch", "honest-torch-bf16", "honest-torch-fp16",
+    "q4_k_m", "q3_k_m", "q2_k", "int4", "finetuned", "other-model",
+)  # fmt: skip
 
 
-async def record_one(lab: Lab, name: str, role: Literal["reference", "variant"], folder: Path, suite: Suite) -> None:
-    """Record one lab deployment into the baseline at `folder`."""
-    endpoint = lab.endpoint(name)
-    what = Recording(folder, name, PROVIDERS[name].description, role, "self-hosted", REPEATS, CONCURRENCY)
-    async with clients([endpoint], {}, CONCURRENCY) as askers:
-        await record(what, get_model(MODEL_ID), suite, endpoint, askers[endpoint.name])
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def record_one(model: str, folder: Path, suite: Suite, deployment: Deployment) -> None:
+    """Record one deployment into the baseline at `folder`."""
+    role = "variant" if deployment.kind == "variant" else "reference"
+    repeats = HONEST_REPEATS if role == "reference" else 1
+    what = Recording(folder, deployment.name, deployment.description, role, "self-hosted", repeats, CONCURRENCY)
+    began = time.monotonic()
+
+    async def ask(lab: Lab) -> None:
+        endpoint = lab.endpoint(deployment.name, model)
+        async with clients([endpoint], {}, CONCURRENCY) as askers:
+            await record(what, get_model(model), suite, endpoint, askers[endpoint.name])
+
+    with Lab() as lab:
+        asyncio.run(ask(lab))
+    _tell(f"{deployment.name}: {time.monotonic() - began:.0f} s")
+
+
+def deep_probes(count: int) -> tuple[Probe, ...]:
+    """Further calibration prompts of the suite's stratum `words`."""
+    probes = tuple(
+        Probe(p["id"], p["cluster"], "calibration", tuple(Message(**m) for m in p["messages"]), stratum=p["stratum"])
+        for p in further(count)
+    )
+    if len(probes) < count:
+        raise SystemExit(f"there are only {len(probes)} further words")
+    return probes
+
+
+def deep_blocks(baseline: Baseline, bank: Bank) -> Iterator[Block]:
+    """The honest deployments' answers to the bank's probes, file by file."""
+    by_id = {p.id: p for p in bank.probes}
+    honest = dict(zip(baseline.references, baseline.names(baseline.references), strict=True))
+    for number in bank.numbers:
+        kept = {index: bank.chunk(name, number) or {} for index, name in honest.items()}
+        answers = {index: {probe: repeats[0] for probe, repeats in chunk.items()} for index, chunk in kept.items()}
+        yield Block([by_id[i] for i in answers[baseline.references[0]]], answers)
+
+
+def run_all(tasks: Sequence[Callable[[], None]], jobs: int) -> None:
+    """Run tasks in processes that end with this one; the first failure or Ctrl-C ends them."""
+    pool = ProcessPoolExecutor(jobs, initializer=live_with_parent)
+    try:
+        for running in as_completed([pool.submit(task) for task in tasks]):
+            running.result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in multiprocessing.active_children():
+            worker.kill()  # its engines end with it
+        raise
+    pool.shutdown()
+
+
+def put_in_place(recorded: Path, out: Path) -> None:
+    """Copy what ships of a recording to `out`, in the place of an older one."""
+    draft, old = out.with_name(f".{out.name}.new"), out.with_name(f".{out.name}.old")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(recorded, draft, ignore=shutil.ignore_patterns("calibration", ".*"))
+    if out.exists():
+        out.rename(old)
+    draft.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def main() -> None:
-    """Record everything into a new folder, then put it in the place of the old one."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("baselines") / MODEL_ID)
-    parser.add_argument("--keep-calibration", type=Path, help="move the calibration answers here")
+    """Record everything into a folder below build/, then put it in the place of the old baseline."""
+    parser = argparse.ArgumentParser(prog="python -m baselines.record_lab", description=__doc__)
+    parser.add_argument("model", nargs="?", default="lab-tiny", choices=MODELS)
+    parser.add_argument("--suite", default="logprobs")
+    parser.add_argument("--deep", type=int, default=DEEP, metavar="N", help="further prompts to calibrate on")
+    parser.add_argument("--out", type=Path, help="where the baseline goes (default: in baselines/)")
+    parser.add_argument("--jobs", type=int, default=2, help="engines that run at a time")
     args = parser.parse_args()
-    fresh = args.out.parent / ".recording" / args.out.name
-    suite = load_suite("logprobs")
-    done = {d.name for d in load_baseline(fresh).manifest.deployments} if (fresh / "manifest.json").exists() else set()
-    for name, provider in PROVIDERS.items():
-        if provider.kind in ("reference", "variant") and name not in done:
-            began = time.monotonic()
-            with Lab() as lab:
-                asyncio.run(
-                    record_one(lab, name, "variant" if provider.kind == "variant" else "reference", fresh, suite)
-                )
-            print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    recalibrate(fresh, suite, lambda line: print(line, file=sys.stderr, flush=True))
-    if args.keep_calibration:
-        shutil.move(fresh / "calibration", args.keep_calibration)
-    else:
-        shutil.rmtree(fresh / "calibration")
-    shutil.rmtree(args.out, ignore_errors=True)
-    fresh.rename(args.out)
-    fresh.parent.rmdir()
+    suite = load_suite(args.suite)
+    name = f"{args.model}-answers" if graded(suite) else args.model
+    out = args.out or Path("baselines", name)
+    if out.exists() and not (out / "manifest.json").is_file():
+        raise SystemExit(f"{out} is no baseline; name a folder that is one, or does not exist")
+    wanted = [
+        d
+        for d in deployments_of(args.model).values()
+        if d.kind != "held-out" and (d.name in GRADED or not graded(suite))
+    ]
+    honest = [d.name for d in wanted if d.kind == "reference"]
+    key = content_hash([suite.hash, [identity(args.model, d.name) for d in wanted]]).removeprefix("sha256:")
+    fresh = BUILD / f"{name}-{key[:16]}"
+    deep = Bank(BUILD / "deep", args.model, suite, () if graded(suite) else deep_probes(args.deep))
+    done: set[str] = set()
+    if (fresh / "manifest.json").exists():
+        done = {d.name for d in load_baseline(fresh, calibrated=False).manifest.deployments}
+    # Deep files in turn, so that what is there when one interrupts is there of every deployment.
+    run_all(
+        [partial(record_one, args.model, fresh, suite, d) for d in wanted if d.name not in done]
+        + [partial(deep.fill, d, _tell, [number]) for number in deep.numbers for d in honest],
+        args.jobs,
+    )
+    manifest = load_baseline(fresh, calibrated=False).manifest
+    by_name = {d.name: d for d in manifest.deployments}
+    save_manifest(fresh, manifest.model_copy(update={"deployments": [by_name[d.name] for d in wanted]}))
+    recalibrate(fresh, suite, _tell, deep_blocks(load_baseline(fresh, calibrated=False), deep))
+    put_in_place(fresh, out)
 
 
 if __name__ == "__main__":

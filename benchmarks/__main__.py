@@ -1,4 +1,4 @@
-"""`python -m benchmarks [verdicts] [kills] [timings]`: measure, and write the parts measured into RESULTS.md."""
+"""`python -m benchmarks [PART …]`: measure, and write the parts measured into RESULTS.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from qcheck import __version__
 PARTS = {
     "verdicts": "Verdicts on lab deployments, α = 0.01, tolerance 5 %",
     "kills": "SIGKILL and resume",
+    "deployments": "How far the lab's deployments lie apart",
     "timings": "Timings",
+    "baselines": "Size of baselines, and time to load them",
 }
 RESULTS = Path(__file__).parent / "RESULTS.md"
 

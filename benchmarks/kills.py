@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-KILLS = 30
-PROVIDERS = "lab/honest,lab/honest-f32,lab/q4_k_m,lab/hidden-prompt"
+KILLS = 50
+PROVIDERS = "lab/honest,lab/honest-f32,lab/q4_k_m,lab/honest?system=Be+brief.,lab/q4_k_m?route=0.1"
 COMMAND = [sys.executable, "-m", "qcheck"]
 # What may differ between two runs of the same seed: times, the run's id, and answers in flight at the stop.
 UNEQUAL = {"run_id", "created", "started", "ended", "totals", "tokens", "cost_usd"}

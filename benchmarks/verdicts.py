@@ -22,14 +22,14 @@ class Arm:
 ARMS = (
     Arm("honest, not in the baseline", ("honest-b", "honest-c"), 100, "≤ 2 deviate, ≥ 95 consistent, median ≤ 400"),
     Arm("Q4_K_M", ("q4_k_m",), 40, "always deviates, median ≤ 6"),
-    Arm("10 % routed to Q4_K_M", ("route-10pct-q4_k_m",), 40, "median ≤ 80"),
+    Arm("10 % routed to Q4_K_M", ("q4_k_m?route=0.1",), 40, "median ≤ 80"),
     Arm("Q6_K", ("q6_k",), 40, "–"),
     Arm("Q8_0", ("q8_0",), 40, "–"),
     Arm("Q2_K", ("q2_k",), 40, "–"),
-    Arm("fine-tuned copy", ("other-model",), 40, "–"),
-    Arm("hidden system prompt", ("hidden-prompt",), 40, "–"),
-    Arm("5 % routed to Q4_K_M", ("route-5pct-q4_k_m",), 40, "–"),
-    Arm("10 % routed to the fine-tuned copy", ("route-10pct-other-model",), 40, "–"),
+    Arm("fine-tuned copy", ("finetuned",), 40, "–"),
+    Arm("hidden system prompt", ("honest?system=Be+brief.",), 40, "–"),
+    Arm("5 % routed to Q4_K_M", ("q4_k_m?route=0.05",), 40, "–"),
+    Arm("10 % routed to the fine-tuned copy", ("finetuned?route=0.1",), 40, "–"),
 )
 FIRST_SEED = 1000
 
@@ -61,9 +61,7 @@ def report() -> str:
         counts = " | ".join(str(verdicts.get(v, 0)) for v in ("deviates", "consistent", "inconclusive"))
         spread = " | ".join(f"{mine.answers.quantile(q):.0f}" for q in (0.5, 0.9, 1.0))
         lines.append(f"| {arm.label} | {len(mine)} | {counts} | {spread} | {arm.asked} |")
-    deviating = runs[
-        (runs.verdict == "deviates") & runs.provider.isin(["q4_k_m", "q6_k", "q8_0", "q2_k", "other-model"])
-    ]
+    deviating = runs[(runs.verdict == "deviates") & runs.provider.isin(["q4_k_m", "q6_k", "q8_0", "q2_k", "finetuned"])]
     right = (deviating.named == deviating.provider).groupby(deviating.provider).mean()
     named = ", ".join(f"{provider} {share:.0%}" for provider, share in right.items())
     return "\n".join(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 KILLS = 50
-PROVIDERS = "lab/honest,lab/honest-f32,lab/q4_k_m,lab/honest?system=Be+brief.,lab/q4_k_m?route=0.1"
+PROVIDERS = "lab/honest,lab/honest-torch-bf16,lab/q4_k_m,lab/honest?system=Be+brief.,lab/q4_k_m?route=0.1"
 COMMAND = [sys.executable, "-m", "qcheck"]
 # What may differ between two runs of the same seed: times, the run's id, and answers in flight at the stop.
 UNEQUAL = {"run_id", "created", "started", "ended", "totals", "tokens", "cost_usd"}
@@ -30,10 +30,14 @@ def _start(base: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _await_manifest(base: Path) -> Path:
-    while not (found := list(base.glob("*/manifest.json"))):
-        time.sleep(0.005)
-    return found[0].parent
+def _manifests(base: Path) -> list[Path]:
+    return [path.parent for path in base.glob("*/manifest.json")]
+
+
+def _listening() -> set[str]:
+    """Local addresses that something listens on, as the kernel writes them."""
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    return {row[1] for row in rows if row[3] == "0A"}
 
 
 def _children(pid: int) -> set[int]:
@@ -56,30 +60,32 @@ def _asked_twice(journal: Path) -> int:
 
 def report() -> str:
     """Kill, resume, compare; the figures in words."""
-    rng, equal, twice, survivors, unfinished = random.Random(4), 0, 0, 0, 0
+    rng, begun, equal, twice, survivors, unfinished = random.Random(4), 0, 0, 0, 0, 0
+    ports = _listening()
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary)
-        process = _start(base / "whole")
-        whole = _await_manifest(base / "whole")
         began = time.monotonic()
-        process.wait()
+        _start(base / "whole").wait()
         usual_s = time.monotonic() - began
-        expected = _comparable(json.loads((whole / "result.json").read_text()))
+        expected = _comparable(json.loads((_manifests(base / "whole")[0] / "result.json").read_text()))
         for i in range(KILLS):
             process = _start(base / f"killed-{i}")
-            folder = _await_manifest(base / f"killed-{i}")
             time.sleep(rng.uniform(0.0, usual_s))
             children = _children(process.pid)
             process.send_signal(signal.SIGKILL)
             process.wait()
             survivors += _survivors(children, 5.0)
-            unfinished += not (folder / "result.json").exists()
-            subprocess.run([*COMMAND, "resume", str(folder), "--quiet"], capture_output=True, check=False)
-            equal += _comparable(json.loads((folder / "result.json").read_text())) == expected
-            twice += _asked_twice(folder / "journal.jsonl")
+            for folder in _manifests(base / f"killed-{i}"):  # none if it was killed while it started its engines
+                begun += 1
+                unfinished += not (folder / "result.json").exists()
+                subprocess.run([*COMMAND, "resume", str(folder), "--quiet"], capture_output=True, check=False)
+                equal += _comparable(json.loads((folder / "result.json").read_text())) == expected
+                twice += _asked_twice(folder / "journal.jsonl")
+        left = len(_listening() - ports)
     return (
-        f"`{PROVIDERS}`, killed {KILLS} times at random moments of the {usual_s:.1f} s between manifest and end "
-        f"({unfinished} times before the result was written): {equal} of {KILLS} resumed results equal that of the "
-        f"uninterrupted run (but for times, the run's id, and what was in flight at the stop), {twice} requests were "
-        f"answered twice, {survivors} engine or gateway processes outlived their parent by 5 s."
+        f"`{PROVIDERS}`, killed {KILLS} times at random moments of the {usual_s:.1f} s from start to end: {begun} "
+        f"times after the manifest was written, of these {unfinished} before the result was. {equal} of {begun} "
+        "resumed results equal that of the uninterrupted run (but for times, the run's id, and what was in flight at the "
+        f"stop); {twice} requests were answered twice, {survivors} engine or gateway processes outlived their parent "
+        f"by 5 s, {left} ports were still listened on at the end."
     )

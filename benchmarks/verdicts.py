@@ -20,9 +20,15 @@ class Arm:
 
 
 ARMS = (
-    Arm("honest, not in the baseline", ("honest-b", "honest-c"), 100, "≤ 2 deviate, ≥ 95 consistent, median ≤ 400"),
+    Arm(
+        "honest, not in the baseline",
+        ("honest-b", "honest-c", "honest-torch-b"),
+        102,
+        "≤ 2 deviate, ≥ 95 consistent, median ≤ 400",
+    ),
     Arm("Q4_K_M", ("q4_k_m",), 40, "always deviates, median ≤ 6"),
     Arm("10 % routed to Q4_K_M", ("q4_k_m?route=0.1",), 40, "median ≤ 80"),
+    Arm("fp8, f32 and bf16 arithmetic", ("fp8", "fp8-bf16"), 40, "–"),
     Arm("Q6_K", ("q6_k",), 40, "–"),
     Arm("Q8_0", ("q8_0",), 40, "–"),
     Arm("Q2_K", ("q2_k",), 40, "–"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,19 +30,31 @@ def up(
         ),
     ] = None,
     model: Model = "lab-tiny",
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Of the gateway's draws.", show_default="random")
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where logs go.", show_default="a temporary folder, removed at the end"),
+    ] = None,
 ) -> None:
-    """Serve lab providers at URLs until Ctrl-C, and print the command that compares them."""
-    from qcheck.lab.catalog import PREFIX
+    """Serve lab providers at URLs until Ctrl-C, and print the command that compares them.
+
+    The file truth.jsonl of the logs' folder tells which deployment answered each request.
+    """
+    from qcheck.lab.catalog import MODELS, PREFIX
     from qcheck.lab.supervisor import Lab
 
     messages = messages_of(context)
     wanted = list(dict.fromkeys(name.removeprefix(PREFIX) for name in names or USUAL))
     try:
-        with Lab(on_progress=messages.note) as lab:
-            urls = (
-                f"{_as_name(spec)}={e.base_url}" for spec, e in zip(wanted, lab.endpoints(wanted, model), strict=True)
-            )
+        with Lab(state, seed=seed, on_progress=messages.note) as lab:
+            endpoints = lab.endpoints(wanted, model)
+            urls = (f"{name}={e.base_url}" for name, e in zip(_as_names(wanted), endpoints, strict=True))
             messages.result(f"qcheck compare {model} --providers {','.join(urls)}")
+            if MODELS[model].template.get("thinking"):
+                messages.note('it thinks: each name needs thinking_off = "chat_template_kwargs" in qcheck.toml')
+            messages.note(f"seed {lab.seed}; who really answers stands in {lab.truth_log}")
             messages.note("serving; Ctrl-C ends it")
             while True:
                 signal.pause()
@@ -49,9 +62,13 @@ def up(
         messages.note("the lab has ended")
 
 
-def _as_name(spec: str) -> str:
-    """A spec as the name of an endpoint that is given by URL."""
-    return re.sub(r"[^a-z0-9._-]+", "-", spec.lower()).strip("-")[:64]
+def _as_names(specs: list[str]) -> list[str]:
+    """Specs as names of endpoints that are given by URL, no two alike."""
+    names: list[str] = []
+    for spec in specs:
+        name = re.sub(r"[^a-z0-9._-]+", "-", spec.lower()).strip("-")[:56]
+        names.append(f"{name}-{len(names) + 1}" if name in names else name)
+    return names
 
 
 @app.command("list", epilog=examples("qcheck lab list", "qcheck lab list --model lab-moe"))

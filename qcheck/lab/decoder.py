@@ -70,7 +70,8 @@ class Mixture(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, time, width)."""
         flat = x.flatten(0, 1)
-        probabilities = self.router(flat).float().softmax(-1)
+        with torch.autocast(flat.device.type, enabled=False):  # in float32, as DeepSeek-V3's server and llama.cpp do
+            probabilities = F.linear(flat.float(), self.router.weight.float()).softmax(-1)
         weights, chosen = probabilities.topk(self.used, dim=-1)
         weights = weights / weights.sum(-1, keepdim=True)
         if self.training:
@@ -227,6 +228,8 @@ def read_shape(reader: gguf.GGUFReader) -> Shape:
 def read_decoder(reader: gguf.GGUFReader, dtype: torch.dtype = torch.float32) -> Decoder:
     """The decoder of a GGUF file in evaluation mode, its tensors brought from whatever format to `dtype`.
 
+    Routers stay float32: rounding them would send tokens to other experts, which honest servers avoid.
+
     Raises LabError for a file that holds another architecture.
     """
     state: dict[str, Tensor] = {}
@@ -243,4 +246,7 @@ def read_decoder(reader: gguf.GGUFReader, dtype: torch.dtype = torch.float32) ->
         decoder.load_state_dict(state)
     except RuntimeError as error:
         raise LabError(f"the model file does not fit the lab's decoder ({error}); name another model.") from error
-    return decoder.to(dtype).eval()
+    for name, parameter in decoder.named_parameters():
+        if not name.endswith(".router.weight"):
+            parameter.data = parameter.data.to(dtype)
+    return decoder.eval()

@@ -1,7 +1,8 @@
 """The lab's front door in a process of its own: `python -m qcheck.lab.gateway`.
 
 Every provider of the lab is a path of one HTTP server: its engines with its traits around them. Answers carry nothing
-that tells which engine answered; who really did goes to the truth log alone.
+that tells which engine answered; who really did goes to the truth log alone. What `cache`, `burst` and the draws have
+to remember is kept as long as the gateway runs, which is meant to be for one comparison or benchmark.
 
 Standard input, JSON lines: first a `GatewayStart`, answered with `{"url": …}`; then one `Upstream` a line, each
 answered with `{"path": …}`. The end of standard input ends the server.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
+import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -28,6 +30,7 @@ import numpy as np
 from aiohttp import web
 
 from qcheck.jsonio import canonical, content_hash, loads
+from qcheck.lab.dialect import SAYS, engine_body, engine_error, published, refusal
 from qcheck.lab.messages import GatewayStart, Upstream
 from qcheck.lab.process import live_with_parent, reply
 from qcheck.lab.spec import parse_spec
@@ -41,11 +44,6 @@ HOST: Final = "127.0.0.1"
 MAX_REQUEST_BYTES: Final = 1 << 20
 ENGINE_TIMEOUT_S: Final = 120.0
 SHUTDOWN_S: Final = 1.0
-SAYS: Final[Mapping[Endpoint, str]] = {"chat/completions": "messages", "completions": "prompt"}
-
-# All that an answer consists of, whichever engine made it.
-_CHOICE: Final = ("index", "message", "text", "logprobs", "finish_reason")
-_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 _NO_ENGINE: Final = "an engine of the lab does not answer"
 
@@ -90,20 +88,6 @@ class _Provider:
     def _stream(self, *words: str) -> np.random.Generator:
         seed = hashlib.sha256(canonical([self.upstream.seed, self.spec.spec, *words])).digest()
         return np.random.default_rng(int.from_bytes(seed))
-
-
-def _published(answer: Mapping[str, Any], exchange: Exchange, model_id: str) -> Mapping[str, Any]:
-    """The answer of an engine without what tells the engine."""
-    usage = answer["usage"]
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
-    return {
-        "id": "chatcmpl-" + content_hash([exchange.request, exchange.occurrence])[-32:],
-        "object": answer["object"],
-        "created": int(exchange.time.timestamp()),
-        "model": model_id,
-        "choices": [{name: choice[name] for name in _CHOICE if name in choice} for choice in answer["choices"]],
-        "usage": {name: usage[name] for name in _COUNTS} | {"prompt_tokens_details": {"cached_tokens": cached}},
-    }
 
 
 class Gateway:
@@ -164,22 +148,33 @@ class Gateway:
     def _completions(self, endpoint: Endpoint) -> Callable[[web.Request, _Provider], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request, provider: _Provider) -> web.StreamResponse:
             time = self._now()
-            raw = await request.read()
-            try:
-                body = loads(raw)
-            except ValueError:
-                body = None
-            refused = _refusal(endpoint, body, provider.upstream.model_id)
-            if refused:
-                reply, asked = refused, content_hash(raw if body is None else body)
-            else:
-                key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-                exchange = provider.exchange(endpoint, body, key, self._connection(request), time)
-                reply, asked = await provider.answer(exchange), exchange.request
+            asked, reply = await self._answered(endpoint, request, provider, time)
             self._log(time, provider.upstream.provider, asked, reply)
             return await deliver(request, reply)
 
         return handle
+
+    async def _answered(
+        self, endpoint: Endpoint, request: web.Request, provider: _Provider, time: datetime
+    ) -> tuple[str | None, Reply]:
+        """The hash of what was asked, None where it is too long to be read, and the reply to it."""
+        try:
+            raw = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return None, Reply(413, error_body(413, f"the body is larger than {MAX_REQUEST_BYTES} bytes"))
+        try:
+            body = loads(raw)
+        except ValueError:
+            return content_hash(raw), Reply(400, error_body(400, "the body is not JSON"))
+        asked = content_hash(body)
+        if refused := refusal(endpoint, body, provider.upstream.model_id):
+            return asked, refused
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        try:
+            return asked, await provider.answer(provider.exchange(endpoint, body, key, self._connection(request), time))
+        except Exception:  # a defect of the lab: the client and the truth log are told all the same
+            traceback.print_exc()
+            return asked, Reply(500, error_body(500, "the lab had an error while processing the request"))
 
     def _connection(self, request: web.Request) -> int:
         """A number of the connection that `request` came over, counted from 1."""
@@ -192,12 +187,10 @@ class Gateway:
 
     async def _ask_engine(self, exchange: Exchange, upstream: Upstream) -> Reply:
         url = f"{upstream.engines[exchange.deployment]}/v1/{exchange.endpoint}"
-        status, answer = await self._ask("POST", url, exchange.body)
+        status, answer = await self._ask("POST", url, engine_body(exchange))
         if status is None:
             return Reply(502, error_body(502, _NO_ENGINE))
-        if status == 200:
-            answer = _published(answer, exchange, upstream.model_id)
-        return Reply(status, answer, exchange.deployment)
+        return published(answer, exchange, upstream.model_id) if status == 200 else engine_error(status)
 
     async def _ask(self, method: str, url: str, body: Any = None) -> tuple[int | None, Any]:
         """The status and body of an engine's answer; (None, None) where none comes."""
@@ -208,31 +201,19 @@ class Gateway:
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return None, None
 
-    def _log(self, time: datetime, provider: str, request: str, reply: Reply) -> None:
+    def _log(self, time: datetime, provider: str, request: str | None, reply: Reply) -> None:
         row = {
             "time": time.isoformat(),
             "provider": provider,
             "deployment": reply.deployment,
             "request": request,
             "status": reply.status,
+            "wire": reply.wire,
+            "failure": reply.failure,
             "traits": [name for name in TRAITS if name in reply.traits],
         }
         self._truth_log.write(canonical(row).decode() + "\n")
         self._truth_log.flush()
-
-
-def _refusal(endpoint: Endpoint, body: Any, model_id: str) -> Reply | None:
-    """Why a body is not answered, whatever the provider; None if it may be."""
-    says = SAYS[endpoint]
-    if not isinstance(body, dict) or says not in body or not isinstance(body.get("model"), str):
-        return Reply(400, error_body(400, f"the body is not a JSON object with model and {says}"))
-    if endpoint == "chat/completions" and not isinstance(body["messages"], list):
-        return Reply(400, error_body(400, "messages is no list"))
-    if body["model"] != model_id:
-        return Reply(404, error_body(404, f"the model {body['model']!r} does not exist; this lab serves {model_id}"))
-    if body.get("stream"):
-        return Reply(400, error_body(400, "this lab does not stream"))
-    return None
 
 
 async def _standard_input() -> asyncio.StreamReader:

@@ -25,7 +25,7 @@ from qcheck.lab.messages import EngineStart, GatewayStart, Upstream
 
 __all__ = ["Child", "close_all", "live_with_parent", "reply"]
 
-START_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 240.0  # importing PyTorch took 65 s on a machine with other work
 GRACE_S: Final = 2.0
 PARENT_CHECK_S: Final = 0.5
 

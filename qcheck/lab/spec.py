@@ -17,6 +17,7 @@ from urllib.parse import quote_plus, unquote_plus
 from qcheck.errors import ConfigurationError, UnknownNameError
 from qcheck.lab.catalog import PREFIX, deployments_of
 from qcheck.lab.traits import GROUPS, TRAITS, make_trait
+from qcheck.lab.traits.parameters import MaxTokens, MinTokens
 from qcheck.lab.traits.routing import Base, Burst, Route, Sticky
 from qcheck.lab.traits.trait import Gate
 
@@ -74,7 +75,8 @@ def parse_spec(spec: str, model: str) -> ProviderSpec:
     deployment, has_traits, query = spec.removeprefix(PREFIX).partition("?")
     known = deployments_of(model)
     if deployment not in known:
-        raise UnknownNameError("lab deployment", deployment, known)
+        prefix = PREFIX if spec.startswith(PREFIX) else ""  # as it was given
+        raise UnknownNameError("lab deployment", prefix + deployment, [prefix + name for name in known])
     traits = tuple(_trait(item) for item in query.split("&")) if has_traits else ()
     parsed = ProviderSpec(_text(deployment, traits), model, deployment, traits)
     _check_together(parsed)
@@ -119,6 +121,12 @@ def _check_together(spec: ProviderSpec) -> None:
             raise ConfigurationError(
                 f"{where}: {name} says how {Route.name} draws; add a share, as in {Route.example}."
             )
+    values = dict(spec.traits)
+    if {MaxTokens.name, MinTokens.name} <= set(names) and int(values[MaxTokens.name]) < int(values[MinTokens.name]):
+        raise ConfigurationError(
+            f"{where}: no answer has at most {values[MaxTokens.name]} and at least {values[MinTokens.name]} tokens; "
+            f"raise {MaxTokens.name} or lower {MinTokens.name}."
+        )
     if Base.name in names and not _is_routed(spec.traits):
         raise ConfigurationError(f"{where}: nothing is routed to the {Base.name}; add one of {', '.join(_GATES)}.")
     if _is_routed(spec.traits) and spec.base == spec.deployment:

@@ -139,6 +139,8 @@ class Lab:
     def engine(self, deployment: str, model: str = "lab-tiny") -> Endpoint:
         """A deployment's engine without the gateway, for those who need many answers. Raises as `endpoints`."""
         spec = parse_spec(deployment, model)
+        if spec.traits:
+            raise ConfigurationError(f"{deployment} has traits, which are the gateway's: name a deployment alone.")
         engine = (model, spec.deployment)
         if engine not in self._engines:
             self._start_engines([engine])
@@ -231,7 +233,7 @@ class LabResolver:
         if model.name not in MODELS:
             known = ", ".join(MODELS)
             raise ConfigurationError(f"the lab does not serve {model.name}; it serves {known}: check one of these.")
-        return _endpoint(parse_spec(spec.removeprefix(PREFIX), model.name), NOT_STARTED)
+        return _endpoint(parse_spec(spec, model.name), NOT_STARTED)
 
     def started(self, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
         """The endpoints, those of the lab with the addresses of engines that run; raises as `Lab`, `Lab.endpoints`."""

@@ -7,6 +7,7 @@ import pytest
 
 from qcheck.cli.environment import open_environment
 from qcheck.cli.messages import Messages
+from qcheck.lab.spec import parse_spec
 from qcheck.registry.loader import get_model
 from qcheck.registry.resolve import resolve_all
 
@@ -16,11 +17,17 @@ class FakeLab:
 
     opened: ClassVar[list] = []
 
-    def __init__(self, *, seed=None, on_progress=None):
+    truth_log = "truth.jsonl"
+
+    def __init__(self, state=None, *, seed=None, on_progress=None):
         self.seed, self.wanted, self.closed = seed, [], False
         self.opened.append(self)
 
-    def endpoints(self, names):
+    def endpoints(self, names, model):
+        return self.serve([parse_spec(name, model) for name in names])
+
+    def serve(self, providers):
+        names = [p.spec for p in providers]
         self.wanted += names
         (template,) = resolve("lab/honest")
         return [replace(template, name=f"lab/{n}", base_url=f"http://127.0.0.1:1/{n}/v1") for n in names]
@@ -72,3 +79,14 @@ def test_a_provider_of_the_lab_is_served_once_whatever_it_is_called(qcheck, open
     monkeypatch.setattr("signal.pause", ctrl_c)
     spoken = qcheck("lab", "up", "honest", "lab/honest")
     assert spoken.out == "qcheck compare lab-tiny --providers honest=http://127.0.0.1:1/honest/v1\n"
+
+
+def test_specs_become_names_that_differ(qcheck, opened, monkeypatch):
+    def ctrl_c():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("signal.pause", ctrl_c)
+    spoken = qcheck("lab", "up", "honest?system=A", "honest?system=a", "--seed", "5")
+    names = [pair.partition("=")[0] for pair in spoken.out.split()[-1].split(",")]
+    assert names == ["honest-system-a", "honest-system-a-2"]
+    assert "who really answers stands in truth.jsonl" in spoken.err

@@ -82,7 +82,7 @@ def test_a_tampered_result_or_journal_does_not_verify(lab: Lab, run: Any) -> Non
     assert verify(folder).differences == ()
     manifest = folder.path / "manifest.json"
     kept = manifest.read_text()
-    bound = json.loads(kept)["envelope"]["levels"][2]["null_bounds"]["all"]
+    bound = json.loads(kept)["envelope"]["levels"][2]["null_bounds"]["words"]
     manifest.write_text(kept.replace(str(bound), str(bound / 2), 1))
     assert any("envelope" in d for d in verify(folder).differences)
     manifest.write_text(kept)
@@ -119,8 +119,8 @@ def test_a_live_reference_needs_more_than_the_margin(lab: Lab, run: Any) -> None
     [
         (["honest", "honest-b"], [["honest", "honest-b"]]),
         (["honest", "q2_k"], [["honest"], ["q2_k"]]),
-        (["honest", "honest-b", "finetuned"], [["honest", "honest-b"], ["finetuned"]]),
-        (["honest", "q2_k", "finetuned"], [["honest"], ["finetuned"], ["q2_k"]]),
+        (["honest", "honest-b", "finetuned"], [["finetuned"], ["honest", "honest-b"]]),
+        (["honest", "q2_k", "finetuned"], [["finetuned"], ["honest"], ["q2_k"]]),
     ],
 )
 def test_without_a_reference_nobody_is_accused(lab: Lab, run: Any, names: list[str], groups: list[list[str]]) -> None:

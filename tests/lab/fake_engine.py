@@ -23,6 +23,9 @@ from qcheck.lab.spec import parse_spec
 MODEL = "lab-tiny"
 VOCABULARY = 16
 PROMPT_TOKENS = 9
+REFUSED_SEED = 400
+WHOLE_ANSWER = 32  # tokens, where nothing cuts it
+NEUTRAL = {"temperature": 1, "top_k": 0, "top_p": 1, "min_p": 0}
 SLOPES = {"honest": 0.5, "q4_k_m": 0.6, "q2_k": 0.7, "honest-b": 0.8}
 
 
@@ -52,19 +55,20 @@ class FakeEngine:
 
     async def _chat(self, request: web.Request) -> web.Response:
         body = await request.json()
-        k = body.get("top_logprobs", 0) if body.get("logprobs") else None
+        k = body.get("top_logprobs", 20) or None if body.get("logprobs") else None
         return self._answer(body, k, lambda text: {"message": {"role": "assistant", "content": text}})
 
     async def _complete(self, request: web.Request) -> web.Response:
         body = await request.json()
-        return self._answer(body, body.get("logprobs"), lambda text: {"text": text})
+        return self._answer(body, body.get("logprobs") or None, lambda text: {"text": text})
 
     def _answer(self, body: dict[str, Any], k: int | None, said: Any) -> web.Response:
         self.asked.append(body)
-        if isinstance(k, str):
-            return web.json_response({"error": {"code": 400, "message": "bad top_logprobs"}}, status=400)
-        count = body.get("max_tokens", 4)
-        choice = {"finish_reason": "length", "index": 0, **said("a" * count)}
+        if body.get("seed") == REFUSED_SEED:
+            error = {"code": 400, "message": "bad seed", "type": "exceed_context_size_error", "n_ctx": 320}
+            return web.json_response({"error": error}, status=400)
+        count = min(body.get("max_tokens", WHOLE_ANSWER), WHOLE_ANSWER)
+        choice = {"finish_reason": "stop" if count == WHOLE_ANSWER else "length", "index": 0, **said("a" * count)}
         if k is not None:
             choice["logprobs"] = {"content": [self._position(k) for _ in range(count)]}
         tokens = {"completion_tokens": count, "prompt_tokens": PROMPT_TOKENS, "total_tokens": PROMPT_TOKENS + count}
@@ -94,13 +98,14 @@ class Served:
 
     spec: str
     url: str
+    model: str
     client: httpx.AsyncClient
     engines: dict[str, FakeEngine]
     log: io.StringIO
 
     async def post(self, body: Mapping[str, Any], path: str = "chat/completions", **options: Any) -> httpx.Response:
         """Send a body; httpx' errors are raised."""
-        return await self.client.post(f"{self.url}/v1/{path}", json={"model": MODEL, **body}, **options)
+        return await self.client.post(f"{self.url}/v1/{path}", json={"model": self.model, **body}, **options)
 
     async def chat(self, prompt: str = "x", **fields: Any) -> dict[str, Any]:
         """The answer to a prompt, 20 log-probabilities at one position unless other fields are given."""
@@ -119,8 +124,9 @@ class Served:
 
     @property
     def reached(self) -> dict[str, Any]:
-        """The last body that the provider's own deployment was sent."""
-        return self.engines[self.spec.partition("?")[0]].asked[-1]
+        """The last body that the provider's own deployment was sent, without what is neutral."""
+        asked = self.engines[self.spec.partition("?")[0]].asked[-1]
+        return {name: value for name, value in asked.items() if (name, value) not in NEUTRAL.items()}
 
 
 @asynccontextmanager
@@ -137,10 +143,15 @@ async def listening(app: web.Application) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def serving(
-    spec: str, *, seed: int = 7, now: datetime | None = None, engines: Mapping[str, str] | None = None
+    spec: str,
+    *,
+    seed: int = 7,
+    now: datetime | None = None,
+    engines: Mapping[str, str] | None = None,
+    model: str = MODEL,
 ) -> AsyncIterator[Served]:
     """A provider behind the gateway, before fake engines or those at the URLs given; `now` stops its clock."""
-    parsed = parse_spec(spec, MODEL)
+    parsed = parse_spec(spec, model)
     fakes = {} if engines else {name: FakeEngine(name) for name in parsed.deployments}
     log = io.StringIO()
     async with AsyncExitStack() as stack:
@@ -148,10 +159,10 @@ async def serving(
             name: await stack.enter_async_context(listening(fake.application())) for name, fake in fakes.items()
         }
         gateway = Gateway(log, now=lambda: now or datetime.now(UTC))
-        gateway.add(Upstream("p0", parsed.spec, MODEL, urls, seed))
+        gateway.add(Upstream("p0", parsed.spec, model, urls, seed))
         url = await stack.enter_async_context(listening(gateway.application()))
         client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, verify=False, timeout=30))
-        yield Served(spec, f"{url}/p0", client, fakes, log)
+        yield Served(spec, f"{url}/p0", model, client, fakes, log)
 
 
 def position(answer: dict[str, Any]) -> dict[str, Any]:

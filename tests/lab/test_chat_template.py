@@ -26,6 +26,8 @@ WEATHER = {
                 "unit": {"type": "string", "enum": ["c", "f"]},
                 "days": {"type": "array", "items": {"type": "integer"}},
                 "at": {"type": "object", "properties": {"north": {"type": "number"}}, "required": ["north"]},
+                "note": {"type": ["string", "null"]},
+                "places": {"type": ["array", "object"], "items": {"type": "string"}},
                 "other": {},
             },
             "required": ["city"],
@@ -44,6 +46,8 @@ type get_weather = (_: {
   at?: {
     north: number,
   },
+  note?: string | null,
+  places?: Array<string> | {},
   other?: any,
 }) => any;
 type stop = (_: {}) => any;
@@ -132,9 +136,26 @@ def test_earlier_reasoning_and_tool_calls_are_replayed():
     )
     spelt, parsed = (
         render(USER, {"role": "assistant", "tool_calls": [{"function": {"name": "stop", "arguments": arguments}}]})
-        for arguments in ('{"at": 3}', {"at": 3})
+        for arguments in ('{ "at":3}', {"at": 3})
     )
     assert spelt == parsed
+
+
+def test_parts_of_text_are_lines_of_it():
+    parts = [{"type": "text", "text": "What is"}, {"type": "text", "text": "3 + 4?"}]
+    assert render({"role": "user", "content": parts}) == render({"role": "user", "content": "What is\n3 + 4?"})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "stop", "arguments": "{at"}}]},
+    ],
+)
+def test_what_is_no_text_and_no_json_is_refused(message: dict[str, Any]):
+    with pytest.raises(ValueError, match=r"no text|property name"):
+        render(message)
 
 
 def test_the_alternate_style_says_the_same_in_another_layout():

@@ -52,7 +52,11 @@ def test_what_is_written_is_read_back(shape: Shape, release: Path, tmp_path: Pat
     read = read_decoder(reader)
     assert not read.training
     assert all(torch.equal(values, original.state_dict()[name]) for name, values in read.state_dict().items())
-    assert {p.dtype for p in read_decoder(reader, torch.bfloat16).parameters()} == {torch.bfloat16}
+    rounded = read_decoder(reader, torch.bfloat16).state_dict()
+    assert all(
+        torch.equal(values, exact) if name.endswith("router.weight") else values.dtype == torch.bfloat16
+        for (name, values), exact in zip(rounded.items(), read.state_dict().values(), strict=True)
+    )
 
 
 def test_a_file_without_all_tensors_is_refused(release: Path, tmp_path: Path):
@@ -106,6 +110,26 @@ def test_everything_is_computed_in_the_type_of_the_weights(dtype: torch.dtype):
     rounded = decoder.to(dtype)(ids)
     assert rounded.dtype == dtype
     assert 0 < (rounded.float() - exact).square().mean().sqrt() < 0.2 * exact.std()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_experts_are_chosen_in_float32_whatever_the_type(training: bool, monkeypatch: pytest.MonkeyPatch):
+    """A router of which bfloat16 would make something else, as it is used in serving and under autocast in training."""
+    decoder = random_decoder(MIXTURE)
+    mixture = decoder.blk[0].ffn
+    x = torch.randn(1, 40, MIXTURE.width).to(torch.bfloat16)
+    expected = (x.float() @ mixture.router.weight.T).softmax(-1)
+    found: list[torch.Tensor] = []
+    softmax = torch.Tensor.softmax
+    monkeypatch.setattr(torch.Tensor, "softmax", lambda *args: found.append(softmax(*args)) or found[-1])
+    if training:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixture.train()(x).float().sum().backward()
+        assert mixture.router.weight.grad.abs().sum() > 0
+    else:
+        mixture.experts.to(torch.bfloat16)
+        mixture(x)
+    torch.testing.assert_close(found[0].detach(), expected[0].detach(), rtol=0, atol=1e-6)
 
 
 def test_the_balance_of_the_experts_is_known_in_training_alone():

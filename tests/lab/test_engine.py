@@ -50,16 +50,17 @@ REPLAY = (
     {"role": "tool", "tool_call_id": "1", "content": "sun"},
 )
 
-# Starts a deployment's engine with llama.cpp telling all it does, prints what /props says, then its own log follows.
+# Starts a deployment's engine with llama.cpp telling all it does, prints what /props says, leaves as the engine does.
 TALKATIVE = """
-import json, sys, urllib.request, xllamacpp
+import os, sys, urllib.request, xllamacpp
 from qcheck.lab.catalog import deployments_of
 from qcheck.lab.engine import parameters
 from qcheck.lab.messages import EngineStart
 params = parameters(EngineStart(sys.argv[1], deployments_of("lab-tiny")[sys.argv[2]].settings))
 params.verbosity = 5
 server = xllamacpp.Server(params)
-print(urllib.request.urlopen(server.listening_address + "/props").read().decode())
+print(urllib.request.urlopen(server.listening_address + "/props").read().decode(), flush=True)
+os._exit(0)
 """
 
 

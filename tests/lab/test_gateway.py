@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
-from fake_engine import MODEL, FakeEngine, distribution, listed, listening, serving
+from aiohttp import web
+from fake_engine import MODEL, NEUTRAL, REFUSED_SEED, FakeEngine, distribution, listed, listening, serving
 
 from qcheck.jsonio import content_hash
 from qcheck.lab.messages import GatewayStart, Upstream
@@ -56,6 +58,8 @@ async def test_truth_rows_name_the_request():
         "deployment": "honest",
         "request": content_hash(body),
         "status": 200,
+        "wire": "whole",
+        "failure": None,
         "traits": ["system"],
     }
 
@@ -68,11 +72,25 @@ async def test_truth_rows_name_the_request():
         ("chat/completions", b'{"model": "lab-tiny"}', 400),
         ("chat/completions", b'{"messages": []}', 400),
         ("chat/completions", b'{"model": "lab-tiny", "messages": 3}', 400),
+        ("chat/completions", b'{"model": "lab-tiny", "messages": ["x"]}', 400),
+        ("chat/completions", b'{"model": "lab-tiny", "messages": null}', 400),
+        ("chat/completions", b'{"model": "lab-tiny", "messages": [{"content": "x"}]}', 400),
+        ("chat/completions", b'{"model": "lab-tiny", "messages": [{"role": "assistant", "content": "x"}]}', 400),
+        ("chat/completions", b'{"model": "lab-tiny", "messages": [], "max_tokens": "9"}', 400),
+        ("chat/completions", b'{"model": "lab-tiny", "messages": [], "seed": 1.5}', 400),
+        ("chat/completions", b'{"model": "lab-tiny", "messages": [], "temperature": true}', 400),
+        ("chat/completions", b'{"model": "lab-tiny", "messages": [], "logprobs": 5}', 400),
+        ("chat/completions", b'{"model": "lab-tiny", "messages": [], "logprobs": true, "top_logprobs": -1}', 400),
+        ("chat/completions", b'{"model": "lab-tiny", "messages": [], "tools": {}}', 400),
+        ("chat/completions", b'{"model": "lab-tiny", "messages": [], "chat_template_kwargs": "x"}', 400),
         ("chat/completions", b'{"model": "lab-tiny", "prompt": "x"}', 400),
         ("chat/completions", b'{"model": "lab-tiny", "messages": [], "temperature": NaN}', 400),
         ("chat/completions", b'{"model": "lab-tiny", "messages": [], "stream": true}', 400),
         ("chat/completions", b'{"model": "gpt-9", "messages": []}', 404),
         ("completions", b'{"model": "lab-tiny", "messages": []}', 400),
+        ("completions", b'{"model": "lab-tiny", "prompt": ""}', 400),
+        ("completions", b'{"model": "lab-tiny", "prompt": ["x", "y"]}', 400),
+        ("completions", b'{"model": "lab-tiny", "prompt": "x", "logprobs": -1}', 400),
     ],
 )
 async def test_bad_requests_are_refused_and_logged(path: str, body: bytes, status: int):
@@ -89,13 +107,64 @@ async def test_a_body_beyond_a_megabyte_is_refused():
     async with serving("honest") as provider:
         response = await provider.post({"messages": [], "pad": "x" * (1 << 20)})
         assert response.status_code == 413
+        (row,) = provider.truth()
+    assert (row["status"], row["request"], row["deployment"]) == (413, None, None)
 
 
-async def test_an_engine_that_refuses_is_repeated():
+async def test_an_engine_that_refuses_is_repeated_in_neutral_words():
     async with serving("honest") as provider:
-        response = await provider.post({"messages": [], "logprobs": True, "top_logprobs": "many"})
-        assert (response.status_code, response.json()["error"]["message"]) == (400, "bad top_logprobs")
-        assert provider.deployments() == ["honest"]
+        response = await provider.post({"messages": [], "seed": REFUSED_SEED})
+        assert response.status_code == 400
+        assert response.json()["error"].keys() == {"code", "message"}
+        assert not any(word in response.text for word in ("n_ctx", "context_size", "bad seed"))
+        assert provider.deployments() == [None]
+
+
+async def test_a_defect_of_the_lab_is_an_error_in_the_usual_form_and_in_the_log(capsys: pytest.CaptureFixture[str]):
+    async def no_answer(_: web.Request) -> web.Response:
+        return web.json_response({"choices": []})
+
+    engine = web.Application()
+    engine.router.add_post("/v1/chat/completions", no_answer)
+    async with listening(engine) as url, serving("honest", engines={"honest": url}) as provider:
+        response = await provider.post({"messages": []})
+        (row,) = provider.truth()
+    assert (response.status_code, response.json()["error"]["code"]) == (500, 500)
+    assert (row["status"], row["deployment"]) == (500, None)
+    assert "KeyError: 'usage'" in capsys.readouterr().err
+
+
+async def test_engines_get_what_all_of_them_understand_and_neutral_values_for_the_rest():
+    chat = {"messages": [], "max_tokens": 9, "seed": None, "n_predict": 99, "cache_prompt": True, "top_p": 0.9}
+    async with serving("honest") as provider:
+        await provider.post(chat)
+        await provider.post({"prompt": "x", "messages": 3, "temperature": 0, "max_tokens": 0}, "completions")
+        first, second = provider.engines["honest"].asked
+    assert first == {"model": MODEL, "messages": [], "max_tokens": 9, **NEUTRAL, "top_p": 0.9}
+    assert second == {"model": MODEL, "prompt": "x", **NEUTRAL, "temperature": 0}
+
+
+@pytest.mark.parametrize("spec", ["honest?system=x", "honest?drop_reasoning", "honest?template=alternate"])
+async def test_a_plain_completion_has_no_messages_to_change(spec: str):
+    async with serving(spec) as provider:
+        response = await provider.post({"prompt": "x", "messages": 3}, "completions")
+        assert response.status_code == 200
+        assert provider.reached == {"model": MODEL, "prompt": "x"}
+        assert provider.truth()[0]["traits"] == []
+
+
+async def test_a_dated_model_is_shown_the_gateways_date():
+    now = datetime(2026, 11, 24, 23, 59, tzinfo=UTC)
+    async with serving("honest", now=now, model="lab-dated") as provider:
+        await provider.chat()
+        assert provider.reached["chat_template_kwargs"] == {"date_string": "24 Nov 2026"}
+        await provider.chat(chat_template_kwargs={"date_string": "01 Feb 2026", "style": "alternate"})
+        assert provider.reached["chat_template_kwargs"] == {"date_string": "01 Feb 2026", "style": "alternate"}
+        await provider.post({"prompt": "x"}, "completions")
+        assert "chat_template_kwargs" not in provider.reached
+    async with serving("honest", now=now) as provider:
+        await provider.chat()
+        assert "chat_template_kwargs" not in provider.reached
 
 
 async def test_a_dead_engine_is_a_bad_gateway():

@@ -2,15 +2,66 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcheck.errors import ConfigurationError, UnknownNameError
 from qcheck.lab.spec import ProviderSpec, known_traits, parse_spec
+
+SHARES = st.floats(0, 1).map(str)
+COUNTS = st.integers(16, 1000).map(str)
+HOURS = st.tuples(st.integers(0, 23), st.integers(0, 24)).filter(lambda pair: pair[0] != pair[1])
+FAILURES = st.sets(st.sampled_from(["429", "500", "reset", "stall"]), min_size=1)
+PARAMETERS = st.sets(st.sampled_from(["temperature", "seed", "logprobs"]), min_size=1).map(" ".join)
+NONE = st.just("")
+
+# Values by the names of traits: those that go with whatever else there is, and those that need `route`.
+ALONE = {
+    "latency": SHARES,
+    "fail": FAILURES.map(lambda kinds: " ".join(f"{kind}:{1 / len(kinds)}" for kind in kinds)),
+    "cache": NONE,
+    "filter": SHARES,
+    "reject": PARAMETERS,
+    "ignore": PARAMETERS,
+    "temperature": SHARES,
+    "max_tokens": COUNTS,
+    "min_tokens": st.integers(1, 16).map(str),
+    "no_logprobs": NONE,
+    "k": COUNTS,
+    "round": st.integers(0, 10).map(str),
+    "lattice": COUNTS,
+    "noise": SHARES,
+    "after_temperature": st.floats(0.01, 100).map(str),
+    "drop_reasoning": NONE,
+    "system": st.text(st.characters(exclude_categories=["Cs"])).filter(str.strip),
+    "template": st.just("alternate"),
+    "tools": st.just("json"),
+    "clock": st.integers(-86400, 86400).map(str),
+}
+ROUTED = {
+    "route": SHARES,
+    "hours": HOURS.map(lambda pair: f"{pair[0]}-{pair[1]}"),
+    "from": COUNTS,
+    "probes_honest": NONE,
+    "base": st.sampled_from(["honest-b", "q2_k"]),
+}
+LOTS = st.one_of(
+    st.just({}),
+    st.sampled_from(["key", "connection"]).map(lambda by: {"sticky": by}),
+    COUNTS.map(lambda length: {"burst": length}),
+)
+TRAITS_TOGETHER = st.builds(
+    lambda alone, route, routed, lots: {**alone, "route": route, **routed, **lots},
+    st.fixed_dictionaries({}, optional=ALONE),
+    SHARES,
+    st.fixed_dictionaries({}, optional=ROUTED),
+    LOTS,
+)
 
 TABLE = (Path(__file__).parents[2] / "docs" / "lab.md").read_text()
 
@@ -36,13 +87,22 @@ def test_any_text_survives_and_leaves_no_comma_or_space(text: str):
     assert parse_spec(spec.spec, "lab-tiny") == spec
 
 
+@settings(deadline=None)  # `probes_honest` reads the suites when it is first built
+@given(TRAITS_TOGETHER.flatmap(lambda traits: st.permutations(list(traits.items()))))
+def test_what_a_spec_says_is_read_and_written_back(traits: list[tuple[str, str]]):
+    spec = parse_spec("q4_k_m?" + "&".join(f"{name}={quote_plus(value)}" for name, value in traits), "lab-tiny")
+    assert spec.traits == tuple(traits)
+    assert parse_spec(spec.spec, "lab-tiny") == spec
+
+
+def test_every_trait_is_tried():
+    assert set(ALONE) | set(ROUTED) | {"sticky", "burst"} == {trait.name for trait in known_traits()}
+
+
 @given(st.text(), st.sampled_from(["lab-tiny", "lab-moe"]))
-def test_whatever_is_given_is_a_spec_or_a_usage_error(text: str, model: str):
-    try:
-        spec = parse_spec(f"q4_k_m?{text}", model)
-    except (ConfigurationError, UnknownNameError):
-        return
-    assert parse_spec(spec.spec, model) == spec
+def test_whatever_else_is_given_is_a_usage_error(text: str, model: str):
+    with suppress(ConfigurationError, UnknownNameError):
+        assert parse_spec(f"q4_k_m?{text}", model).traits
 
 
 @pytest.mark.parametrize(
@@ -106,6 +166,7 @@ def test_deployments_are_those_of_the_model():
         ("honest?fail=429:0.1+429:0.1", "fail takes KIND:SHARE pairs"),
         ("honest?fail=429:-1", "fail takes KIND:SHARE pairs"),
         ("honest?k=5&k=6", "k stands twice"),
+        ("honest?max_tokens=4&min_tokens=16", "no answer has at most 4 and at least 16 tokens; raise max_tokens or"),
         ("q4_k_m?sticky=key", "sticky says how route draws; add a share, as in route=0.05"),
         ("q4_k_m?burst=5", "burst says how route draws"),
         ("q4_k_m?route=0.1&sticky=key&burst=5", "either sticky or come in bursts"),

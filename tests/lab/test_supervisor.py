@@ -268,7 +268,7 @@ def test_the_resolver_opens_one_lab_when_lab_providers_are_started(open_lab: Cal
 
     with LabResolver(opening) as resolver:
         assert resolver.resolve("together", TINY) is None
-        with pytest.raises(UnknownNameError, match="did you mean honest"):
+        with pytest.raises(UnknownNameError, match="did you mean lab/honest"):
             resolver.resolve("lab/honets", TINY)
         with pytest.raises(ConfigurationError, match="the lab does not serve kimi-k2"):
             resolver.resolve("lab/honest", ModelProfile("kimi-k2", "Kimi", None, None))

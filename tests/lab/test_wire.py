@@ -38,7 +38,8 @@ async def test_a_body_that_breaks_off(kind: str):
             assert promised is not None
             assert 0 < len(body) == int(promised[1]) // 2
         row = provider.truth()[0]
-        assert (row["status"], row["deployment"], row["traits"]) == (200, "honest", ["fail"])
+        assert (row["status"], row["deployment"], row["traits"]) == (200, None, ["fail"])
+        assert (row["wire"], row["failure"]) == (kind, kind)
 
 
 def chunks(data: bytes) -> list[bytes]:
@@ -64,6 +65,8 @@ async def test_a_body_in_pieces(kind: str, pieces: int):
         body = b"".join(sent)
         assert json.loads(body)["choices"]
         assert body.startswith(b" \n" * 5 if kind == "keepalive" else b"{")
+        row = provider.truth()[0]
+        assert (row["deployment"], row["wire"], row["failure"]) == ("honest", kind, kind)
 
 
 async def test_a_stall_sends_nothing():
@@ -73,6 +76,7 @@ async def test_a_stall_sends_nothing():
             await asyncio.sleep(0.01)
         row = provider.truth()[0]
         assert (row["status"], row["deployment"], row["traits"]) == (None, None, ["fail"])
+        assert (row["wire"], row["failure"]) == ("stall", "stall")
         await asyncio.sleep(0.2)
         assert not waiting.done()
         waiting.cancel()

@@ -39,12 +39,14 @@ class Batcher:
                 prompts, futures = zip(*await self._batch(), strict=True)
                 try:
                     answers = await loop.run_in_executor(thread, self._compute, prompts)
+                    answered = list(zip(futures, answers, strict=True))
                 except Exception as error:  # whatever it is, it belongs to those who wait
-                    for future in futures:
+                    for future in filter(_is_awaited, futures):
                         future.set_exception(error)
                 else:
-                    for future, answer in zip(futures, answers, strict=True):
-                        future.set_result(answer)
+                    for future, answer in answered:
+                        if _is_awaited(future):
+                            future.set_result(answer)
 
     async def _batch(self) -> list[tuple[Prompt, asyncio.Future[Answer]]]:
         batch = [await self._waiting.get()]
@@ -54,3 +56,7 @@ class Batcher:
             except TimeoutError:
                 break
         return batch
+
+
+def _is_awaited(future: asyncio.Future[Answer]) -> bool:
+    return not future.done()  # as it is where the client has left

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from qcheck.lab.torch_engine.chat import split_reasoning
 from qcheck.lab.torch_engine.generation import Answer, Position, Prompt
@@ -21,26 +21,35 @@ _CUT_OFF: Final = re.compile(rb"([\xc0-\xdf]|[\xe0-\xef].?|[\xf0-\xf7].{0,2})\Z"
 
 
 class _Request(BaseModel):
-    """What both kinds of completion take; other fields are ignored."""
+    """What both kinds of completion take; other fields are ignored, and null is as good as absent."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
-    temperature: float = Field(1.0, ge=0, allow_inf_nan=False)
-    top_p: float = Field(1.0, gt=0, le=1)
-    seed: int | None = Field(None, ge=0)
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
     n: Literal[1] = 1
     stream: Literal[False] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, body: Any) -> Any:
+        return {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else body
 
     def to_prompt(self, ids: Sequence[int], room: int, top_logprobs: int) -> Prompt:
         """The request as a prompt of `ids`, which leave `room` tokens for the answer."""
         return Prompt(
             ids=tuple(ids),
             max_tokens=min(self.max_completion_tokens or self.max_tokens or room, room),
-            temperature=self.temperature,
+            temperature=max(self.temperature, 0.0),
+            top_k=max(self.top_k, 0),
             top_p=self.top_p,
-            seed=self.seed,
+            min_p=self.min_p,
+            seed=self.seed if self.seed is None or self.seed >= 0 else None,
             top_logprobs=top_logprobs,
         )
 
@@ -51,6 +60,11 @@ class CompletionRequest(_Request):
     prompt: str | list[int] = Field(min_length=1)
     logprobs: int | None = Field(None, ge=0)
 
+    @field_validator("logprobs", mode="before")
+    @classmethod
+    def _one_for_true(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, bool) else value
+
 
 class Message(BaseModel):
     """One turn of a chat; further fields go to the template as they are."""
@@ -58,7 +72,13 @@ class Message(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
     role: str
-    content: str | None = None
+    content: str | list[dict[str, Any]] | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Message:
+        if self.role != "assistant" and "content" not in self.model_fields_set:
+            raise ValueError("All non-assistant messages must contain 'content'")
+        return self
 
 
 class ChatRequest(_Request):
@@ -114,7 +134,7 @@ def chat_choice(request: ChatRequest, prompt: str, answer: Answer, pieces: Seque
     if reasoning is not None:
         message["reasoning_content"] = reasoning
     choice: dict[str, Any] = {"finish_reason": answer.finish_reason, "index": 0, "message": message}
-    if request.logprobs:
+    if request.listed:
         choice["logprobs"] = _logprobs(answer.positions, pieces)
     return choice
 
@@ -124,7 +144,7 @@ def text_choice(request: CompletionRequest, answer: Answer, pieces: Sequence[byt
     return {
         "text": _text(answer, pieces),
         "index": 0,
-        "logprobs": None if request.logprobs is None else _logprobs(answer.positions, pieces),
+        "logprobs": _logprobs(answer.positions, pieces) if request.logprobs else None,
         "finish_reason": answer.finish_reason,
     }
 

@@ -21,14 +21,18 @@ class Prompt:
     """Token ids to go on from, and how.
 
     max_tokens: at most so many new tokens. temperature: 0 takes the most probable token, the lowest id among equals.
-    top_p: draw from the smallest set of tokens that has this probability. seed: of the draws, random if None.
+    top_k: draw from so many of the most probable tokens, 0 for all. top_p: from the smallest set of these that has this
+    share of their probability. min_p: from those that have this share of the first one's. All three look at
+    probabilities before temperature, as llama.cpp's do. seed: of the draws, random if None.
     top_logprobs: how many tokens to list at each position.
     """
 
     ids: tuple[int, ...]
     max_tokens: int
     temperature: float = 0.0
+    top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
     seed: int | None = None
     top_logprobs: int = 0
 
@@ -76,10 +80,14 @@ class _Draft:
         return token
 
     def _draw(self, logprobs: NDArray[np.float32], order: NDArray[np.intp]) -> int:
-        ranked = logprobs[order].astype(np.float64)
-        mass = np.exp((ranked - ranked[0]) / self._prompt.temperature).cumsum()
-        kept = int(np.searchsorted(mass, self._prompt.top_p * mass[-1])) + 1
-        return int(order[np.searchsorted(mass[:kept], self._rng.random() * mass[:kept][-1], side="right")])
+        asked = self._prompt
+        ranked = logprobs[order[: asked.top_k or None]].astype(np.float64)
+        ranked -= ranked[0]
+        mass = np.exp(ranked).cumsum()
+        nucleus = int(np.searchsorted(mass, asked.top_p * mass[-1])) + 1
+        kept = ranked[:nucleus][np.exp(ranked[:nucleus]) >= min(asked.min_p, 1.0)]
+        mass = np.exp(kept / asked.temperature).cumsum()
+        return int(order[np.searchsorted(mass, self._rng.random() * mass[-1], side="right")])
 
     def answer(self) -> Answer:
         """The finished answer."""

@@ -43,7 +43,7 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     try:
         return await handler(request)
     except web.HTTPException as error:
-        kind = "not_found_error" if error.status == web.HTTPNotFound.status_code else "invalid_request_error"
+        kind = {404: "not_found_error", 500: "server_error"}.get(error.status, "invalid_request_error")
         body = {"error": {"code": error.status, "message": error.text, "type": kind}}
         return web.json_response(body, status=error.status)
 
@@ -89,11 +89,13 @@ class Server:
         return app
 
     async def _batches(self, _: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._batcher.run())
+        self._worker = asyncio.create_task(self._batcher.run())
         yield
-        task.cancel()
+        self._worker.cancel()
 
     async def _health(self, _: web.Request) -> web.Response:
+        if self._worker.done():
+            raise web.HTTPServiceUnavailable(text="nothing computes answers any more")
         return web.json_response({"status": "ok"})
 
     async def _models(self, _: web.Request) -> web.Response:
@@ -117,7 +119,9 @@ class Server:
         messages = [message.model_dump() for message in body.messages]
         try:
             text = self._template.render(messages, body.tools, body.chat_template_kwargs)
-        except (TemplateError, TypeError) as error:
+        except ValueError as error:
+            raise web.HTTPInternalServerError(text=str(error)) from error  # llama.cpp's status for the same
+        except (TemplateError, TypeError, KeyError) as error:
             raise web.HTTPBadRequest(text=f"the chat template does not take these messages: {error}") from error
         ids = self._tokenizer.encode(text).ids
         answer = await self._batcher.answer(body.to_prompt(ids, self._room(ids), body.listed))

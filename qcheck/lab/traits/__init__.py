@@ -24,8 +24,8 @@ __all__ = ["GROUPS", "TRAITS", "compose", "make_trait"]
 GROUPS: Final[Mapping[str, tuple[type[Trait], ...]]] = {
     "delivery": (Latency, Fail),
     "content": (Cache, Filter),
-    "log-probabilities": (NoLogprobs, TopK, Round, Lattice, Noise, AfterTemperature),
     "parameters": (Reject, Ignore, Temperature, MaxTokens, MinTokens),
+    "log-probabilities": (NoLogprobs, TopK, Round, Lattice, Noise, AfterTemperature),
     "prompt": (DropReasoning, System, Template, Tools, Clock),
     "routing": (Sticky, Burst, Route, Hours, From, ProbesHonest, Base),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final
 
 from qcheck.jsonio import content_hash
@@ -55,7 +55,8 @@ class Filter(Trait):
             return reply
         assert isinstance(reply.body, Mapping)
         usage = {**reply.body["usage"], "completion_tokens": 0, "total_tokens": reply.body["usage"]["prompt_tokens"]}
-        return reply.with_body(choices=[_refused(choice) for choice in reply.choices], usage=usage)
+        refusal = reply.with_body(choices=[_refused(choice) for choice in reply.choices], usage=usage)
+        return replace(refusal, deployment=None)
 
 
 def _refused(choice: Mapping[str, Any]) -> Mapping[str, Any]:

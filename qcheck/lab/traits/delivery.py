@@ -25,6 +25,7 @@ STATUSES: Final[Mapping[str, str]] = {
 ON_THE_WIRE: Final[Mapping[str, Wire]] = {
     "reset": "reset", "truncated": "truncated", "keepalive": "keepalive", "drip": "drip",
 }  # fmt: skip
+BROKEN_OFF: Final = ("reset", "truncated")
 KINDS: Final = ("429", *STATUSES, "error200", "malformed", *ON_THE_WIRE, "stall")
 
 _HTML: Final = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body></body></html>"
@@ -67,8 +68,10 @@ class Fail(Trait):
             if lot < share:
                 reply = _failed(kind, exchange.time, rng)
                 if reply is None:
-                    reply = replace(await forward(exchange), wire=ON_THE_WIRE[kind])
-                return reply.by(self.name)
+                    answer = await forward(exchange)
+                    deployment = None if kind in BROKEN_OFF else answer.deployment
+                    reply = replace(answer, wire=ON_THE_WIRE[kind], deployment=deployment)
+                return replace(reply, failure=kind).by(self.name)
             lot -= share
         return await forward(exchange)
 

@@ -137,15 +137,15 @@ class AfterTemperature(Trait):
     temperature: float
 
     def _ask(self, exchange: Exchange) -> Exchange:
-        if not exchange.body.get("logprobs"):
+        if not _listed(exchange):
             return exchange
         if exchange.endpoint == "completions":
             return exchange.with_body(logprobs=WHOLE_VOCABULARY)
         return exchange.with_body(logprobs=True, top_logprobs=WHOLE_VOCABULARY)
 
     def _answer(self, exchange: Exchange, reply: Reply) -> Reply:
-        k = _listed(exchange.body)
-        return _edited(reply, lambda position: self._tempered(position, k))
+        k = _listed(exchange)
+        return _edited(reply, lambda position: self._tempered(position, k)) if k else reply
 
     def _tempered(self, position: Entry, k: int) -> Entry:
         scaled = [e["logprob"] / self.temperature for e in position["top_logprobs"]]
@@ -154,11 +154,12 @@ class AfterTemperature(Trait):
         return {**tempered, "top_logprobs": tempered["top_logprobs"][:k]}
 
 
-def _listed(body: Mapping[str, Any]) -> int:
-    """How many alternatives a request asks for: `logprobs` is their number, or true beside `top_logprobs`."""
-    asked = body.get("logprobs")
-    k = body.get("top_logprobs", USUALLY_LISTED) if isinstance(asked, bool) else asked
-    return k if isinstance(k, int) else 0
+def _listed(exchange: Exchange) -> int:
+    """How many alternatives a request asks for; where it is none, the engines give no log-probabilities at all."""
+    asked, top = exchange.body.get("logprobs") or 0, exchange.body.get("top_logprobs")
+    if exchange.endpoint == "completions" or not asked:
+        return int(asked)
+    return USUALLY_LISTED if top is None else int(top)
 
 
 def _log_sum_exp(values: Sequence[float]) -> float:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 from qcheck.lab.traits.trait import Exchange, Forward, Reply, Trait, error_body
 from qcheck.lab.traits.values import number, whole, words
 
-__all__ = ["Ignore", "MaxTokens", "MinTokens", "Reject", "Temperature"]
+__all__ = ["Ignore", "MaxTokens", "MinTokens", "Reject", "Temperature", "token_limit"]
 
 PARAMETERS: Final = (
     "temperature", "top_p", "top_k", "min_p", "seed", "stop", "max_tokens", "max_completion_tokens", "logprobs",
@@ -17,12 +17,16 @@ PARAMETERS: Final = (
     "chat_template_kwargs", "n",
 )  # fmt: skip
 _MEANINGLESS_WITHOUT: Final[Mapping[str, tuple[str, ...]]] = {"logprobs": ("top_logprobs",)}
-_LIMITS: Final = ("max_tokens", "max_completion_tokens")
+_LIMITS: Final = ("max_completion_tokens", "max_tokens")  # the first that is given holds
 
 
-def _limits(exchange: Exchange) -> dict[str, int]:
-    """The limits on the tokens of the answer that the request gives."""
-    return {name: exchange.body[name] for name in _LIMITS if isinstance(exchange.body.get(name), int)}
+def token_limit(exchange: Exchange) -> int | None:
+    """The most tokens that the request allows the answer; a limit below 1 is none."""
+    return next((limit for name in _LIMITS if (limit := exchange.body.get(name) or 0) > 0), None)
+
+
+def _limited(exchange: Exchange, limit: int) -> Exchange:
+    return exchange.without(*_LIMITS).with_body(max_tokens=limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +86,13 @@ class MaxTokens(Trait):
     value: ClassVar = whole(1, 1_000_000)
     most: int
 
-    def _ask(self, exchange: Exchange) -> Exchange:
-        limits = _limits(exchange) or {"max_tokens": self.most}
-        return exchange.with_body(**{name: min(limit, self.most) for name, limit in limits.items()})
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Reply:
+        """What `forward` gives under the limit; marked where it was the limit that ended the answer."""
+        limit = token_limit(exchange)
+        if limit is not None and limit <= self.most:
+            return await forward(exchange)
+        reply = await forward(_limited(exchange, self.most))
+        return reply.by(self.name) if any(c["finish_reason"] == "length" for c in reply.choices) else reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,4 +105,5 @@ class MinTokens(Trait):
     least: int
 
     def _ask(self, exchange: Exchange) -> Exchange:
-        return exchange.with_body(**{name: max(limit, self.least) for name, limit in _limits(exchange).items()})
+        limit = token_limit(exchange)
+        return exchange if limit is None or limit >= self.least else _limited(exchange, self.least)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
-from qcheck.lab.traits.trait import Exchange, Trait
+from qcheck.lab.catalog import MODELS
+from qcheck.lab.traits.trait import Exchange, Forward, Reply, Trait
 from qcheck.lab.traits.values import TEXT, one_of, whole
 
-__all__ = ["Clock", "DropReasoning", "System", "Template", "Tools"]
+__all__ = ["Clock", "DropReasoning", "System", "Template", "Tools", "with_date"]
 
 _REASONING: Final = ("reasoning_content", "reasoning", "reasoning_details")
 _THOUGHTS: Final = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
@@ -19,10 +20,23 @@ _DATE: Final = "%d %b %Y"  # as the lab's chat template writes it
 _DAY_S: Final = 86_400
 
 
+def _template_values(exchange: Exchange) -> Mapping[str, Any]:
+    """What the request gives to the chat template."""
+    return exchange.body.get("chat_template_kwargs") or {}
+
+
 def _with_template_values(exchange: Exchange, **values: str) -> Exchange:
-    """`values` put over those that the client gives to the chat template."""
-    given = exchange.body.get("chat_template_kwargs")
-    return exchange.with_body(chat_template_kwargs={**(given if isinstance(given, Mapping) else {}), **values})
+    """`values` put over those that the client gives to the chat template; a plain completion has no template."""
+    if exchange.endpoint == "completions":
+        return exchange
+    return exchange.with_body(chat_template_kwargs={**_template_values(exchange), **values})
+
+
+def with_date(exchange: Exchange) -> Exchange:
+    """With the date on the provider's clock, for a model whose template renders one, unless the client gives it."""
+    if "date_string" in _template_values(exchange) or not MODELS[exchange.body["model"]].template.get("dated"):
+        return exchange
+    return _with_template_values(exchange, date_string=exchange.time.strftime(_DATE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +47,13 @@ class DropReasoning(Trait):
     example: ClassVar = "drop_reasoning"
 
     def _ask(self, exchange: Exchange) -> Exchange:
-        messages = exchange.body.get("messages")
-        return exchange if messages is None else exchange.with_body(messages=[_without_reasoning(m) for m in messages])
+        if exchange.endpoint == "completions":
+            return exchange
+        return exchange.with_body(messages=[_without_reasoning(m) for m in exchange.body["messages"]])
 
 
-def _without_reasoning(message: Any) -> Any:
-    if not isinstance(message, Mapping) or message.get("role") != "assistant":
+def _without_reasoning(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    if message.get("role") != "assistant":
         return message
     kept = {name: value for name, value in message.items() if name not in _REASONING}
     content = kept.get("content")
@@ -55,9 +70,10 @@ class System(Trait):
     text: str
 
     def _ask(self, exchange: Exchange) -> Exchange:
-        messages = exchange.body.get("messages")
+        if exchange.endpoint == "completions":
+            return exchange
         hidden = {"role": "system", "content": self.text}
-        return exchange if messages is None else exchange.with_body(messages=[hidden, *messages])
+        return exchange.with_body(messages=[hidden, *exchange.body["messages"]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +111,8 @@ class Clock(Trait):
     value: ClassVar = whole(-10_000 * _DAY_S, 10_000 * _DAY_S)
     seconds: int
 
-    def _ask(self, exchange: Exchange) -> Exchange:
-        time = exchange.time + timedelta(seconds=self.seconds)
-        return _with_template_values(replace(exchange, time=time), date_string=time.strftime(_DATE))
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Reply:
+        """What `forward` gives at another time; marked where the model sees another date."""
+        moved = replace(exchange, time=exchange.time + timedelta(seconds=self.seconds))
+        reply = await forward(moved)
+        return reply.by(self.name) if with_date(moved).body != with_date(exchange).body else reply

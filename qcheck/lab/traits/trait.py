@@ -69,7 +69,8 @@ class Reply:
     """What the client gets.
 
     status: the HTTP status; None where none will be sent. body: a JSON object, or bytes that are none. deployment:
-    whose answer it holds. wire: how it is sent. traits: the names of those that changed something.
+    whose answer it holds, None if it holds none of an engine that the client can read. wire: how it is sent. failure:
+    which kind of `fail` it is, None for none. traits: the names of those that changed something.
     """
 
     status: int | None
@@ -77,6 +78,7 @@ class Reply:
     deployment: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     wire: Wire = "whole"
+    failure: str | None = None
     traits: frozenset[str] = frozenset()
 
     @property

@@ -14,8 +14,6 @@ from qcheck.lab.messages import EngineStart
 from qcheck.lab.process import Child, close_all
 from qcheck.lab.quantize import quantise
 
-PATIENCE_S = 240.0  # PyTorch is half a gigabyte to read, from a cold disk beside other work
-
 
 @pytest.fixture(scope="session")
 def ask() -> Callable[..., tuple[int, dict[str, Any]]]:
@@ -78,7 +76,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
             child = Child(f"{module} on {model.name}", f"qcheck.lab.{module}", folder / "log")
             children.append(child)
             child.send(EngineStart(str(model), settings, {"thinking": True} if thinking else {}))
-            urls[key] = child.receive(PATIENCE_S)["url"]
+            urls[key] = child.receive()["url"]
         return urls[key]
 
     yield start

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from qcheck.lab.torch_engine.batching import Batcher
+from qcheck.lab.torch_engine.batching import WINDOW_S, Batcher
 from qcheck.lab.torch_engine.generation import Answer, Position, Prompt
 
 
@@ -39,6 +39,18 @@ async def test_what_arrives_together_is_computed_together(size: int, batches: li
     echo = Echo()
     assert await answers(echo, size, range(5)) == list(range(5))
     assert echo.batches == batches
+
+
+async def test_clients_that_leave_do_not_end_the_work():
+    batcher = Batcher(Echo(), 2)
+    worker = asyncio.create_task(batcher.run())
+    for first in (1, 13):  # an answer and a failure to nobody
+        waiting = asyncio.create_task(batcher.answer(Prompt((first,), 1)))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.sleep(2 * WINDOW_S)
+    assert (await asyncio.wait_for(batcher.answer(Prompt((3,), 1)), 5)).positions[0].token == 3
+    worker.cancel()
 
 
 async def test_a_failure_reaches_those_whose_batch_it_was_and_no_others():

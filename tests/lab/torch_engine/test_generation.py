@@ -97,17 +97,22 @@ def test_draws_belong_to_the_seed_alone():
     assert len({tuple(tokens(answer)) for answer in together}) == 6
 
 
-@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (1.0, 0.6), (1.5, 0.9)])
-def test_draws_follow_the_distribution(temperature: float, top_p: float):
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p", "min_p"),
+    [(1, 0, 1, 0), (0.5, 0, 1, 0), (1, 0, 0.6, 0), (1.5, 0, 0.9, 0), (3, 9, 0.8, 0), (2, 4, 1, 0), (2, 0, 1, 0.3)],
+)
+def test_draws_follow_the_distribution(temperature: float, top_k: int, top_p: float, min_p: float):
     """Frequencies of 400 draws, each within 5 standard errors and one draw of its probability."""
     decoder, draws = random_decoder(), 400
     (greedy,) = random_prompts([12], max_tokens=1)
     (raw,) = distributions(alone(decoder, [greedy]))
-    tempered = np.exp(raw / temperature) / np.exp(raw / temperature).sum()
-    ranked = np.argsort(-tempered)
-    tempered[ranked[np.cumsum(tempered[ranked]) - tempered[ranked] >= top_p]] = 0
-    expected = tempered / tempered.sum()
-    seeds = [replace(greedy, temperature=temperature, top_p=top_p, seed=s, top_logprobs=3) for s in range(draws)]
+    ranked = np.argsort(-raw)[: top_k or None]
+    share = np.exp(raw[ranked]) / np.exp(raw[ranked]).sum()
+    kept = ranked[(np.cumsum(share) - share < top_p) & (share >= min_p * share[0])]
+    expected = np.zeros(VOCABULARY)
+    expected[kept] = np.exp(raw[kept] / temperature) / np.exp(raw[kept] / temperature).sum()
+    asked = replace(greedy, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, top_logprobs=3)
+    seeds = [replace(asked, seed=s) for s in range(draws)]
     answers = generate(decoder, seeds, eos=EOS, rows=draws, pad_to=1)
     frequencies = np.bincount([tokens(a)[0] for a in answers], minlength=VOCABULARY) / draws
     assert np.all(frequencies[expected == 0] == 0)

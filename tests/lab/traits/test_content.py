@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 from fake_engine import PROMPT_TOKENS, serving
 
 
@@ -45,7 +43,8 @@ async def test_the_filter_refuses_its_share_of_prompts_and_always_the_same():
             assert refused is ("can't help" in answer["choices"][0]["message"]["content"])
             assert refused is ("logprobs" not in answer["choices"][0])
             assert answer["usage"]["completion_tokens"] == (0 if refused else 1)
-            assert provider.truth()[-1]["traits"] == (["filter"] if refused else [])
+            row = provider.truth()[-1]
+            assert (row["deployment"], row["traits"]) == ((None, ["filter"]) if refused else ("honest", []))
             return refused
 
         first = [await is_refused(str(i), 0) for i in range(120)]
@@ -61,4 +60,3 @@ async def test_completions_are_filtered_in_their_form():
             "text": "I'm sorry, but I can't help with that.",
             "finish_reason": "content_filter",
         }
-        assert "error" not in json.dumps(choice)

@@ -4,27 +4,34 @@ import asyncio
 import json
 from collections import Counter
 from datetime import UTC, datetime
-from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 from fake_engine import serving
+from scipy.stats import kstest
 
 from qcheck.client.transport import Client
+from qcheck.lab.traits import delivery
 from qcheck.records import Message, Request
 from qcheck.registry.types import Endpoint
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-async def test_latency_delays_each_answer():
-    """Ten exponential delays of 50 ms are 0.5 ± 0.16 s; the seed is fixed, and no sleep is too short. Without them the
-    ten answers take about 0.03 s."""
+async def test_latency_asks_for_exponential_delays(monkeypatch: pytest.MonkeyPatch):
+    """By a Kolmogorov-Smirnov test of 200 delays, at a level of 0.001; the seed is fixed."""
+    delays: list[float] = []
+
+    async def note(delay_s: float) -> None:
+        delays.append(delay_s)
+
+    monkeypatch.setattr(delivery, "asyncio", SimpleNamespace(sleep=note))
     async with serving("honest?latency=0.05") as provider:
-        started = monotonic()
-        for i in range(10):
+        for i in range(200):
             await provider.chat(str(i))
-        assert monotonic() - started > 0.2
         assert all(row["traits"] == ["latency"] for row in provider.truth())
+    assert len(delays) == 200
+    assert kstest(delays, "expon", args=(0, 0.05)).pvalue > 0.001
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
@@ -36,6 +43,7 @@ async def test_server_errors(status: int):
         assert not provider.engines["honest"].asked
         row = provider.truth()[0]
         assert (row["status"], row["deployment"], row["traits"]) == (status, None, ["fail"])
+        assert (row["wire"], row["failure"]) == ("whole", str(status))
 
 
 async def test_every_form_of_retry_after_comes():

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
-from fake_engine import VOCABULARY, distribution, listed, position, serving
+from fake_engine import REFUSED_SEED, VOCABULARY, distribution, listed, position, serving
 
 TRUE = distribution("honest")
 
@@ -99,6 +100,28 @@ async def test_after_temperature_in_the_completions_form():
         assert listed(response.json()) == pytest.approx(tempered(2)[:4])
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("completions", {"prompt": "x", "logprobs": 0}),
+        ("chat/completions", {"messages": [], "logprobs": True, "top_logprobs": 0}),
+    ],
+)
+async def test_after_temperature_lists_nothing_where_the_engine_would_not(path: str, body: dict[str, Any]):
+    async with serving("honest?after_temperature=2") as provider:
+        response = await provider.post(body, path)
+        assert response.status_code == 200
+        assert not response.json()["choices"][0].get("logprobs")
+        assert provider.truth()[0]["traits"] == []
+
+
+async def test_after_temperature_knows_the_whole_vocabulary_even_if_the_number_asked_for_is_ignored():
+    async with serving("honest?ignore=top_logprobs&after_temperature=2") as provider:
+        answer = await provider.chat(top_logprobs=3)
+        assert listed(answer) == pytest.approx(tempered(2))
+        assert provider.truth()[0]["traits"] == ["ignore", "after_temperature"]
+
+
 async def test_without_logprobs_there_is_no_temperature_to_apply():
     async with serving("honest?after_temperature=2&noise=1&k=1&round=0") as provider:
         assert "logprobs" not in (await provider.chat(logprobs=False))["choices"][0]
@@ -116,7 +139,7 @@ async def test_the_order_in_the_spec_is_of_no_effect(spec: str):
 
 async def test_a_refused_request_stays_refused():
     async with serving("honest?k=2&round=1&no_logprobs&noise=1") as provider:
-        body = {"messages": [], "logprobs": True, "top_logprobs": "many"}
+        body = {"messages": [], "logprobs": True, "seed": REFUSED_SEED}
         assert (await provider.post(body)).status_code == 400
         row = provider.truth()[0]
-        assert (row["status"], row["deployment"], row["traits"]) == (400, "honest", [])
+        assert (row["status"], row["deployment"], row["traits"]) == (400, None, [])

@@ -18,8 +18,8 @@ async def reached(spec: str, **fields: Any) -> tuple[dict[str, Any], list[str]]:
 @pytest.mark.parametrize(
     ("fields", "sent", "acted"),
     [
-        ({"temperature": 0, "seed": 1, "top_p": 1}, {"top_p": 1}, ["ignore"]),
-        ({"top_p": 1}, {"top_p": 1}, []),
+        ({"temperature": 0, "seed": 1, "top_p": 0.9}, {"top_p": 0.9}, ["ignore"]),
+        ({"top_p": 0.9}, {"top_p": 0.9}, []),
     ],
 )
 async def test_ignored_parameters_do_not_reach_the_engine(
@@ -46,12 +46,21 @@ async def test_the_same_temperature_is_no_change():
     [
         ({"max_tokens": 9}, {"max_tokens": 5}),
         ({"max_tokens": 3}, {"max_tokens": 3}),
-        ({"max_completion_tokens": 9}, {"max_completion_tokens": 5}),
+        ({"max_completion_tokens": 9}, {"max_tokens": 5}),
+        ({"max_tokens": 9, "max_completion_tokens": 3}, {"max_tokens": 3}),
+        ({"max_tokens": -1}, {"max_tokens": 5}),
+        ({"max_completion_tokens": 0, "max_tokens": None}, {"max_tokens": 5}),
+        ({"n_predict": 9}, {"max_tokens": 5}),
         ({}, {"max_tokens": 5}),
     ],
 )
 async def test_max_tokens_is_a_cap(asked: dict[str, Any], sent: dict[str, Any]):
-    assert await reached("honest?max_tokens=5", **asked) == (sent, ["max_tokens"] if asked != sent else [])
+    acted = ["max_tokens"] if sent == {"max_tokens": 5} else []
+    assert await reached("honest?max_tokens=5", **asked) == (sent, acted)
+
+
+async def test_a_cap_that_an_answer_does_not_reach_did_nothing():
+    assert await reached("honest?max_tokens=100", max_tokens=200) == ({"max_tokens": 100}, [])
 
 
 @pytest.mark.parametrize(

@@ -64,9 +64,17 @@ async def test_reasoning_is_dropped_from_earlier_turns_of_the_assistant(turn: di
     ("seconds", "date"), [("+86400", "25 Nov 2026"), ("-86400", "23 Nov 2026"), ("60", "24 Nov 2026")]
 )
 async def test_the_clock_moves_the_date_in_the_prompt(seconds: str, date: str):
-    async with serving(f"honest?clock={seconds}", now=NOON) as provider:
+    async with serving(f"honest?clock={seconds}", now=NOON, model="lab-dated") as provider:
         await provider.chat()
         assert provider.reached["chat_template_kwargs"] == {"date_string": date}
+        assert provider.truth()[0]["traits"] == ([] if date == "24 Nov 2026" else ["clock"])
+
+
+async def test_the_clock_is_not_seen_by_a_template_without_a_date():
+    async with serving("honest?clock=+86400", now=NOON) as provider:
+        await provider.chat()
+        assert "chat_template_kwargs" not in provider.reached
+        assert provider.truth()[0]["traits"] == []
 
 
 async def test_the_clock_moves_the_hours_and_the_time_of_the_answer():

@@ -62,7 +62,7 @@ async def test_dropped_reasoning_is_not_shown_to_the_model(llama: str):
 
 async def test_a_moved_clock_changes_what_a_dated_template_shows(llama: str):
     async def values(spec: str, **template: Any) -> list[float]:
-        async with serving(spec, engines={"honest": llama}) as provider:
+        async with serving(spec, engines={"honest": llama}, model="lab-dated") as provider:
             return listed(await provider.chat(chat_template_kwargs=template))
 
     today, moved = await values("honest", dated=True), await values("honest?clock=+864000", dated=True)

@@ -85,7 +85,7 @@ def report() -> str:
     return (
         f"`{PROVIDERS}`, killed {KILLS} times at random moments of the {usual_s:.1f} s from start to end: {begun} "
         f"times after the manifest was written, of these {unfinished} before the result was. {equal} of {begun} "
-        "resumed results equal that of the uninterrupted run (but for times, the run's id, and what was in flight at the "
-        f"stop); {twice} requests were answered twice, {survivors} engine or gateway processes outlived their parent "
-        f"by 5 s, {left} ports were still listened on at the end."
+        "resumed results equal that of the uninterrupted run (but for times, the run's id, and what was in flight at "
+        f"the stop); {twice} requests were answered twice, {survivors} engine or gateway processes outlived their "
+        f"parent by 5 s, {left} ports were still listened on at the end."
     )

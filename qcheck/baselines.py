@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qcheck.errors import BaselineError, UnknownNameError
 from qcheck.jsonio import atomic_write, content_hash, loads, pretty
@@ -109,8 +109,7 @@ class Node:
     """The recorded next-token lists after one path of tokens.
 
     tokens: column of each token key. values: (deployments, tokens) log-probabilities, NaN where unlisted. floors:
-    (deployments,) what unlisted tokens have at most, NaN where the deployment has not this path. Of several repeats
-    the first that took the path counts, as in calibration, where there is one: an average would be less noisy.
+    (deployments,) what unlisted tokens have at most, NaN where the deployment has not this path.
     """
 
     tokens: Mapping[str, int]
@@ -120,20 +119,27 @@ class Node:
 
 @dataclass(frozen=True)
 class ProbeReference:
-    """All deployments' recorded answers to one probe. `answers` is by deployment, one entry per repeat."""
+    """All deployments' recorded answers to one probe.
+
+    answers: by deployment, one entry per repeat. Log-probabilities are compared with the first, prompt-token counts
+    and graded texts with all of them.
+    """
 
     answers: tuple[tuple[Answer, ...], ...]
 
     @cached_property
     def nodes(self) -> dict[tuple[str, ...], Node]:
-        """Recorded lists by the path of tokens before them."""
+        """Recorded lists by the path of tokens before them, of each deployment's first answer.
+
+        Calibration has the first answers only: paths that further ones took would be places to deviate at that no
+        null bound covers.
+        """
         lists: dict[tuple[str, ...], dict[int, Position]] = {}
-        for index, repeats in enumerate(self.answers):
-            for answer in repeats:
-                path: tuple[str, ...] = ()
-                for position in answer.positions:
-                    lists.setdefault(path, {}).setdefault(index, position)
-                    path += (position.token,)
+        for index, (first, *_) in enumerate(self.answers):
+            path: tuple[str, ...] = ()
+            for position in first.positions:
+                lists.setdefault(path, {})[index] = position
+                path += (position.token,)
         return {path: _node(by_deployment, len(self.answers)) for path, by_deployment in lists.items()}
 
     def prompt_tokens(self, deployments: Sequence[int]) -> int | None:
@@ -261,6 +267,13 @@ def save_manifest(folder: Path, manifest: BaselineManifest) -> None:
     atomic_write(folder / "manifest.json", pretty(manifest.model_dump()))
 
 
+def _explain(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join([error.title, *map(str, first['loc'])])}: {first['msg']}"
+    return str(error)
+
+
 def load_baseline(folder: Path, *, calibrated: bool = True) -> Baseline:
     """The baseline in `folder`, without its table unless `calibrated`. Raises BaselineError in one clear sentence."""
     try:
@@ -274,8 +287,7 @@ def load_baseline(folder: Path, *, calibrated: bool = True) -> Baseline:
             raw = _read_checked(folder, "calibration.json", manifest.calibration_hash)
             table = CalibrationTable.model_validate(loads(raw))
     except ValueError as error:
-        first = str(error).splitlines()[0]
-        raise BaselineError(f"{folder} is not a baseline that this version reads: {first}.") from error
+        raise BaselineError(f"{folder} is not a baseline that this version reads: {_explain(error)}.") from error
     names = [d.name for d in manifest.deployments]
     if len(set(names)) != len(names):
         raise BaselineError(f"{folder}/manifest.json names a deployment twice.")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from fractions import Fraction
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -33,6 +33,7 @@ __all__ = ["grade"]
 
 T = TypeVar("T", bound=Hashable)
 _Mention: TypeAlias = tuple[int, T]  # where a statement names an answer, and which
+_Reading: TypeAlias = tuple[str, Iterable[_Mention[T]]]  # the statement in the form in which those places count
 
 _NEGATION = re.compile(r"\b(?:not|never|neither)\b|n't\b", re.IGNORECASE)
 _LETTER = re.compile(
@@ -44,6 +45,7 @@ _LETTER = re.compile(
 )
 _COPULA = re.compile(r" (?:is|are|was|ist|est|es|è|é) ", re.IGNORECASE)
 _ARTICLE = re.compile(r"^(?:the|a|an) ", re.IGNORECASE)
+_ACCENTS = re.compile(r"(?<=[a-z\u00df-\u02af])[\u0300-\u036f]+")
 _EDGES: Final = " \n\t'\".,;:!?()[]{}"
 _BULLET = re.compile(r"^(?:[-*•+]|\d{1,3}[.)]) ", re.MULTILINE)
 _SEPARATOR = re.compile(r"[,;\n]|(?<!\w)(?:and|then)(?!\w)|&|→|->|<|>")
@@ -57,9 +59,9 @@ def grade(text: str, expected: Expected) -> bool:
     words = plain(spoken)
     match expected:
         case IntegerAnswer():
-            return _sole(words, lambda s: numbers(s, fractions=False)) == expected.value
+            return _sole(words, lambda s: (s, numbers(s, fractions=False))) == expected.value
         case NumberAnswer():
-            number = _sole(words, lambda s: numbers(s, percent=expected.percent))
+            number = _sole(words, lambda s: (s, numbers(s, percent=expected.percent)))
             return number is not None and expected.admits(number)
         case ChoiceAnswer():
             return _sole(words, lambda s: _choices(s, expected)) == expected.value
@@ -71,10 +73,10 @@ def grade(text: str, expected: Expected) -> bool:
             return _grade_text(words, expected)
 
 
-def _sole(text: str, read: Callable[[str], Iterable[_Mention[T]]]) -> T | None:
+def _sole(text: str, read: Callable[[str], _Reading[T]]) -> T | None:
     """The answer that the best statement with any mention names; None if it names several or negates it."""
-    for statement in statements(text):
-        mentions = iter(read(statement))
+    for statement, named in map(read, statements(text)):
+        mentions = iter(named)
         if (mention := next(mentions, None)) is None:
             continue
         start, value = mention
@@ -86,34 +88,35 @@ def _sole(text: str, read: Callable[[str], Iterable[_Mention[T]]]) -> T | None:
     return None
 
 
-def _phrases(statement: str, among: Iterable[str]) -> Iterator[_Mention[str]]:
-    """Where a statement names one of some folded phrases, as whole words."""
+def _phrases(statement: str, among: Iterable[str]) -> _Reading[str]:
+    """A statement, folded, and where it names one of some folded phrases, as whole words."""
+    folded = _folded(statement)
     longest_first = sorted(among, key=len, reverse=True)
     pattern = rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)"
-    return ((match.start(), match[0]) for match in re.finditer(pattern, _folded(statement)))
+    return folded, ((match.start(), match[0]) for match in re.finditer(pattern, folded))
 
 
-def _choices(statement: str, expected: ChoiceAnswer) -> Iterator[_Mention[str]]:
+def _choices(statement: str, expected: ChoiceAnswer) -> _Reading[str]:
     """The letters that a statement names, and where it is an option's text, or names no letter, those of the texts."""
     letters = {_bare(plain(option)): letter for letter, option in expected.by_letter.items()}
     alone = statement.strip(_EDGES).upper()
     if alone in expected.by_letter:
-        yield 0, alone
-        return
+        return statement, [(0, alone)]
     named = [(m.start(), m[m.lastgroup or 0].upper()) for m in _LETTER.finditer(statement)]
     named = [mention for mention in named if mention[1] in expected.by_letter]
-    yield from named
     rest = _bare(_LETTER.sub("", statement))
     if rest in letters:
-        yield 0, letters[rest]
-    elif not named:
-        yield from ((start, letters[phrase]) for start, phrase in _phrases(statement, letters))
+        return statement, [*named, (0, letters[rest])]
+    if named:
+        return statement, named
+    folded, phrases = _phrases(statement, letters)
+    return folded, ((start, letters[phrase]) for start, phrase in phrases)
 
 
 def _folded(text: str) -> str:
-    """`text` without case and accents."""
+    """`text` without case and accents; on other than Latin letters marks make another letter, as in かぎ or й."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(character for character in decomposed if not unicodedata.combining(character))
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed))
 
 
 def _bare(text: str) -> str:
@@ -164,6 +167,10 @@ def _unquoted(text: str) -> str:
 
 
 def _grade_json(text: str, expected: JsonAnswer) -> bool:
+    try:
+        return _same(loads(text), expected.value)  # whatever its strings announce
+    except ValueError:
+        pass
     for passage in passages(text):
         opening = re.search(r"[{\[]", passage)
         if opening:

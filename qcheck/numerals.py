@@ -31,7 +31,8 @@ _WORDS: Final = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
 )
-_WORD = re.compile(rf"({'|'.join(_WORDS)})(?![\w-]| (?:hundred|thousand|million|point|and|or|to)\b)", re.IGNORECASE)
+# ASCII, since without regard to case the dotless ı would match i.
+_WORD = re.compile(rf"(?ai:({'|'.join(_WORDS)}))(?![\w-]|(?i: (?:hundred|thousand|million|point|and|or|to)\b))")
 
 
 def numbers(statement: str, *, fractions: bool = True, percent: bool = False) -> Iterator[tuple[int, Fraction]]:

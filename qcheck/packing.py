@@ -40,6 +40,7 @@ DIGITS = 5  # of log-probabilities in files: 1e-5 nats, a fiftieth of the smalle
 SCALE = 10.0**DIGITS
 ABSENT, ZERO_PROBABILITY = 2**32 - 1, 2**32 - 2
 MAX_BYTES = 2**29  # of an inflated file: sixty million listed log-probabilities
+MAX_LINE = 2**24  # of its first line, which takes many times its own size in memory once it is parsed
 
 Words = NDArray[np.uint32]
 
@@ -167,8 +168,11 @@ def pack(answers: Mapping[str, Sequence[Answer]]) -> bytes:
 
 def unpack(data: bytes) -> PackedAnswers:
     """The inverse of `pack`; raises ValueError for anything that `pack` does not write."""
-    line, _, body = _inflated(data).partition(b"\n")
-    header = _header(line)
+    raw = _inflated(data)
+    end = raw.find(b"\n", 0, MAX_LINE)
+    if end < 0:
+        raise ValueError(f"its first line is not one of at most {MAX_LINE} bytes")
+    header, body = _header(raw[:end]), raw[end + 1 :]
     answers = len(header.prompt_tokens)
     columns = _Columns(body)
     repeats = columns.take(len(header.probes))

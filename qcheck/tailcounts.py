@@ -6,7 +6,9 @@ own stratum, so that one which can be calibrated on tens of thousands of prompts
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from qcheck.stats.bets import binomial_lower, binomial_upper
 
@@ -16,7 +18,7 @@ SIZE, LOSS = "size", "loss"
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TailCount(_Strict):
@@ -28,11 +30,19 @@ class TailCount(_Strict):
     noise factor.
     """
 
-    clusters: int
-    honest: dict[str, int]
-    honest_any: int
-    variant_clusters: int
-    shown: dict[str, int]
+    clusters: PositiveInt
+    honest: dict[str, NonNegativeInt]
+    honest_any: NonNegativeInt
+    variant_clusters: PositiveInt
+    shown: dict[str, NonNegativeInt]
+
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        if not max(self.honest.values(), default=0) <= self.honest_any <= self.clusters:
+            raise ValueError("honest_any lies between each honest deployment's count and the number of clusters")
+        if max(self.shown.values(), default=0) > self.variant_clusters:
+            raise ValueError("a variant cannot show an event in more clusters than it was asked")
+        return self
 
 
 class TailEvent(_Strict):
@@ -44,7 +54,7 @@ class TailEvent(_Strict):
 
     score: str
     threshold: float
-    counts: dict[str, TailCount]
+    counts: Annotated[dict[str, TailCount], Field(min_length=1)]
 
     def null_bound(self, stratum: str, level: float) -> float:
         """Upper confidence bound, failing with probability at most `level`, of the null probability in a stratum.
@@ -73,11 +83,25 @@ class CalibrationTable(_Strict):
     envelope's with the noise factor squared. Where no log-probabilities were compared they are None or empty.
     """
 
-    noise_factor: float
-    noise_rms: float | None
-    envelope_kl: float | None
-    variant_kl: dict[str, float]
-    events: list[TailEvent]
+    noise_factor: Annotated[float, Field(ge=1)]
+    noise_rms: NonNegativeFloat | None
+    envelope_kl: NonNegativeFloat | None
+    variant_kl: dict[str, NonNegativeFloat]
+    events: Annotated[list[TailEvent], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        first, *others = self.events
+        if any(event.counts.keys() != first.counts.keys() for event in others):
+            raise ValueError("all events are counted in the same strata")
+        counts = [count for event in self.events for count in event.counts.values()]
+        if any(set(count.shown) != set(self.variants) for count in counts):
+            raise ValueError("all counts are of the same variants")
+        if not self.watchable:
+            raise ValueError(f"one event at least is of the score {SIZE} or {LOSS}")
+        if unknown := {event.score for event in self.events} - {SIZE, LOSS, *self.variants}:
+            raise ValueError(f"{min(unknown)} is neither {SIZE}, nor {LOSS}, nor a variant")
+        return self
 
     @property
     def clusters(self) -> dict[str, int]:

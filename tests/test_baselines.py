@@ -38,7 +38,8 @@ B = {"=c": -0.25, "=d": -2.0}
 def folder(tmp_path: Path) -> Path:
     """Two deployments; the second takes another token first, and disagrees with itself on prompt tokens of q."""
     target = tmp_path / "mine"
-    first = {"p": [answer(9, ("=a", A), ("=c", B)), answer(9, ("=a", {**A, "=a": -0.7}))], "q": [answer(5, ("=a", A))]}
+    again = answer(9, ("=a", {**A, "=a": -0.7}), ("=d", B), ("=a", A))
+    first = {"p": [answer(9, ("=a", A), ("=c", B)), again], "q": [answer(5, ("=a", A))]}
     second = {"p": [answer(9, ("=b", A), ("=d", B))], "q": [answer(5, ("=a", A)), answer(6, ("=a", A))]}
     entries = [
         DeploymentEntry(
@@ -53,7 +54,8 @@ def folder(tmp_path: Path) -> Path:
     return target
 
 
-def test_positions_are_kept_as_paths_and_the_first_repeat_counts(folder: Path) -> None:
+def test_positions_are_kept_as_the_paths_of_first_answers(folder: Path) -> None:
+    """Calibration knows no others; the second answer of the first deployment goes on along another path."""
     reference = load_baseline(folder).probe("p")
     assert reference is not None
     assert set(reference.nodes) == {(), ("=a",), ("=b",)}
@@ -137,6 +139,17 @@ def test_a_damaged_file_is_one_clear_sentence_although_its_hash_is_right(folder:
 def test_damaged_manifests_are_one_clear_sentence(folder: Path, text: str) -> None:
     (folder / "manifest.json").write_text(text)
     with pytest.raises(BaselineError) as caught:
+        load_baseline(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_table_is_one_clear_sentence_although_its_hash_is_right(folder: Path) -> None:
+    raw = b'{"noise_factor": 1.5, "noise_rms": null, "envelope_kl": null, "variant_kl": {}, "events": []}'
+    (folder / "calibration.json").write_bytes(raw)
+    manifest = load_baseline(folder).manifest.model_copy(update={"calibration_hash": content_hash(raw)})
+    save_manifest(folder, manifest)
+    assert load_baseline(folder, calibrated=False).table is None
+    with pytest.raises(BaselineError, match=r"CalibrationTable\.events: .* at least 1 item") as caught:
         load_baseline(folder)
     assert "\n" not in str(caught.value)
 

@@ -302,6 +302,11 @@ def test_json_is_compared_by_value(value, form, style):
         ("3 + 4 = 7\n", IntegerAnswer(7)),
         ("H₂O", WordAnswer("H2O")),
         ("The answer is below.\n\n42", IntegerAnswer(42)),
+        ("대한민국의 수도는 서울 and not a town", WordAnswer("서울", among=("서울", "부산"))),
+        ("Zürich", WordAnswer("Zurich", among=("Zurich", "Genève"))),
+        ("The answer is A\u0301GUA", WordAnswer("agua")),
+        ("か\u3099ぎ", WordAnswer("がぎ")),
+        ('{"said": "The answer is {7}"}', JsonAnswer({"said": "The answer is {7}"})),
     ],
 )
 def test_right(text, expected):
@@ -334,6 +339,11 @@ def test_right(text, expected):
         ("Paris or Rome", PARIS),
         ("Paris", WordAnswer("Paris, Texas")),
         ("Not Paris", WordAnswer("Paris")),
+        ("대한민국의 수도는 not 서울", WordAnswer("서울", among=("서울", "부산"))),
+        ("かき", WordAnswer("かぎ")),
+        ("かき", WordAnswer("かぎ", among=("かぎ", "はし"))),
+        ("か\u3099", WordAnswer("か", among=("か", "き"))),
+        ("мои", WordAnswer("мой")),
         ("a, b", ABC),
         ("a, b, c, d", ABC),
         ('{"a": 1}', JsonAnswer({"a": True})),

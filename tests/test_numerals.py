@@ -69,6 +69,17 @@ def test_a_lone_number_is_a_number_and_nothing_else(text, value):
     assert lone_number(f"{text} km") is lone_number(f"{text} and {text}") is lone_number("") is None
 
 
+LOOKALIKES = {"i": "ıİiI", "s": "ſsS", "k": "\u212akK"}  # which `re` takes for one another without regard to case
+NUMBER_WORDS = ("five", "six", "seven", "eight", "nine", "thirteen", "fifteen", "sixteen", "eighteen", "nineteen")
+
+
+@given(st.sampled_from(NUMBER_WORDS).flatmap(lambda w: st.tuples(*(st.sampled_from(LOOKALIKES.get(c, c)) for c in w))))
+def test_number_words_in_letters_of_other_alphabets_are_no_numbers(letters):
+    word = "".join(letters)
+    assert values(word) == (values(word.lower()) if word.isascii() else [])
+    assert len(values(word)) == word.isascii()
+
+
 @given(st.text())
 def test_any_text_is_read(text):
     assert all(0 <= at < len(text) for at, _ in numbers(text))

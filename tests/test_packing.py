@@ -133,3 +133,13 @@ def test_a_file_may_not_inflate_without_bound(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(packing, "MAX_BYTES", 10_000)
     with pytest.raises(ValueError, match="more than 10000 bytes"):
         unpack(data)
+
+
+def test_a_first_line_is_not_parsed_whatever_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pack({"p": [Answer(1, (), "a" * 10_000)]})
+    assert unpack(data)["p"]
+    monkeypatch.setattr(packing, "MAX_LINE", 10_000)
+    with pytest.raises(ValueError, match="at most 10000 bytes"):
+        unpack(data)
+    with pytest.raises(ValueError, match="first line"):
+        unpack(zlib.compress(b"{}"))

@@ -12,7 +12,7 @@ suite's own folds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +61,7 @@ def calibrate(
 
     `further` blocks are taken one at a time, so that they need not all be in memory.
 
-    Raises BaselineError where calibration answers are missing or too few.
+    Raises BaselineError where calibration answers are missing or too few, or a block's clusters are not new.
     """
     if len(baseline.references) < 2:
         return None
@@ -78,7 +78,7 @@ def calibrate(
         for kind in kinds
         for threshold in _thresholds(kind, [frame.loc[chosen, kind] for frame in honest.values()])
     ]
-    for number, block in enumerate(further, 1):
+    for number, block in enumerate(_new(further, suite), 1):
         on_progress(f"counting block {number}: {len(block.probes)} further prompts")
         events = _deepened(events, baseline, suite, block)
     if graded(suite):
@@ -98,20 +98,37 @@ def calibrate(
     )
 
 
+def _new(further: Iterable[Block], suite: Suite) -> Iterator[Block]:
+    """The blocks, each once its clusters are known to stand neither in the suite nor in an earlier one."""
+    seen = {p.cluster for p in suite.probes}
+    for number, block in enumerate(further, 1):
+        clusters = {p.cluster for p in block.probes}
+        if repeated := seen & clusters:
+            raise BaselineError(
+                f"block {number} of further prompts repeats {len(repeated)} clusters of the suite or an earlier block, "
+                f"{min(repeated)} among them; a cluster counts once: leave those prompts out."
+            )
+        seen |= clusters
+        yield block
+
+
 def _folds(suite: Suite, answered: pd.Index[str]) -> tuple[pd.Index[str], pd.DataFrame]:
     """Of the answered probes those that thresholds are chosen on, and fold, stratum and cluster of the counted ones.
 
-    Raises BaselineError where there are too few.
+    Raises BaselineError where there are too few for a stratum that providers are asked in.
     """
     columns = ["fold", "stratum", "cluster"]
     probes = pd.DataFrame({p.id: (p.fold, p.stratum, p.cluster) for p in suite.probes}, columns).T.loc[answered]
     chosen, counted = probes.index[probes.fold == "selection"], probes[probes.fold == "calibration"]
-    total = counted.cluster.nunique()
-    if chosen.empty or total < MIN_CLUSTERS:
+    totals = counted.groupby("stratum").cluster.nunique()
+    fewest, stratum = min((int(totals.get(s, 0)), s) for s in {p.stratum for p in suite.fold("evaluation")})
+    if fewest < MIN_CLUSTERS:
         raise BaselineError(
-            f"only {total} calibration clusters have answers from every deployment; at least {MIN_CLUSTERS} are "
-            "needed to bound anything: record the missing ones."
+            f"only {fewest} calibration clusters of the stratum {stratum} have answers from every deployment; at least "
+            f"{MIN_CLUSTERS} are needed to bound anything: record the missing ones, or give the suite more."
         )
+    if chosen.empty:
+        raise BaselineError("no selection probe has answers from every deployment; record the missing ones.")
     return chosen, counted
 
 
@@ -159,18 +176,19 @@ def _deepened(events: list[TailEvent], baseline: Baseline, suite: Suite, block: 
     """The events, those of size or loss with the block's honest answers counted too."""
     kind = LOSS if graded(suite) else SIZE
     scores = _scores_of(suite)(baseline, block.answers, block.probes, ())
-    shown = NOISE_FACTOR * pd.DataFrame({name: frame[kind] for name, frame in scores.items()})
-    strata = pd.Series({p.id: p.stratum for p in block.probes})[shown.index]
+    honest = {name: NOISE_FACTOR * frame for name, frame in scores.items()}
+    probes = pd.DataFrame({p.id: (p.stratum, p.cluster) for p in block.probes}, ["stratum", "cluster"]).T
+    answered = probes.loc[next(iter(honest.values())).index]
 
     def deepened(event: TailEvent) -> TailEvent:
         counts = dict(event.counts)
-        for stratum, rows in (shown > event.threshold).groupby(strata):
-            old = counts[str(stratum)]
-            counts[str(stratum)] = old.model_copy(
+        for stratum, added in _counts(kind, event.threshold, answered, honest, {}).items():
+            old = counts[stratum]
+            counts[stratum] = old.model_copy(
                 update={
-                    "clusters": old.clusters + len(rows),
-                    "honest": {n: c + int(rows[n].sum()) for n, c in old.honest.items()},
-                    "honest_any": old.honest_any + int(rows.any(axis=1).sum()),
+                    "clusters": old.clusters + added.clusters,
+                    "honest": {n: c + added.honest[n] for n, c in old.honest.items()},
+                    "honest_any": old.honest_any + added.honest_any,
                 }
             )
         return event.model_copy(update={"counts": counts})
@@ -201,13 +219,11 @@ def _logprob_scores(baseline: Baseline, answers: Answers, probes: Sequence[Probe
         if any(probe_id not in kept for kept in answers.values()):
             continue
         reference = ProbeReference(tuple((kept[probe_id],) for kept in answers.values()))
-        alignments = [align(kept[probe_id], reference) for kept in answers.values()]
-        for index, alignment in zip(order, alignments, strict=True):
-            if alignment is None:
-                continue
+        for index, kept in answers.items():
             others = [order.index(r) for r in baseline.references if r != index]
-            s = score(alignment, others, directions)
-            rows[index][probe_id] = (s.size, *s.directions, s.kl)
+            if alignment := align(kept[probe_id], reference, others):
+                s = score(alignment, others, directions)
+                rows[index][probe_id] = (s.size, *s.directions, s.kl)
     shared = [i for i in ids if all(i in mine for mine in rows.values())]
     columns = [SIZE, *baseline.names(variants), KL]
     return {

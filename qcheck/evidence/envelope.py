@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
 from qcheck.tailcounts import LOSS, SIZE, CalibrationTable, TailEvent
 
@@ -13,6 +14,8 @@ SIZE_WEIGHT = 0.5
 # What an event must at least show of a variant for "consistent" to be claimed for it, by the event's score. Most
 # answers of a worse model are right all the same; below a quarter, hundreds of them would bound nothing.
 MIN_VISIBILITY = {SIZE: 0.5, LOSS: 0.25}
+# Bounds are kept at nine digits, so that another release of scipy replays the same ones; rounded to the safe side.
+UP, DOWN = Context(prec=9, rounding=ROUND_CEILING), Context(prec=9, rounding=ROUND_FLOOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,9 @@ def freeze(table: CalibrationTable, alpha: float) -> Envelope:
     delta = CALIBRATION_SHARE * alpha
     each = delta / table.bounded
     levels = _levels(table, each)
-    seen = {i: {v: table.events[i].visibility(v, each) for v in table.variants} for i in table.watchable}
+    seen = {
+        i: {v: _rounded(table.events[i].visibility(v, each), DOWN) for v in table.variants} for i in table.watchable
+    }
 
     def strength(variant: str) -> float:
         """KL, where it is known."""
@@ -86,9 +91,13 @@ def _levels(table: CalibrationTable, each: float) -> tuple[TailLevel, ...]:
         return TailLevel(
             event.score,
             event.threshold,
-            {stratum: min(1.0, widening * event.null_bound(stratum, each)) for stratum in event.counts},
+            {s: _rounded(min(1.0, widening * event.null_bound(s, each)), UP) for s in event.counts},
             share / len(watchable) if index in watchable else (1 - share) / directed,
             outlying=event.score == LOSS or index != lowest[event.score],
         )
 
     return tuple(level(index, event) for index, event in enumerate(table.events))
+
+
+def _rounded(bound: float, context: Context) -> float:
+    return float(context.create_decimal_from_float(bound))

@@ -38,7 +38,7 @@ class LogprobEvidence(TailEvidence):
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
         reference = self._baseline.probe(probe_id)
-        alignment = align(answer, reference) if reference else None
+        alignment = align(answer, reference, self._baseline.references) if reference else None
         if alignment is None:
             return None
         s = score(alignment, self._baseline.references, self._baseline.variants)

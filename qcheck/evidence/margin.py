@@ -46,7 +46,7 @@ class MarginEvidence:
     def update(self, probe_id: str, candidate: Answer, peer: Answer) -> None:
         """Fold one probe that both have answered."""
         self.answered += 1
-        alignment = align(candidate, ProbeReference(((peer,),)))
+        alignment = align(candidate, ProbeReference(((peer,),)), [0])
         if alignment is None:
             self._unseen += 1
             self._bets.update([False], [MARGIN_SHARE])

@@ -2,9 +2,11 @@
 
 An observable says what scores an answer shows; everything that follows from them is here.
 
-Silence. An answer that shows nothing shows no tail event, so silence never accuses; but it is no agreement either. For
-the claim "consistent" a request counts as a deviating one if it failed, if its answer shows nothing, or if it shows
-less than was recorded: what such an answer would have shown of a deviation is not what the calibration measured.
+Silence. An answer that shows nothing shows no tail event, so it does not accuse; but it is no agreement either. What
+shows nothing is for the observable to say: withheld log-probabilities do, but an empty answer to an item is a wrong
+one, and may accuse. For the claim "consistent" a request counts as a deviating one if it failed, if its answer shows
+nothing, or if it shows less than was recorded: what such an answer would have shown of a deviation is not what the
+calibration measured.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from qcheck.jobs.manifest import ProviderEntry, RunManifest
 from qcheck.stats.fraction import requests_to_bound
 from qcheck.stats.power import could_reject, median_requests
 from qcheck.suites import Probe, Suite
+from qcheck.tailcounts import CalibrationTable
 
 __all__ = ["Detectable", "Estimate", "ProviderEstimate", "estimate"]
 
@@ -102,9 +103,16 @@ def estimate(manifest: RunManifest, suite: Suite, baseline: Baseline | None, *, 
         tuple(suite.manifest.observes),
         could_reject(bounds, shares, weights, threshold, most),
         detectable,
-        f"estimated by simulation from {sum(table.clusters.values())} calibration answers per honest deployment; kinds "
-        f"of deviation that nobody recorded are seen by {'wrong answers' if graded(suite) else 'their size'} alone",
+        f"estimated by simulation from {_basis(table)}; kinds of deviation that nobody recorded are seen by "
+        f"{'wrong answers' if graded(suite) else 'their size'} alone",
     )
+
+
+def _basis(table: CalibrationTable) -> str:
+    """On how many calibration clusters the null bounds of size or loss rest, and on how many all else, in words."""
+    first = table.events[0]
+    deep, own = sum(table.clusters.values()), sum(count.variant_clusters for count in first.counts.values())
+    return f"{deep} calibration clusters" + ("" if deep == own else f" for {first.score}, and {own} for all else")
 
 
 def _expected(envelope: Envelope | None, manifest: RunManifest, most: int) -> int | None:

@@ -62,7 +62,8 @@ class TailBets:
         q = np.asarray(bounds, float)[:, None]
         if q.shape != (len(self.weights), 1) or ((q <= 0) | (q > 1)).any():
             raise ValueError("bounds must be a row like the weights, in (0, 1]")
-        lam, hit = np.asarray(self.lambdas), np.asarray(hits, bool)[:, None]
+        lam = np.where(q < 1, self.lambdas, 0.0)  # against a bound of 1 a bet can only lose
+        hit = np.asarray(hits, bool)[:, None]
         self._wealth += np.log(np.where(hit, 1 - lam + lam / q, 1 - lam))
         self.requests += 1
         return self.log_e

@@ -51,7 +51,8 @@ def pair_projections(candidate: Array, references: Array, variants: Array, posit
 
     Parameters
     ----------
-    candidate (n,), references (r, n), variants (v, n): log-probabilities in nats, NaN where unlisted.
+    candidate (n,), or (r, n) where it is another one beside each reference, references (r, n), variants (v, n):
+    log-probabilities in nats, NaN where unlisted.
     positions (n,): which position each coordinate belongs to, rising from 0.
 
     Returns

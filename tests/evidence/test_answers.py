@@ -162,7 +162,7 @@ def test_null_bounds_are_widened_and_never_exceed_one(graded: Recorded) -> None:
     (event,) = table.events
     each = 0.2 * ALPHA / table.bounded
     (level,) = freeze(table, ALPHA).levels
-    assert level.null_bounds == {s: table.noise_factor * event.null_bound(s, each) for s in event.counts}
+    assert level.null_bounds == pytest.approx({s: 1.5 * event.null_bound(s, each) for s in event.counts}, rel=1e-8)
     everywhere = {s: c.model_copy(update={"honest_any": c.clusters}) for s, c in event.counts.items()}
     noisy = table.model_copy(update={"events": [event.model_copy(update={"counts": everywhere})]})
     assert set(freeze(noisy, ALPHA).levels[0].null_bounds.values()) == {1.0}

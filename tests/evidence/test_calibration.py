@@ -10,6 +10,7 @@ import pytest
 from synthetic import Items, World
 
 from qcheck.baselines import Answer, Baseline
+from qcheck.errors import BaselineError
 from qcheck.evidence.calibration import Block, calibrate
 from qcheck.expected import IntegerAnswer
 from qcheck.suites import Probe, Suite
@@ -71,6 +72,34 @@ def test_prompts_that_a_deployment_did_not_answer_are_left_out(
     deep = calibrate(baseline, suite, further=[dataclasses.replace(block, answers={**block.answers, first: kept})])
     assert deep is not None
     assert deep.clusters["odd"] == 450 + FURTHER - 500
+
+
+def test_a_cluster_of_several_further_prompts_counts_once(recorded: tuple[Baseline, Suite], block: Block) -> None:
+    baseline, suite = recorded
+    pairs = [dataclasses.replace(p, cluster=f"pair{i // 2}") for i, p in enumerate(block.probes)]
+    single, paired = (calibrate(baseline, suite, further=[b]) for b in (block, Block(pairs, block.answers)))
+    assert single is not None
+    assert paired is not None
+    assert paired.clusters["odd"] == 450 + FURTHER // 2
+    for one, two in zip(sizes(single.events), sizes(paired.events), strict=True):
+        assert two.counts["odd"].honest_any <= one.counts["odd"].honest_any
+
+
+def test_clusters_that_were_counted_before_are_refused(recorded: tuple[Baseline, Suite], block: Block) -> None:
+    baseline, suite = recorded
+    asked = suite.fold("evaluation")[1].cluster
+    known = dataclasses.replace(block, probes=[dataclasses.replace(block.probes[0], cluster=asked), *block.probes[1:]])
+    for blocks, number in (([known], 1), ([block, block], 2)):
+        with pytest.raises(BaselineError, match=f"block {number} .* repeats"):
+            calibrate(baseline, suite, further=blocks)
+
+
+def test_every_stratum_that_is_asked_needs_its_own_clusters(recorded: tuple[Baseline, Suite]) -> None:
+    baseline, suite = recorded
+    few = {p.id for p in suite.fold("calibration") if p.stratum == "odd"} - {f"p{i}" for i in range(501, 601)}
+    moved = tuple(dataclasses.replace(p, stratum="even") if p.id in few else p for p in suite.probes)
+    with pytest.raises(BaselineError, match="only 50 calibration clusters of the stratum odd"):
+        calibrate(baseline, dataclasses.replace(suite, probes=moved))
 
 
 def test_noise_beyond_the_envelope_is_counted(recorded: tuple[Baseline, Suite], block: Block, world: World) -> None:

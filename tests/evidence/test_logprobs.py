@@ -144,10 +144,10 @@ def test_a_first_list_followed_by_empty_ones_is_not_a_full_answer(recorded: Reco
     assert reference is not None
     answer = world.answer(0, np.random.default_rng(0))
     (first,) = answer.positions
-    assert align(answer, reference).full  # type: ignore[union-attr]
+    assert align(answer, reference, baseline.references).full  # type: ignore[union-attr]
     longer = ProbeReference(tuple((Answer(1, (first, first)),) for _ in baseline.manifest.deployments))
     hollow = Answer(1, (first, Position(first.token, None, ())))
-    assert not align(hollow, longer).full  # type: ignore[union-attr]
+    assert not align(hollow, longer, baseline.references).full  # type: ignore[union-attr]
 
 
 def test_failed_requests_do_not_reassure(recorded: Recorded, world: World) -> None:
@@ -182,7 +182,7 @@ def test_adding_references_never_raises_a_score(recorded: Recorded, world: World
     for probe in suite.fold("evaluation")[:40]:
         reference = baseline.probe(probe.id)
         assert reference is not None
-        alignment = align(world.answer(int(probe.id[1:]), rng, 0.05, 9), reference)
+        alignment = align(world.answer(int(probe.id[1:]), rng, 0.05, 9), reference, baseline.references)
         assert alignment is not None
         few, all_ = (score(alignment, refs, baseline.variants) for refs in ([0, 1], [0, 1, 2, 3]))
         assert all_.size <= few.size + 1e-12
@@ -200,7 +200,7 @@ def test_a_shared_reference_would_accuse_and_is_not_used(tmp_path: Path) -> None
     assert lone.table is None
     reference = lone.probe("p0")
     assert isinstance(reference, ProbeReference)
-    alignment = align(world.answer(0, np.random.default_rng(1)), reference)
+    alignment = align(world.answer(0, np.random.default_rng(1)), reference, [0])
     assert alignment is not None
     assert (score(alignment, [0], [1]).directions == 0).all()
 
@@ -210,11 +210,11 @@ def test_a_shared_reference_would_accuse_and_is_not_used(tmp_path: Path) -> None
     for probe in suite.fold("evaluation")[:100]:
         recorded = several.probe(probe.id)
         assert recorded is not None
-        aligned = align(world.answer(int(probe.id[1:]), rng), recorded)
+        aligned = align(world.answer(int(probe.id[1:]), rng), recorded, several.references)
         assert aligned is not None
-        common = ~np.isnan(aligned.candidate) & ~np.isnan(aligned.recorded).any(axis=0)
+        common = ~np.isnan(np.vstack([aligned.candidate[0], aligned.recorded])).any(axis=0)
         c, v = (
-            aligned.candidate[common] - aligned.recorded[0][common],
+            aligned.candidate[0][common] - aligned.recorded[0][common],
             (aligned.recorded[3] - aligned.recorded[0])[common],
         )
         naive.append(float(c @ v / (v @ v)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from qcheck.jobs.compare import Settings, make_manifest
@@ -51,3 +52,18 @@ def test_without_a_baseline_detectability_is_unknown(suite: Suite) -> None:
     plan = planned(suite, Reference(), Settings(1))
     assert plan.detectability == "detectability unknown: no baseline"
     assert plan.detectable == ()
+
+
+def test_what_the_estimates_rest_on_is_stated(suite: Suite, shipped: Reference) -> None:
+    """A deep calibration counts size alone; directions and variants rest on the suite's own prompts as before."""
+    baseline = shipped.baseline
+    assert baseline is not None
+    assert baseline.table is not None
+    own = sum(c.variant_clusters for c in baseline.table.events[0].counts.values())
+    size, *others = baseline.table.events
+    deep = {s: c.model_copy(update={"clusters": c.variant_clusters + 9000}) for s, c in size.counts.items()}
+    events = [size.model_copy(update={"counts": deep}), *others]
+    deepened = replace(baseline, table=baseline.table.model_copy(update={"events": events}))
+    manifest = make_manifest("r", datetime.now(UTC), get_model("lab-tiny"), [PRICED], suite, shipped, Settings(1))
+    said = estimate(manifest, suite, deepened, detectability=False).detectability
+    assert f"from {own + 9000 * len(deep)} calibration clusters for size, and {own} for all else" in said

@@ -8,9 +8,10 @@ from types import ModuleType
 
 import pytest
 
+from qcheck.evidence.calibration import MIN_CLUSTERS
 from qcheck.expected import ChoiceAnswer, Expected, JsonAnswer, ListAnswer
 from qcheck.grading import grade
-from qcheck.suites import Probe, Suite, load_suite
+from qcheck.suites import Probe, Suite, list_suites, load_suite
 
 NAMES = ("answers", "lab-answers")
 Load = Callable[[str], ModuleType]
@@ -54,6 +55,16 @@ def test_folds_share_neither_clusters_nor_prompts(suite):
     for of in (lambda p: p.cluster, lambda p: p.messages):
         seen = [{of(p) for p in suite.fold(fold)} for fold in ("evaluation", "selection", "calibration")]
         assert sum(map(len, seen)) == len(set.union(*seen))
+
+
+@pytest.mark.parametrize("name", sorted(list_suites()))
+def test_every_suite_can_be_calibrated(name):
+    """Some answers may fail: a tenth more clusters than a bound asks for."""
+    shipped = load_suite(name)
+    for stratum in {p.stratum for p in shipped.fold("evaluation")}:
+        clusters = {p.cluster for p in shipped.fold("calibration") if p.stratum == stratum}
+        assert len(clusters) >= 1.1 * MIN_CLUSTERS
+    assert shipped.fold("selection")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -58,6 +58,14 @@ def test_weight_that_no_event_holds_stays_in_cash() -> None:
     assert bets.log_e == pytest.approx(math.log(0.75), abs=1e-6)
 
 
+def test_nothing_is_bet_where_nothing_can_be_gained() -> None:
+    """A stratum whose null bound is 1 says nothing, and must not use up what another one has shown."""
+    bets = TailBets([1.0])
+    gained = bets.update([True], [0.01])
+    for hit in (False, True) * 50:
+        assert bets.update([hit], [1.0]) == gained
+
+
 @pytest.mark.parametrize("weights", [[-0.1], [0.6, 0.6], [[1.0]]])
 def test_malformed_weights_are_refused(weights: list[float]) -> None:
     with pytest.raises(ValueError, match="weights"):

@@ -1,0 +1,118 @@
+"""Scores of single answers, written out by hand or drawn at random."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic import World
+
+from qcheck.baselines import Answer, ProbeReference
+from qcheck.evidence.scoring import align, score
+from qcheck.records import Position
+
+K = 12
+REFERENCES, VARIANTS = (0, 1, 2), (3,)
+
+
+def recorded(world: World, seed: int, lengths: tuple[int, ...] = (K, K, K, K)) -> ProbeReference:
+    """Three honest deployments and a variant that answer the probe 0 with lists of these lengths."""
+    rng = np.random.default_rng(seed)
+    sizes = (0.0, 0.0, 0.0, 0.05)
+    return ProbeReference(tuple((world.answer(0, rng, s, 1, k),) for s, k in zip(sizes, lengths, strict=True)))
+
+
+def answer(*tokens: str) -> Answer:
+    """One that takes these tokens and lists three others at each position."""
+    return Answer(
+        9,
+        tuple(
+            Position(t, -0.5, ((t, -0.5), ("=x", -2.0), ("=y", -2.5), ("=z", -3.0))) for t in map("=".__add__, tokens)
+        ),
+    )
+
+
+@pytest.mark.parametrize("size", [0.0, 0.05, 0.3])
+def test_a_longer_list_scores_what_its_beginning_does(world: World, size: float) -> None:
+    """Whoever lists all forty tokens would else hide a deviation of a dozen among undetermined coordinates."""
+    for seed in range(5):
+        reference = recorded(world, seed)
+        usual, longer = (
+            align(world.answer(0, np.random.default_rng(seed + 50), size, 2, k), reference, REFERENCES) for k in (K, 40)
+        )
+        assert usual is not None
+        assert longer is not None
+        assert usual.full
+        assert longer.full
+        one, other = (score(a, REFERENCES, VARIANTS) for a in (usual, longer))
+        assert (other.size, other.kl, other.nearest) == (one.size, one.kl, one.nearest)
+        assert other.directions == pytest.approx(one.directions)
+
+
+def test_a_taken_token_beyond_the_best_is_compared(world: World) -> None:
+    reference = recorded(world, 0)
+    long = world.answer(0, np.random.default_rng(9), k=40).positions[0]
+    key, logprob = long.top[-1]
+    unlikely = Answer(9, (Position(key, logprob, long.top),))
+    alignment = align(unlikely, reference, REFERENCES)
+    assert alignment is not None
+    assert (~np.isnan(alignment.candidate)).sum(axis=1).tolist() == [K + 1] * 4
+
+
+def test_answers_are_full_beside_the_honest_deployments_whatever_a_variant_lists(world: World) -> None:
+    reference = recorded(world, 0, (K, K, K, 3))
+    short, usual = (align(world.answer(0, np.random.default_rng(1), k=k), reference, REFERENCES) for k in (3, K))
+    assert short is not None
+    assert usual is not None
+    assert (short.full, usual.full) == (False, True)
+    two = ProbeReference((*((answer("a", "b"),) for _ in REFERENCES), (answer("a"),)))
+    assert not align(answer("a"), two, REFERENCES).full  # type: ignore[union-attr]
+    assert align(answer("a", "b"), two, REFERENCES).full  # type: ignore[union-attr]
+
+
+def test_a_cause_needs_a_second_reference_on_the_path() -> None:
+    """Else the one reference's noise would stand in the answer's deviation and in the variant's."""
+    elsewhere = Answer(9, (Position("=a", None, ()),))
+    reference = ProbeReference(((answer("a"),), (elsewhere,), (elsewhere,), (answer("a"),)))
+    alignment = align(answer("a"), reference, REFERENCES)
+    assert alignment is not None
+    alone = score(alignment, REFERENCES, VARIANTS)
+    assert alone.nearest == 0
+    assert alone.deviations is None
+    both = align(
+        answer("a"), ProbeReference((reference.answers[0], *reference.answers[:1] * 2, (answer("a"),))), REFERENCES
+    )
+    assert both is not None
+    assert score(both, REFERENCES, VARIANTS).deviations is not None
+
+
+PATHS = st.lists(st.sampled_from("ab"), min_size=1, max_size=3)
+
+
+@given(st.lists(PATHS, min_size=3, max_size=4), PATHS, st.lists(PATHS, max_size=2), st.integers(0, 2**32))
+def test_more_references_and_repeats_never_raise_a_size(
+    paths: list[list[str]], taken: list[str], repeats: list[list[str]], seed: int
+) -> None:
+    """Calibration sees the first answers of all others only; what is judged is judged by all of them."""
+    rng = np.random.default_rng(seed)
+
+    def noisy(path: list[str]) -> Answer:
+        positions = [
+            Position(
+                f"={token}",
+                None,
+                tuple((f"={t}", v) for t, v in zip("abcd", sorted(-rng.random(4))[::-1], strict=True)),
+            )
+            for token in path
+        ]
+        return Answer(9, tuple(positions))
+
+    firsts, candidate = [noisy(path) for path in paths], noisy(taken)
+    once = ProbeReference(tuple((first,) for first in firsts))
+    again = ProbeReference(tuple((first, *map(noisy, repeats)) for first in firsts))
+    some = list(range(1, len(firsts)))
+    few, many = align(candidate, once, some), align(candidate, again, [0, *some])
+    assert few is not None
+    assert many is not None
+    assert score(many, [0, *some], []).size <= score(few, some, []).size + 1e-12

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qcheck.cli.options import examples, messages_of
+
+if TYPE_CHECKING:
+    from qcheck.lab.catalog import Weights
 
 __all__ = ["app"]
 
@@ -62,6 +65,12 @@ def up(
         messages.note("the lab has ended")
 
 
+def _absence(weights: Weights) -> str:
+    from qcheck.lab.supervisor import MODELS_DIR
+
+    return "" if (MODELS_DIR / weights.file).is_file() else " (only in a clone of qcheck's repository)"
+
+
 def _as_names(specs: list[str]) -> list[str]:
     """Specs as names of endpoints that are given by URL, no two alike."""
     names: list[str] = []
@@ -81,10 +90,13 @@ def list_(context: typer.Context, model: Model = "lab-tiny") -> None:
     messages = messages_of(context)
     deployments = deployments_of(model).values()
     parts = [
-        grid(("model", "what it is"), [(m.name, m.description) for m in MODELS.values()]),
+        grid(
+            ("model", "what it is"), [(m.name, m.description + _absence(m.sources["release"])) for m in MODELS.values()]
+        ),
         "",
         grid(
-            (f"deployment of {model}", "kind", "what it serves"), [(d.name, d.kind, d.description) for d in deployments]
+            (f"deployment of {model}", "kind", "what it serves"),
+            [(d.name, d.kind, d.description + _absence(MODELS[model].sources[d.source])) for d in deployments],
         ),
         "",
         grid(

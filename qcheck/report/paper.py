@@ -21,6 +21,7 @@ from qcheck.client.redact import plain
 __all__ = ["Paper", "cell", "count", "entry", "grid", "put_on"]
 
 HANGING = 28  # columns: of the longest indent, and of the longest name that a table never breaks
+WORD = 9  # columns: of the longest word that a narrow column never breaks
 CELL_LIMIT = 2000  # characters; no honest name or message comes near it
 
 
@@ -57,7 +58,11 @@ def entry(head: str, text: str) -> RenderableType:
 
 
 def grid(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Sequence[int] = ()) -> RenderableType:
-    """A table; `right` are the columns set flush right. Neither they nor usual names in the first are ever broken."""
+    """A table; `right` are the columns set flush right.
+
+    Neither they, nor usual names in the first column, nor usual words in the others are ever broken.
+    """
+    lines = [[_as_text(value) for value in row] for row in rows]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for index, heading in enumerate(headings):
         table.add_column(
@@ -65,10 +70,11 @@ def grid(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], right: S
             justify="right" if index in right else "left",
             overflow="fold",
             no_wrap=index == 0 or index in right,
+            min_width=min(WORD, max((len(word) for line in lines for word in line[index].plain.split()), default=0)),
             header_style="bold",
         )
-    for name, *values in rows:
-        table.add_row(_folded(_as_text(name)), *map(_as_text, values))
+    for name, *values in lines:
+        table.add_row(_folded(name), *values)
     return Padding(table, (0, 0, 1, 0))
 
 

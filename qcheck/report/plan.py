@@ -12,7 +12,7 @@ from qcheck.report.paper import Paper, count, entry, grid, put_on
 
 __all__ = ["cannot_reject", "full", "in_short"]
 
-HEADINGS = ("provider", "role", "requests ≤", "if consistent", "tokens in", "tokens out", "USD ≤", "minutes")
+HEADINGS = ("provider", "role", "at most", "expected", "tokens in", "tokens out", "USD ≤", "minutes")
 NUMBERS = (2, 3, 4, 5, 6, 7)
 
 

@@ -1,4 +1,8 @@
-"""`python -m benchmarks [PART …]`: measure, and write the parts measured into RESULTS.md."""
+"""`python -m benchmarks [PART …]`: measure, and write the parts measured into RESULTS.md.
+
+`python -m benchmarks trackllm [--data DIR]` makes the study of real recordings anew, which are not part of the
+repository.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +23,17 @@ PARTS = {
     "timings": "Timings",
     "baselines": "Size of baselines, and time to load them",
 }
+STUDY = "trackllm"
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
 def main() -> None:
     """Measure the parts named, all by default; the others keep what they said."""
+    if sys.argv[1:2] == [STUDY]:
+        sys.exit(importlib.import_module("benchmarks.trackllm.study").main(sys.argv[2:]))
     chosen = sys.argv[1:] or list(PARTS)
     if unknown := set(chosen) - set(PARTS):
-        sys.exit(f"unknown part {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
+        sys.exit(f"unknown part {', '.join(sorted(unknown))}; known: {', '.join((*PARTS, STUDY))}")
     old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
     sections = dict(re.findall(r"^## .*?<!-- (\w+) -->\n(.*?)(?=^## |\Z)", old, flags=re.M | re.S))
     for name in chosen:

@@ -1,0 +1,1 @@
+"""Study of real endpoints' first-token log-probabilities, recorded hourly by TrackLLM: docs/studies/trackllm.md."""

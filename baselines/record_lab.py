@@ -43,6 +43,9 @@ GRADED = (
     "honest", "honest-f32", "honest-batch", "honest-torch-bf16", "honest-torch-fp16",
     "q4_k_m", "q3_k_m", "q2_k", "int4", "finetuned", "other-model",
 )  # fmt: skip
+# What benchmarks look for on the models that they report on, whose baselines are not shipped.
+REPORTED = ("q8_0", "q6_k", "q4_k_m", "q4_0", "int8", "fp8", "int4", "nf4", "other-model")
+SHIPPED = "lab-tiny"
 
 
 def _tell(line: str) -> None:
@@ -112,41 +115,52 @@ def put_in_place(recorded: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def main() -> None:
+def wanted(model: str, suite: Suite) -> list[Deployment]:
+    """The deployments that the model's baseline of the suite has."""
+
+    def belongs(d: Deployment) -> bool:
+        if graded(suite):
+            return d.name in GRADED
+        return d.kind == "reference" or (d.kind == "variant" and (model == SHIPPED or d.name in REPORTED))
+
+    return [d for d in deployments_of(model).values() if belongs(d)]
+
+
+def recording(model: str, suite: Suite) -> Path:
+    """Where the model's answers to the suite are recorded, calibration answers and all; it may not be there yet."""
+    name = f"{model}-answers" if graded(suite) else model
+    key = content_hash([suite.hash, [identity(model, d.name) for d in wanted(model, suite)]])
+    return BUILD / f"{name}-{key.removeprefix('sha256:')[:16]}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Record everything into a folder below build/, then put it in the place of the old baseline."""
     parser = argparse.ArgumentParser(prog="python -m baselines.record_lab", description=__doc__)
-    parser.add_argument("model", nargs="?", default="lab-tiny", choices=MODELS)
+    parser.add_argument("model", nargs="?", default=SHIPPED, choices=MODELS)
     parser.add_argument("--suite", default="logprobs")
     parser.add_argument("--deep", type=int, default=DEEP, metavar="N", help="further prompts to calibrate on")
     parser.add_argument("--out", type=Path, help="where the baseline goes (default: in baselines/)")
     parser.add_argument("--jobs", type=int, default=2, help="engines that run at a time")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     suite = load_suite(args.suite)
-    name = f"{args.model}-answers" if graded(suite) else args.model
-    out = args.out or Path("baselines", name)
+    out = args.out or Path("baselines", f"{args.model}-answers" if graded(suite) else args.model)
     if out.exists() and not (out / "manifest.json").is_file():
         raise SystemExit(f"{out} is no baseline; name a folder that is one, or does not exist")
-    wanted = [
-        d
-        for d in deployments_of(args.model).values()
-        if d.kind != "held-out" and (d.name in GRADED or not graded(suite))
-    ]
-    honest = [d.name for d in wanted if d.kind == "reference"]
-    key = content_hash([suite.hash, [identity(args.model, d.name) for d in wanted]]).removeprefix("sha256:")
-    fresh = BUILD / f"{name}-{key[:16]}"
+    deployments, fresh = wanted(args.model, suite), recording(args.model, suite)
+    honest = [d.name for d in deployments if d.kind == "reference"]
     deep = Bank(BUILD / "deep", args.model, suite, () if graded(suite) else deep_probes(args.deep))
     done: set[str] = set()
     if (fresh / "manifest.json").exists():
         done = {d.name for d in load_baseline(fresh, calibrated=False).manifest.deployments}
     # Deep files in turn, so that what is there when one interrupts is there of every deployment.
     run_all(
-        [partial(record_one, args.model, fresh, suite, d) for d in wanted if d.name not in done]
+        [partial(record_one, args.model, fresh, suite, d) for d in deployments if d.name not in done]
         + [partial(deep.fill, d, _tell, [number]) for number in deep.numbers for d in honest],
         args.jobs,
     )
     manifest = load_baseline(fresh, calibrated=False).manifest
     by_name = {d.name: d for d in manifest.deployments}
-    save_manifest(fresh, manifest.model_copy(update={"deployments": [by_name[d.name] for d in wanted]}))
+    save_manifest(fresh, manifest.model_copy(update={"deployments": [by_name[d.name] for d in deployments]}))
     recalibrate(fresh, suite, _tell, deep_blocks(load_baseline(fresh, calibrated=False), deep))
     put_in_place(fresh, out)
 

@@ -99,7 +99,7 @@ class BaselineManifest(_Strict):
 def answer_of(response: Response, *, with_text: bool = False) -> Answer:
     """The comparable part of a response, with log-probabilities rounded as recorded ones are.
 
-    The text is kept `with_text` only: where the suite observes answers.
+    The text is kept `with_text` only: where the suite judges texts.
     """
     return rounded(Answer(response.prompt_tokens, response.positions, response.text if with_text else None))
 

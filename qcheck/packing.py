@@ -47,7 +47,7 @@ Words = NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What of a response is kept for comparison; `text` only where the suite observes answers."""
+    """What of a response is kept for comparison; `text` only where the suite judges texts."""
 
     prompt_tokens: int | None
     positions: tuple[Position, ...]

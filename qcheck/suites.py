@@ -3,6 +3,9 @@
 A suite is a folder with `suite.json` (the manifest) and `probes.jsonl`. The content hash covers both, so that a
 baseline or a run can say exactly which probes it speaks of.
 
+Texts. A suite that observes `greedy_text` compares what providers say at temperature 0 with what reference deployments
+said. How sure those were is told by their log-probabilities, so these are asked for; a provider need not give them.
+
 Folds. A probe belongs to one fold: `evaluation` probes are asked when providers are compared, `selection` probes
 choose thresholds and `calibration` probes bound how often honest deployments exceed them. Folds share no part.
 A probe's `cluster` names what it shares with others; bounds count clusters, never probes.
@@ -14,19 +17,31 @@ is to find, from level 1 up.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qcheck.errors import SuiteError, UnknownNameError
 from qcheck.expected import Expected
-from qcheck.jsonio import content_hash, loads
+from qcheck.jsonio import atomic_write, canonical, content_hash, loads, pretty, to_plain
 from qcheck.records import Message, Request
 
-__all__ = ["FOLDS", "Fold", "Probe", "Suite", "list_suites", "load_suite", "shipped_folder"]
+__all__ = [
+    "FOLDS",
+    "Fold",
+    "Manifest",
+    "Probe",
+    "Suite",
+    "list_suites",
+    "load_prompts",
+    "load_suite",
+    "save_suite",
+    "shipped_folder",
+]
 
 Fold = Literal["evaluation", "selection", "calibration"]
 FOLDS: tuple[Fold, ...] = ("evaluation", "selection", "calibration")
@@ -43,15 +58,15 @@ class Manifest(_Strict):
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     licence: str = Field(min_length=1)
     description: str = Field(min_length=1)
-    observes: list[Literal["logprobs", "prompt_tokens", "answers"]] = Field(min_length=1)
+    observes: list[Literal["logprobs", "greedy_text", "prompt_tokens", "answers"]] = Field(min_length=1)
     max_tokens: int = Field(ge=1, le=4096)
     top_logprobs: int = Field(ge=0, le=100)
     generator: str | None = None
 
     @model_validator(mode="after")
     def _asks_for_what_it_observes(self) -> Manifest:
-        if "logprobs" in self.observes and not self.top_logprobs:
-            raise ValueError("top_logprobs: at least 1 is needed where logprobs are observed")
+        if not self.top_logprobs and {"logprobs", "greedy_text"} & set(self.observes):
+            raise ValueError("top_logprobs: at least 1 is needed where logprobs or greedy_text are observed")
         return self
 
 
@@ -106,6 +121,11 @@ class Suite:
     def name(self) -> str:
         """The manifest's name."""
         return self.manifest.name
+
+    @property
+    def judges_text(self) -> bool:
+        """Whether the texts of answers are compared or graded, and so are kept when a reference is recorded."""
+        return not {"greedy_text", "answers"}.isdisjoint(self.manifest.observes)
 
     def fold(self, fold: Fold) -> tuple[Probe, ...]:
         """The probes of one fold, in file order."""
@@ -166,17 +186,50 @@ def load_suite(name_or_path: str) -> Suite:
         manifest = Manifest.model_validate(loads(manifest_bytes))
     except ValueError as error:
         raise SuiteError(f"{folder / 'suite.json'}: {_explain(error)}.") from error
-    probes = []
-    for number, line in enumerate(probe_bytes.splitlines(), 1):
-        try:
-            loads(line)  # stricter than pydantic: no key twice, nothing infinite
-            row = _Probe.model_validate_json(line)
-        except ValueError as error:
-            raise SuiteError(f"{folder / 'probes.jsonl'} line {number}: {_explain(error)}.") from error
-        probes.append(row.to_probe())
+    probes = list(_probes(folder / "probes.jsonl", probe_bytes))
     _check(folder, probes, answers="answers" in manifest.observes)
     digest = content_hash(content_hash(manifest_bytes).encode() + content_hash(probe_bytes).encode())
     return Suite(manifest, tuple(probes), digest, folder)
+
+
+def load_prompts(path: Path) -> tuple[Probe, ...]:
+    """Prompts to choose probes from: JSON lines like those of `probes.jsonl`, of which `messages` are needed alone.
+
+    A prompt without an id is known by its line, one without a cluster shares nothing with others. Raises SuiteError.
+    """
+    prompts = tuple(_probes(path, _read(path), prompts=True))
+    _check(path, list(prompts), answers=False)
+    return prompts
+
+
+def save_suite(folder: Path, manifest: Manifest, probes: Sequence[Probe]) -> Suite:
+    """Write a suite, which must not have been there, and load it. Raises SuiteError or StorageError."""
+    if (folder / "suite.json").exists():
+        raise SuiteError(f"{folder} holds a suite already, which baselines may speak of; choose another folder.")
+    rows = (canonical(_row(probe)) + b"\n" for probe in probes)
+    atomic_write(folder / "probes.jsonl", b"".join(rows))
+    atomic_write(folder / "suite.json", pretty(manifest.model_dump(exclude_none=True)))
+    return load_suite(str(folder.resolve()))
+
+
+def _row(probe: Probe) -> dict[str, Any]:
+    """A probe as a line of `probes.jsonl`, without what it does not have."""
+    row = {name: value for name, value in to_plain(probe).items() if value is not None}
+    return row | {"tags": dict(probe.tags)}
+
+
+def _probes(path: Path, lines: bytes, *, prompts: bool = False) -> Iterator[Probe]:
+    """The probes in the lines of a file; where they are `prompts`, as one fold of probes without an answer."""
+    for number, line in enumerate(lines.splitlines(), 1):
+        try:
+            row = loads(line)  # stricter than pydantic: no key twice, nothing infinite
+            if prompts and isinstance(row, dict):
+                row = {"id": f"line-{number}"} | row
+                row = {"cluster": row["id"]} | row | {"fold": "evaluation", "answer": None, "level": None}
+            probe = _Probe.model_validate_json(canonical(row) if prompts else line)
+        except ValueError as error:
+            raise SuiteError(f"{path} line {number}: {_explain(error)}.") from error
+        yield probe.to_probe()
 
 
 def _check(folder: Path, probes: list[Probe], *, answers: bool) -> None:

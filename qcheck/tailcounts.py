@@ -1,20 +1,35 @@
 """What calibration answers say about the envelope, as counts: `calibration.json` of a baseline.
 
 Prompts come in strata, sub-populations that are sampled and bounded apart: a null bound holds for the prompts of its
-own stratum, so that one which can be calibrated on tens of thousands of prompts is not held back by another.
+own stratum, so that one which can be calibrated on tens of thousands of prompts is not held back by another. Answers
+are seen in views (`qcheck.evidence.views`): as much as was recorded, or less; each has events of its own.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from qcheck.stats.bets import binomial_lower, binomial_upper
 
-__all__ = ["LOSS", "SIZE", "CalibrationTable", "TailCount", "TailEvent"]
+__all__ = ["DIRECTION", "FLIP", "FULL", "LOSS", "SIZE", "CalibrationTable", "Score", "TailCount", "TailEvent"]
 
-SIZE, LOSS = "size", "loss"
+Score = Literal["size", "direction", "flip", "loss"]
+SIZE: Final = "size"
+DIRECTION: Final = "direction"
+FLIP: Final = "flip"
+LOSS: Final = "loss"
+FULL: Final = "full"  # the view of an answer that shows all that was recorded
 
 
 class _Strict(BaseModel):
@@ -46,13 +61,16 @@ class TailCount(_Strict):
 
 
 class TailEvent(_Strict):
-    """`score > threshold`, with its counts by stratum.
+    """`score > threshold` on answers seen in one view, with its counts by stratum.
 
-    score: "size" (rms deviation in nats), a variant's name (projection on its direction, 1 = the variant itself), or
-    "loss" (1 where the answer is wrong and those of all reference deployments are right, else 0).
+    score: "size" (rms deviation from the nearest reference over the probe's noise), "direction" (largest matched filter
+    of a variant over the noise squared), "flip" (margin in nats at which the text leaves the greedy paths of all
+    reference deployments), or "loss" (1 where the answer is wrong and those of all reference deployments are right,
+    else 0).
     """
 
-    score: str
+    score: Score
+    view: str = FULL
     threshold: float
     counts: Annotated[dict[str, TailCount], Field(min_length=1)]
 
@@ -78,12 +96,14 @@ class CalibrationTable(_Strict):
     """What the calibration answers say about the envelope and about what can be seen outside it.
 
     noise_factor: by which honest scores were multiplied before counting; null bounds of a loss, which is 0 or 1 and
-    cannot be multiplied, are still to be. noise_rms: largest rms deviation of an honest deployment from the others,
-    nats, noise factor applied. envelope_kl, variant_kl: mean KL per position against the nearest reference, nats; the
-    envelope's with the noise factor squared. Where no log-probabilities were compared they are None or empty.
+    cannot be multiplied, are still to be. noise_unit: nats that are added to each probe's own noise; noise_rms: largest
+    rms deviation of an honest deployment from the others, nats, noise factor applied. envelope_kl, variant_kl: mean KL
+    per position against the nearest reference, nats; the envelope's with the noise factor squared. Where no
+    log-probabilities were compared they are None or empty.
     """
 
     noise_factor: Annotated[float, Field(ge=1)]
+    noise_unit: PositiveFloat | None
     noise_rms: NonNegativeFloat | None
     envelope_kl: NonNegativeFloat | None
     variant_kl: dict[str, NonNegativeFloat]
@@ -97,11 +117,24 @@ class CalibrationTable(_Strict):
         counts = [count for event in self.events for count in event.counts.values()]
         if any(set(count.shown) != set(self.variants) for count in counts):
             raise ValueError("all counts are of the same variants")
+        if any(self.scores(view) != self.scores(FULL) for view in self.views):
+            raise ValueError(f"every view has as many events of each score as {FULL} has, in the same order")
         if not self.watchable:
-            raise ValueError(f"one event at least is of the score {SIZE} or {LOSS}")
-        if unknown := {event.score for event in self.events} - {SIZE, LOSS, *self.variants}:
-            raise ValueError(f"{min(unknown)} is neither {SIZE}, nor {LOSS}, nor a variant")
+            raise ValueError(f"one event at least is of the score {SIZE}, {FLIP} or {LOSS}")
         return self
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The views that answers may be seen in; `FULL` is one of them."""
+        return tuple(dict.fromkeys(event.view for event in self.events))
+
+    def seen(self, view: str) -> tuple[TailEvent, ...]:
+        """The events of one view."""
+        return tuple(event for event in self.events if event.view == view)
+
+    def scores(self, view: str) -> tuple[Score, ...]:
+        """The scores of one view's events."""
+        return tuple(event.score for event in self.seen(view))
 
     @property
     def clusters(self) -> dict[str, int]:
@@ -116,13 +149,13 @@ class CalibrationTable(_Strict):
 
     @property
     def watchable(self) -> tuple[int, ...]:
-        """Indices of the events that may be watched to bound a routing fraction: they show whatever deviates."""
-        return tuple(i for i, e in enumerate(self.events) if e.score in (SIZE, LOSS))
+        """Which events of a view may be watched to bound a routing fraction: they show whatever deviates."""
+        return tuple(i for i, score in enumerate(self.scores(FULL)) if score in (SIZE, FLIP, LOSS))
 
     @property
     def bounded(self) -> int:
-        """How many quantities may be bounded from the table: the calibration's error is split over them.
+        """How many quantities of one view may be bounded from the table: its share of the error is split over them.
 
         Those are, in every stratum, each event's null probability and each variant's visibility by each watchable one.
         """
-        return len(self.clusters) * (len(self.events) + len(self.variants) * len(self.watchable))
+        return len(self.clusters) * (len(self.scores(FULL)) + len(self.variants) * len(self.watchable))

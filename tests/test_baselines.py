@@ -144,7 +144,8 @@ def test_damaged_manifests_are_one_clear_sentence(folder: Path, text: str) -> No
 
 
 def test_a_damaged_table_is_one_clear_sentence_although_its_hash_is_right(folder: Path) -> None:
-    raw = b'{"noise_factor": 1.5, "noise_rms": null, "envelope_kl": null, "variant_kl": {}, "events": []}'
+    empty = {"noise_factor": 1.5, "noise_unit": None, "noise_rms": None, "envelope_kl": None, "variant_kl": {}}
+    raw = json.dumps({**empty, "events": []}).encode()
     (folder / "calibration.json").write_bytes(raw)
     manifest = load_baseline(folder).manifest.model_copy(update={"calibration_hash": content_hash(raw)})
     save_manifest(folder, manifest)

@@ -9,7 +9,7 @@ import pytest
 from qcheck.errors import SuiteError, UnknownNameError
 from qcheck.expected import IntegerAnswer, ListAnswer
 from qcheck.records import Message, Request
-from qcheck.suites import FOLDS, list_suites, load_suite, shipped_folder
+from qcheck.suites import FOLDS, list_suites, load_prompts, load_suite, save_suite, shipped_folder
 
 MANIFEST = {
     "name": "tiny",
@@ -83,6 +83,15 @@ def test_a_wrong_answer_is_explained(tmp_path: Path, wrong: dict[str, Any], said
         load_suite(write(tmp_path, ANSWERS, [probe("one", **wrong)]))
 
 
+@pytest.mark.parametrize(
+    ("observes", "judged"),
+    [(["logprobs", "prompt_tokens"], False), (["greedy_text"], True), (["logprobs", "answers"], True)],
+)
+def test_texts_are_judged_where_they_are_observed(tmp_path: Path, observes: list[str], judged: bool) -> None:
+    right = {"answer": RIGHT, "level": 1} if "answers" in observes else {}
+    assert load_suite(write(tmp_path, MANIFEST | {"observes": observes}, [probe("one", **right)])).judges_text is judged
+
+
 def test_an_answer_that_is_not_observed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match="neither answer nor level"):
         load_suite(write(tmp_path, probes=[probe("one", answer=RIGHT, level=1)]))
@@ -113,6 +122,7 @@ def test_the_hash_covers_manifest_and_probes(tmp_path: Path) -> None:
         ({"max_tokens": "8"}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"top_logprobs": 0}, "top_logprobs"),
+        ({"observes": ["greedy_text"], "top_logprobs": 0}, "top_logprobs"),
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -170,3 +180,52 @@ def test_every_shipped_suite_is_sound(name: str) -> None:
     assert suite.name == name
     assert suite.folder.parent == shipped_folder("probes")
     assert sum(len(suite.fold(fold)) for fold in FOLDS) == len(suite.probes)
+
+
+def test_a_suite_that_is_written_is_read_as_it_was(tmp_path: Path) -> None:
+    suite = load_suite("answers")
+    saved = save_suite(tmp_path / "copy", suite.manifest, suite.probes)
+    assert (saved.manifest, saved.probes) == (suite.manifest, suite.probes)
+    assert saved.folder == tmp_path / "copy"
+    assert load_suite(str(tmp_path / "copy")) == saved
+
+
+def test_a_suite_is_never_written_over(tmp_path: Path) -> None:
+    suite = load_suite(write(tmp_path))
+    with pytest.raises(SuiteError, match="holds a suite already"):
+        save_suite(tmp_path, suite.manifest, suite.probes[:1])
+    assert load_suite(str(tmp_path)) == suite
+
+
+def test_prompts_need_say_no_more_than_what_is_asked(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    said = [{"messages": [{"role": "user", "content": text}]} for text in ("Hello", "Bye", "Well?")]
+    rows = [
+        said[0],
+        said[1] | {"id": "bye"},
+        said[2] | {"id": "well", "cluster": "w", "fold": "calibration", "level": 2},
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prompts = load_prompts(file)
+    assert [(p.id, p.cluster, p.fold, p.level) for p in prompts] == [
+        ("line-1", "line-1", "evaluation", None),
+        ("bye", "bye", "evaluation", None),
+        ("well", "w", "evaluation", None),
+    ]
+    assert prompts[1].messages == (Message("user", "Bye"),)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("[]", "line 2: value"),
+        ('{"id": "a"}', "line 2: messages"),
+        ("{", "line 2"),
+        ('{"messages": []}', "line 2: messages"),
+    ],
+)
+def test_a_wrong_prompt_is_explained(tmp_path: Path, line: str, said: str) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(json.dumps({"messages": [{"role": "user", "content": "Hello"}]}) + "\n" + line + "\n")
+    with pytest.raises(SuiteError, match=said):
+        load_prompts(file)

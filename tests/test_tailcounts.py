@@ -24,8 +24,8 @@ def event(score: str, **change: Any) -> dict[str, Any]:
 
 def table(**change: Any) -> dict[str, Any]:
     kl = {"fp8": 0.002, "int4": 0.03}
-    usual = {"noise_factor": 1.5, "noise_rms": 0.01, "envelope_kl": 0.0004, "variant_kl": kl}
-    return usual | {"events": [event("size"), event("fp8")]} | change
+    usual = {"noise_factor": 1.5, "noise_unit": 0.01, "noise_rms": 0.01, "envelope_kl": 0.0004, "variant_kl": kl}
+    return usual | {"events": [event("size"), event("direction")]} | change
 
 
 def test_a_table_that_agrees_with_itself_is_read() -> None:
@@ -42,9 +42,11 @@ def test_a_table_that_agrees_with_itself_is_read() -> None:
         ({"noise_rms": float("inf")}, "finite"),
         ({"events": [event("size", threshold=float("nan"))]}, "finite"),
         ({"events": [event("size", counts={})]}, "at least 1 item"),
-        ({"events": [event("size"), event("q4")]}, "q4 is neither size, nor loss, nor a variant"),
-        ({"events": [event("fp8")]}, "one event at least is of the score size or loss"),
-        ({"events": [event("size"), event("fp8", counts={"words": count()})]}, "the same strata"),
+        ({"events": [event("size"), event("q4")]}, "Input should be 'size', 'direction'"),
+        ({"events": [event("size"), event("size", view="top5"), event("direction", view="top5")]}, "as many events"),
+        ({"noise_unit": 0.0}, "greater than 0"),
+        ({"events": [event("direction")]}, "one event at least is of the score size, flip or loss"),
+        ({"events": [event("size"), event("direction", counts={"words": count()})]}, "the same strata"),
         ({"events": [event("size", counts={"a": count(), "b": count(shown={"fp8": 1})})]}, "the same variants"),
         ({"events": [event("size", counts={"all": count(clusters=0)})]}, "greater than 0"),
         ({"events": [event("size", counts={"all": count(honest={"one": -1})})]}, "greater than or equal to 0"),

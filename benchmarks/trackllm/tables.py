@@ -98,7 +98,7 @@ def pairs_part(llama: Sequence[Recording]) -> str:
         "e, were dates probes",
     ]
     needed = count / ALPHA
-    possible = could_reject(np.array([[MARGIN_SHARE]]), [1.0], [1.0], math.log(needed), 1)
+    possible = could_reject(np.array([[MARGIN_SHARE]]), [1.0], math.log(needed))
     return "\n".join(
         [
             _table(head, rows),

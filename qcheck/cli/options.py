@@ -67,11 +67,11 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def split(providers: str) -> list[str]:
+def split(providers: str, option: str = "--providers") -> list[str]:
     """The words between commas. Raises ConfigurationError where there is none."""
     words = [word.strip() for word in providers.split(",") if word.strip()]
     if not words:
-        raise ConfigurationError("--providers names nobody; see `qcheck providers list`.")
+        raise ConfigurationError(f"{option} names nobody; see `qcheck providers list`.")
     return words
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qcheck.cli import mine
 from qcheck.cli.options import examples, messages_of
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List, show and validate probe suites.", no_args_is_help=True)
+app = typer.Typer(help="List, show, validate and make probe suites.", no_args_is_help=True)
+app.command("new", epilog=mine.EPILOG)(mine.new)
 
 
 @app.command("list", epilog=examples("qcheck suite list"))

@@ -3,11 +3,12 @@
 Every honest deployment is scored against the *others*, as a provider would be; its scores are multiplied by the
 noise factor, for kernels that nobody recorded. Thresholds are chosen on the selection fold, tail events counted on
 the calibration fold, stratum by stratum, and the evaluation fold, on which providers are judged, is not looked at.
-Where answers are graded the one event is a loss, and what the noise factor multiplies is its bound (`envelope`).
+Log-probabilities are counted once for every view in which a provider may show them. Where answers are graded the one
+event is a loss, and what the noise factor multiplies is its bound (`envelope`).
 
 A deep calibration adds answers of the honest deployments to further prompts of the suite's strata, tens of thousands
 of them: a bound on n answers is never below about 1/n. Directions need the variants' answers too and stay with the
-suite's own folds.
+suite's own folds, and so do views on a grid.
 """
 
 from __future__ import annotations
@@ -18,29 +19,27 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from qcheck.baselines import Answer, Baseline, ProbeReference
+from qcheck.baselines import Baseline
 from qcheck.errors import BaselineError
-from qcheck.evidence.answers import is_right, losses
-from qcheck.evidence.observable import graded
-from qcheck.evidence.scoring import EQUAL, align, score
+from qcheck.evidence.leave_one_out import DISTANCE, KL, NOISE_FACTOR, Answers, LeaveOneOut, Scores, noise_unit
+from qcheck.evidence.logprobs import LogprobEvidence
+from qcheck.evidence.observable import evidence_of
+from qcheck.evidence.scoring import EQUAL
+from qcheck.evidence.views import View
 from qcheck.jsonio import significant
 from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import LOSS, SIZE, CalibrationTable, TailCount, TailEvent
+from qcheck.tailcounts import DIRECTION, FLIP, LOSS, SIZE, CalibrationTable, Score, TailCount, TailEvent
 
-__all__ = ["NOISE_FACTOR", "Block", "calibrate"]
+__all__ = ["Block", "calibrate", "tail_events"]
 
-NOISE_FACTOR = 1.5
-# Thresholds: a quantile that honest answers pass now and then, their largest score, and twice that.
-QUANTILE, MULTIPLES = 0.985, (1.0, 2.0)
+# Thresholds: quantiles that honest answers pass now and then, their largest score, and beyond.
+QUANTILES, MULTIPLES = (0.985, 0.998), (1.0, 1.4)
+# Not looked at: an answer that lies within a fraction of the noise, one that no variant explains, and a text that
+# leaves a path where rounding in files could have made the difference.
+FLOORS: Mapping[Score, float] = {SIZE: 0.2, DIRECTION: 0.05, FLIP: EQUAL}
 MIN_CLUSTERS = 100
-# A direction needs two references when one honest deployment is left out, and is not looked at below a hundredth.
-DIRECTION_REFERENCES, DIRECTION_FLOOR = 3, 0.01
-KL = "kl"
+DIRECTION_REFERENCES = 3  # so that a direction has two references when one honest deployment is left out
 LOST = 0.5  # a threshold between the two scores that an answer's loss can have
-
-Answers = Mapping[int, Mapping[str, Answer]]  # by deployment index, by probe id
-# By deployment name: a row per probe, columns loss, or size, a direction per variant, and kl.
-Scores = Mapping[str, pd.DataFrame]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,34 +65,33 @@ def calibrate(
     if len(baseline.references) < 2:
         return None
     answers = _calibration_answers(baseline)
-    on_progress(f"scoring {len(answers)} deployments")
-    scores = _scores_of(suite)(baseline, answers, suite.probes, baseline.variants)
-    chosen, counted = _folds(suite, next(iter(scores.values())).index)
-    honest = {n: NOISE_FACTOR * scores[n] for n in baseline.names(baseline.references)}
-    variants = {n: scores[n] for n in baseline.names(baseline.variants)}
-    directions = variants if len(honest) >= DIRECTION_REFERENCES else ()
-    kinds = (LOSS,) if graded(suite) else (SIZE, *directions)
-    events = [
-        TailEvent(score=kind, threshold=threshold, counts=_counts(kind, threshold, counted, honest, variants))
-        for kind in kinds
-        for threshold in _thresholds(kind, [frame.loc[chosen, kind] for frame in honest.values()])
-    ]
+    chosen, counted = _folds(suite, answers)
+    unit = noise_unit(baseline, answers, chosen) if evidence_of(suite) is LogprobEvidence else None
+    scorer = LeaveOneOut(baseline, suite, unit)
+    asked = [p for p in suite.probes if p.id in chosen or p.id in counted.index]
+    events: list[TailEvent] = []
+    full: Scores = {}
+    for view in scorer.views:
+        on_progress(f"scoring {len(answers)} deployments, view {view.name}")
+        scores = scorer(answers, asked, baseline.variants, view)
+        full = full or scores
+        events += tail_events(scorer, view, scores, chosen, counted)
     for number, block in enumerate(_new(further, suite), 1):
         on_progress(f"counting block {number}: {len(block.probes)} further prompts")
-        events = _deepened(events, baseline, suite, block)
-    if graded(suite):
+        events = _deepened(events, scorer, block)
+    if unit is None:
         return CalibrationTable(
-            noise_factor=NOISE_FACTOR, noise_rms=None, envelope_kl=None, variant_kl={}, events=events
+            noise_factor=NOISE_FACTOR, noise_unit=None, noise_rms=None, envelope_kl=None, variant_kl={}, events=events
         )
-
-    def mean_kl(frame: pd.DataFrame) -> float:
-        return float(frame.loc[counted.index, KL].mean())
-
+    kl = {name: float(frame.loc[counted.index, KL].mean()) for name, frame in full.items()}
+    rms = {name: float(np.sqrt((frame.loc[counted.index, DISTANCE] ** 2).mean())) for name, frame in full.items()}
+    honest, variants = baseline.names(baseline.references), baseline.names(baseline.variants)
     return CalibrationTable(
         noise_factor=NOISE_FACTOR,
-        noise_rms=significant(max(float(np.sqrt((f.loc[counted.index, SIZE] ** 2).mean())) for f in honest.values())),
-        envelope_kl=significant(max(NOISE_FACTOR * mean_kl(frame) for frame in honest.values())),
-        variant_kl={name: significant(mean_kl(frame)) for name, frame in variants.items()},
+        noise_unit=unit,
+        noise_rms=significant(NOISE_FACTOR * max(rms[name] for name in honest)),
+        envelope_kl=significant(NOISE_FACTOR**2 * max(kl[name] for name in honest)),
+        variant_kl={name: significant(kl[name]) for name in variants},
         events=events,
     )
 
@@ -112,13 +110,14 @@ def _new(further: Iterable[Block], suite: Suite) -> Iterator[Block]:
         yield block
 
 
-def _folds(suite: Suite, answered: pd.Index[str]) -> tuple[pd.Index[str], pd.DataFrame]:
-    """Of the answered probes those that thresholds are chosen on, and fold, stratum and cluster of the counted ones.
+def _folds(suite: Suite, answers: Answers) -> tuple[pd.Index[str], pd.DataFrame]:
+    """Of the probes that all have answered those that thresholds are chosen on, and stratum and cluster of the counted.
 
     Raises BaselineError where there are too few for a stratum that providers are asked in.
     """
     columns = ["fold", "stratum", "cluster"]
-    probes = pd.DataFrame({p.id: (p.fold, p.stratum, p.cluster) for p in suite.probes}, columns).T.loc[answered]
+    answered = [p for p in suite.probes if all(p.id in kept for kept in answers.values())]
+    probes = pd.DataFrame({p.id: (p.fold, p.stratum, p.cluster) for p in answered}, columns).T
     chosen, counted = probes.index[probes.fold == "selection"], probes[probes.fold == "calibration"]
     totals = counted.groupby("stratum").cluster.nunique()
     fewest, stratum = min((int(totals.get(s, 0)), s) for s in {p.stratum for p in suite.fold("evaluation")})
@@ -143,18 +142,40 @@ def _calibration_answers(baseline: Baseline) -> Answers:
     return answers
 
 
-def _thresholds(kind: str, honest: Sequence[pd.Series[float]]) -> list[float]:
-    """Three rising thresholds from the honest deployments' scores of one kind on the selection fold; one for losses."""
+def tail_events(
+    scorer: LeaveOneOut, view: View, scores: Scores, chosen: pd.Index[str], counted: pd.DataFrame
+) -> list[TailEvent]:
+    """One view's events, their thresholds chosen on some probes and counted on others.
+
+    chosen: ids. counted: by id, the columns stratum and cluster.
+    """
+    honest = {n: scores[n] for n in scorer.baseline.names(scorer.baseline.references)}
+    variants = {n: scores[n] for n in scorer.baseline.names(scorer.baseline.variants)}
+    directed = scorer.unit is not None and variants and len(honest) >= DIRECTION_REFERENCES
+    kinds: tuple[Score, ...] = (scorer.watched, DIRECTION) if directed else (scorer.watched,)
+    return [
+        TailEvent(
+            score=kind,
+            view=view.name,
+            threshold=threshold,
+            counts=_counts(kind, threshold, counted, honest, variants),
+        )
+        for kind in kinds
+        for threshold in _thresholds(kind, [frame.loc[chosen, kind] for frame in honest.values()])
+    ]
+
+
+def _thresholds(kind: Score, honest: Sequence[pd.Series[float]]) -> list[float]:
+    """Rising thresholds from the honest deployments' scores of one kind on the selection fold; one for losses."""
     if kind == LOSS:
         return [LOST]
-    usual = max(float(values.quantile(QUANTILE)) for values in honest)
-    largest = max(float(values.max()) for values in honest)
-    floor = EQUAL if kind == SIZE else DIRECTION_FLOOR
-    return [significant(max(value, floor)) for value in (usual, *(m * largest for m in MULTIPLES))]
+    usual = [max(float(values.quantile(q)) for values in honest) for q in QUANTILES]
+    largest = max(FLOORS[kind], *(float(values.max()) for values in honest))
+    return [significant(max(value, FLOORS[kind])) for value in (*usual, *(m * largest for m in MULTIPLES))]
 
 
 def _counts(
-    kind: str, threshold: float, probes: pd.DataFrame, honest: Scores, variants: Scores
+    kind: Score, threshold: float, probes: pd.DataFrame, honest: Scores, variants: Scores
 ) -> dict[str, TailCount]:
     """The counts of `score > threshold` by stratum. A cluster shows it if any honest answer or all of a variant do."""
     over = pd.DataFrame({n: frame.loc[probes.index, kind] > threshold for n, frame in {**honest, **variants}.items()})
@@ -172,17 +193,17 @@ def _counts(
     return counts
 
 
-def _deepened(events: list[TailEvent], baseline: Baseline, suite: Suite, block: Block) -> list[TailEvent]:
-    """The events, those of size or loss with the block's honest answers counted too."""
-    kind = LOSS if graded(suite) else SIZE
-    scores = _scores_of(suite)(baseline, block.answers, block.probes, ())
-    honest = {name: NOISE_FACTOR * frame for name, frame in scores.items()}
-    probes = pd.DataFrame({p.id: (p.stratum, p.cluster) for p in block.probes}, ["stratum", "cluster"]).T
-    answered = probes.loc[next(iter(honest.values())).index]
+def _deepened(events: Sequence[TailEvent], scorer: LeaveOneOut, block: Block) -> list[TailEvent]:
+    """The events, the watched ones of views without a grid with the block's honest answers counted too."""
+    answered = [p for p in block.probes if all(p.id in kept for kept in block.answers.values())]
+    probes = pd.DataFrame({p.id: (p.stratum, p.cluster) for p in answered}, ["stratum", "cluster"]).T
+    if unknown := set(probes.stratum) - events[0].counts.keys():
+        raise BaselineError(f"further prompts are of the stratum {min(unknown)}, which the suite has not.")
+    honest = {v.name: scorer(block.answers, answered, (), v) for v in scorer.views if not v.step}
 
     def deepened(event: TailEvent) -> TailEvent:
         counts = dict(event.counts)
-        for stratum, added in _counts(kind, event.threshold, answered, honest, {}).items():
+        for stratum, added in _counts(event.score, event.threshold, probes, honest[event.view], {}).items():
             old = counts[stratum]
             counts[stratum] = old.model_copy(
                 update={
@@ -193,40 +214,4 @@ def _deepened(events: list[TailEvent], baseline: Baseline, suite: Suite, block: 
             )
         return event.model_copy(update={"counts": counts})
 
-    return [deepened(event) if event.score == kind else event for event in events]
-
-
-def _scores_of(suite: Suite) -> Callable[[Baseline, Answers, Sequence[Probe], Sequence[int]], Scores]:
-    """What scores each deployment against all the other honest ones, on the probes that all have answered."""
-    return _loss_scores if graded(suite) else _logprob_scores
-
-
-def _loss_scores(baseline: Baseline, answers: Answers, probes: Sequence[Probe], _: Sequence[int]) -> Scores:
-    shared = [p for p in probes if all(p.id in kept for kept in answers.values())]
-    ids = [p.id for p in shared]
-    right = pd.DataFrame({i: [is_right(kept[p.id], p) for p in shared] for i, kept in answers.items()}, ids, dtype=bool)
-    lost = losses(right, baseline.references).astype(float)
-    names = baseline.names(list(answers))
-    return {name: lost[[index]].set_axis([LOSS], axis=1) for index, name in zip(answers, names, strict=True)}
-
-
-def _logprob_scores(baseline: Baseline, answers: Answers, probes: Sequence[Probe], variants: Sequence[int]) -> Scores:
-    order = list(answers)
-    rows: dict[int, dict[str, tuple[float, ...]]] = {index: {} for index in order}
-    directions = [order.index(v) for v in variants]
-    ids = [p.id for p in probes]
-    for probe_id in ids:
-        if any(probe_id not in kept for kept in answers.values()):
-            continue
-        reference = ProbeReference(tuple((kept[probe_id],) for kept in answers.values()))
-        for index, kept in answers.items():
-            others = [order.index(r) for r in baseline.references if r != index]
-            if alignment := align(kept[probe_id], reference, others):
-                s = score(alignment, others, directions)
-                rows[index][probe_id] = (s.size, *s.directions, s.kl)
-    shared = [i for i in ids if all(i in mine for mine in rows.values())]
-    columns = [SIZE, *baseline.names(variants), KL]
-    return {
-        baseline.manifest.deployments[index].name: pd.DataFrame.from_dict(mine, "index", columns=columns).loc[shared]
-        for index, mine in rows.items()
-    }
+    return [deepened(e) if e.score == scorer.watched and e.view in honest else e for e in events]

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
-from qcheck.tailcounts import LOSS, SIZE, CalibrationTable, TailEvent
+from qcheck.tailcounts import FLIP, FULL, LOSS, SIZE, CalibrationTable, Score, TailEvent
 
 __all__ = ["CALIBRATION_SHARE", "Envelope", "TailLevel", "freeze"]
 
 CALIBRATION_SHARE = 0.2
+FULL_SHARE = 0.5  # of the calibration's error for answers that show all; what shows less shares the rest
 SIZE_WEIGHT = 0.5
 # What an event must at least show of a variant for "consistent" to be claimed for it, by the event's score. Most
-# answers of a worse model are right all the same; below a quarter, hundreds of them would bound nothing.
-MIN_VISIBILITY = {SIZE: 0.5, LOSS: 0.25}
+# texts of a deviation, and answers of a worse model, are what they should be all the same; below a quarter, hundreds of
+# them would bound nothing.
+MIN_VISIBILITY = {SIZE: 0.5, FLIP: 0.25, LOSS: 0.25}
 # Bounds are kept at nine digits, so that another release of scipy replays the same ones; rounded to the safe side.
 UP, DOWN = Context(prec=9, rounding=ROUND_CEILING), Context(prec=9, rounding=ROUND_FLOOR)
 
@@ -23,11 +25,11 @@ class TailLevel:
     """One tail event with everything the test needs: score, threshold, null bound by stratum, and weight.
 
     outlying: whether an answer that shows it is counted as deviating in words and in the rule of two answers: it is
-    wrong where every reference deployment is right, or lies beyond the largest score of any honest deployment on the
-    selection fold, noise factor applied.
+    wrong where every reference deployment is right, or lies beyond the 99.8 % quantile of every honest deployment's
+    scores on the selection fold, noise factor applied.
     """
 
-    score: str
+    score: Score
     threshold: float
     null_bounds: dict[str, float]
     weight: float
@@ -44,47 +46,64 @@ class Envelope:
     """The calibration table turned into numbers of this run; it stands in the manifest before the first request.
 
     alpha: the run's error per provider before families. delta: the part of it that the calibration bounds may fail
-    with. watched: the event whose share of requests bounds the routing fraction. visibility: by variant, lower
-    bound of the probability that one of its answers shows the watched event. resolution: the variant for which
-    "consistent" is claimed; None where no recorded variant is visible enough.
+    with. levels: by view of an answer, alike in scores and weights. watched: which event of a view bounds the routing
+    fraction by its share of requests. visibility: by view and variant, lower bound of the probability that an answer of
+    the variant shows the watched event. resolution: the variant for which "consistent" is claimed; None where no
+    recorded variant is visible enough.
     """
 
     alpha: float
     delta: float
-    levels: tuple[TailLevel, ...]
+    levels: dict[str, tuple[TailLevel, ...]]
     watched: int
-    visibility: dict[str, float]
+    visibility: dict[str, dict[str, float]]
     resolution: str | None
+
+    @property
+    def claimable(self) -> frozenset[str]:
+        """The views in which the resolution is visible enough to claim "consistent" on."""
+        if self.resolution is None:
+            return frozenset()
+        least = MIN_VISIBILITY[self.levels[FULL][self.watched].score]
+        return frozenset(view for view, seen in self.visibility.items() if seen[self.resolution] >= least)
 
 
 def freeze(table: CalibrationTable, alpha: float) -> Envelope:
-    """The envelope for a run at `alpha`. Half of the weight lies on size, half on directions; or all on losses."""
+    """The envelope for a run at `alpha`. Half of the weight lies on size, half on direction; or all on losses."""
     delta = CALIBRATION_SHARE * alpha
-    each = delta / table.bounded
-    levels = _levels(table, each)
-    seen = {
-        i: {v: _rounded(table.events[i].visibility(v, each), DOWN) for v in table.variants} for i in table.watchable
-    }
+    lesser = [view for view in table.views if view != FULL]
+    each = {view: (1 - FULL_SHARE) * delta / len(lesser) / table.bounded for view in lesser}
+    each[FULL] = (FULL_SHARE if lesser else 1.0) * delta / table.bounded
+    levels = {view: _levels(table, view, each[view]) for view in table.views}
+
+    def seen(view: str, index: int) -> dict[str, float]:
+        event = table.seen(view)[index]
+        return {v: _rounded(event.visibility(v, each[view]), DOWN) for v in table.variants}
+
+    def envelope(watched: int, resolution: str | None) -> Envelope:
+        return Envelope(alpha, delta, levels, watched, {v: seen(v, watched) for v in table.views}, resolution)
+
+    full = {i: seen(FULL, i) for i in table.watchable}
 
     def strength(variant: str) -> float:
         """KL, where it is known."""
-        return table.variant_kl.get(variant, max(by_variant[variant] for by_variant in seen.values()))
+        return table.variant_kl.get(variant, max(by_variant[variant] for by_variant in full.values()))
 
     for variant in sorted(table.variants, key=lambda v: (v != "fp8", strength(v))):
         # Youden's index: the event that tells the variant best from the worst honest deployment.
-        best = max(seen, key=lambda i: seen[i][variant] - levels[i].null_bound)
-        if seen[best][variant] >= MIN_VISIBILITY[levels[best].score]:
-            return Envelope(alpha, delta, levels, best, seen[best], variant)
-    least = min(seen, key=lambda i: levels[i].null_bound)
-    return Envelope(alpha, delta, levels, least, seen[least], None)
+        best = max(full, key=lambda i: full[i][variant] - levels[FULL][i].null_bound)
+        if full[best][variant] >= MIN_VISIBILITY[levels[FULL][best].score]:
+            return envelope(best, variant)
+    return envelope(min(full, key=lambda i: levels[FULL][i].null_bound), None)
 
 
-def _levels(table: CalibrationTable, each: float) -> tuple[TailLevel, ...]:
-    """The table's events with null bounds that fail with probability at most `each`."""
+def _levels(table: CalibrationTable, view: str, each: float) -> tuple[TailLevel, ...]:
+    """One view's events with null bounds that fail with probability at most `each`."""
+    events = table.seen(view)
     watchable = table.watchable
-    directed = len(table.events) - len(watchable)
+    directed = len(events) - len(watchable)
     share = SIZE_WEIGHT if directed else 1.0
-    lowest = {e.score: i for i, e in reversed(list(enumerate(table.events)))}  # each score's first event
+    lowest = {e.score: i for i, e in reversed(list(enumerate(events)))}  # each score's first event
 
     def level(index: int, event: TailEvent) -> TailLevel:
         widening = table.noise_factor if event.score == LOSS else 1.0
@@ -96,7 +115,7 @@ def _levels(table: CalibrationTable, each: float) -> tuple[TailLevel, ...]:
             outlying=event.score == LOSS or index != lowest[event.score],
         )
 
-    return tuple(level(index, event) for index, event in enumerate(table.events))
+    return tuple(level(index, event) for index, event in enumerate(events))
 
 
 def _rounded(bound: float, context: Context) -> float:

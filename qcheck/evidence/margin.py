@@ -51,7 +51,7 @@ class MarginEvidence:
             self._unseen += 1
             self._bets.update([False], [MARGIN_SHARE])
             return
-        s = score(alignment, [0], [])
+        s = score(alignment, [0], [], 1.0)
         beyond = s.kl > MARGIN_NATS
         self._bets.update([beyond], [MARGIN_SHARE])
         self._kl.append(s.kl)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from qcheck.evidence.answers import AnswerEvidence
+from qcheck.evidence.greedy import GreedyEvidence
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.tails import TailEvidence
 from qcheck.suites import Suite
 
 __all__ = ["evidence_of", "graded"]
 
-
-def graded(suite: Suite) -> bool:
-    """Whether the answers themselves are judged, there being no log-probabilities, which show more."""
-    return "logprobs" not in suite.manifest.observes and "answers" in suite.manifest.observes
+# The strongest first.
+EVIDENCE: Final[Mapping[str, type[TailEvidence]]] = {
+    e.name: e for e in (LogprobEvidence, GreedyEvidence, AnswerEvidence)
+}
 
 
 def evidence_of(suite: Suite) -> type[TailEvidence]:
     """The evidence that judges answers to the suite against an envelope."""
-    return AnswerEvidence if graded(suite) else LogprobEvidence
+    return next((e for name, e in EVIDENCE.items() if name in suite.manifest.observes), LogprobEvidence)
+
+
+def graded(suite: Suite) -> bool:
+    """Whether the answers themselves are judged, there being nothing that shows more."""
+    return evidence_of(suite) is AnswerEvidence

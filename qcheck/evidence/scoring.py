@@ -1,12 +1,18 @@
 """Scores of one answer against recorded ones, wherever its path of tokens equals a recorded path.
 
-Size. The rms deviation from the *nearest* reference deployment. Adding deployments can only lower it, so the scores
-of a deployment left out of the references bound the scores that it has when it stands among them.
+Noise. What honest deployments make of a probe differs from probe to probe: near a router's tie or a rare token much,
+elsewhere hardly. So deviations are measured in units of the probe's own noise: the largest deviation between two of
+its reference deployments, plus a `unit` that keeps it from being taken for nothing where they happen to agree.
 
-Direction. The projection of the answer's deviation from reference a on a variant's recorded deviation from another
-reference b. A reference shared by both would put its own noise into both and accuse honest providers, so a ≠ b; and
-the *smallest* projection over all such pairs counts, which again can only fall when references are added. Few
-coordinates make projections wild: an answer that lists less than was recorded shows no direction.
+Size. The rms deviation from the *nearest* reference deployment, over the noise. Adding deployments can only lower it,
+so the scores of a deployment left out of the references bound the scores that it has when it stands among them.
+
+Direction. How much better some recorded variant's deviation explains the answer than the envelope does: the largest
+matched filter of all variants, over the noise squared. The answer's deviation is taken from reference a, the
+variant's from another reference b: a reference shared by both would put its own noise into both and accuse honest
+providers. The *smallest* over all such pairs counts, which again can only fall when references are added, as long as
+it is positive. The largest over the variants is one score with one null bound, so that searching among many variants
+costs what it costs the honest deployments.
 
 An answer that lists more than was recorded is cut to the length of the list that it is compared with: what lies beyond
 is below that list's floor, where deviations are unknown, and would dilute the mean by zeros.
@@ -14,6 +20,7 @@ is below that list's floor, where deviations are unknown, and would dilute the m
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -22,12 +29,12 @@ from numpy.typing import NDArray
 
 from qcheck.baselines import Answer, Node, ProbeReference, list_floor
 from qcheck.records import Position
-from qcheck.stats.deviation import deviation, pair_projections, partition_kl, rms
+from qcheck.stats.deviation import deviation, matched_filters, partition_kl, rms, spread
 
 # An answer this near to a reference, rms in nats, counts as equal to it: ten times what rounding in files can do.
 EQUAL = 1e-4
 
-__all__ = ["EQUAL", "Alignment", "Scores", "align", "score"]
+__all__ = ["EQUAL", "Alignment", "Scores", "align", "noise", "score"]
 
 Array = NDArray[np.float64]
 
@@ -38,8 +45,9 @@ class Alignment:
 
     All four arrays have shape (deployments, n). candidate: the answer's log-probabilities, its lists cut to the lengths
     of each deployment's, NaN where unlisted; recorded: the deployments'. candidate_floor, recorded_floor: their
-    floors, NaN where the deployment has not the path. positions (n,): which shared position. full: whether the answer
-    has as many positions, and at the shared ones lists as many tokens, as some honest deployment did.
+    floors, NaN where the deployment has not the path. positions (n,): which shared position. complete: whether the
+    answer has as many positions as some honest deployment's. deep: whether at the shared ones it lists as many tokens
+    as some honest deployment did, or as many as were asked for; shortest: how many its shortest list there has.
     """
 
     candidate: Array
@@ -47,47 +55,70 @@ class Alignment:
     recorded: Array
     recorded_floor: Array
     positions: NDArray[np.intp]
-    full: bool
+    complete: bool
+    deep: bool
+    shortest: int
+
+    @property
+    def full(self) -> bool:
+        """Whether the answer shows as much as was recorded."""
+        return self.complete and self.deep
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """size: nats. common: whether every shared position has a token that the answer and the nearest reference list.
+    """distance: rms deviation from the nearest reference, nats. size: the same over the probe's noise.
 
-    nearest: index of the nearest reference deployment. kl: nats per shared position against it.
+    common: whether every shared position has a token that the answer and the nearest reference list. kl: nats per
+    shared position against the nearest reference.
 
-    directions (variants,): projections, 1 for the variant itself. deviations (1 + variants, n): the answer's
-    deviation from the nearest reference, then the variants' deviations from another one, NaN-free, on the
-    coordinates that all list (for naming a cause); None where no second reference shares a path with the answer.
+    directions (variants,): smallest matched filters over pairs of references, over the noise squared, 0 with fewer than
+    two references. deviations (1 + variants, n): the answer's deviation from the nearest reference, then the variants'
+    deviations from another one, NaN-free, on the coordinates that all list (for naming a cause); None where no second
+    reference shares a path with the answer.
     """
 
+    distance: float
     size: float
     common: bool
-    nearest: int
     kl: float
     directions: Array
     deviations: Array | None
 
+    @property
+    def direction(self) -> float:
+        """The largest of the directions; 0 where no variant is recorded."""
+        return float(self.directions.max()) if len(self.directions) else 0.0
 
-def align(answer: Answer, reference: ProbeReference, references: Sequence[int]) -> Alignment | None:
+
+def align(
+    answer: Answer, reference: ProbeReference, references: Sequence[int], tokens: int | None = None
+) -> Alignment | None:
     """Lay an answer beside the recorded ones; None where it shows no log-probabilities at a recorded path.
 
-    references: indices of the honest deployments that the answer is to be judged by.
+    references: indices of all honest deployments, whoever the answer is then scored against: what is `complete` and
+    `deep` must not depend on whom is left out. tokens: how many the lists of the answer are cut to, all that were
+    recorded unless given.
     """
     blocks: list[tuple[Array, Array, Array, Array]] = []
     path: tuple[str, ...] = ()
     honest = np.asarray(references, int)
-    full = len(answer.positions) >= min(len(reference.answers[i][0].positions) for i in references)
+    complete = len(answer.positions) >= min(len(reference.answers[i][0].positions) for i in references)
+    deep, shortest = True, sys.maxsize
     for position in answer.positions:
         node = reference.nodes.get(path)
         if node is None:
             break
         listed = {key: logprob for key, logprob in position.top if logprob > -np.inf}
-        if not listed:
-            full = False
-            break
         lengths = (~np.isnan(node.values)).sum(axis=1)
-        full = full and len(listed) >= min(lengths[honest][lengths[honest] > 0], default=0)
+        if tokens is not None:
+            lengths = np.minimum(lengths, tokens)
+        recorded_lengths = lengths[honest][lengths[honest] > 0]
+        if len(recorded_lengths):
+            deep = deep and len(listed) >= recorded_lengths.min()
+            shortest = min(shortest, len(listed))
+        if not listed:
+            break
         blocks.append(_beside(replace(position, top=tuple(listed.items())), node, lengths))
         path += (position.token,)
     if not blocks:
@@ -96,7 +127,7 @@ def align(answer: Answer, reference: ProbeReference, references: Sequence[int]) 
         np.concatenate(parts, axis=1) for parts in zip(*blocks, strict=True)
     )
     positions = np.repeat(np.arange(len(blocks)), [block[0].shape[1] for block in blocks])
-    return Alignment(candidates, candidate_floors, recorded, recorded_floors, positions, full)
+    return Alignment(candidates, candidate_floors, recorded, recorded_floors, positions, complete, deep, shortest)
 
 
 def _beside(position: Position, node: Node, lengths: NDArray[np.intp]) -> tuple[Array, Array, Array, Array]:
@@ -124,37 +155,45 @@ def _cut(position: Position, length: int) -> Position:
     return replace(position, top=(*best, *(pair for pair in others if pair[0] == position.token)))
 
 
-def score(alignment: Alignment, references: Sequence[int], variants: Sequence[int]) -> Scores:
-    """All scores of one aligned answer against the chosen deployments (indices into the recorded rows)."""
+def noise(alignment: Alignment, references: Sequence[int]) -> float:
+    """The largest rms deviation between two reference deployments at the answer's path, nats; 0 with fewer than two."""
+    refs = np.asarray(references, int)
+    return spread(alignment.recorded[refs], alignment.recorded_floor[refs])
+
+
+def score(
+    alignment: Alignment, references: Sequence[int], variants: Sequence[int], unit: float, factor: float = 1.0
+) -> Scores:
+    """All scores of one aligned answer against the chosen deployments (indices into the recorded rows).
+
+    unit: nats that are added to the probe's noise. factor: what the answer's deviations are multiplied by in `size`
+    and `direction`.
+    """
     a = alignment
     refs, varis = np.asarray(references, int), np.asarray(variants, int)
     ref, ref_floor, candidate = a.recorded[refs], a.recorded_floor[refs], a.candidate[refs]
     listed, ref_listed, present = ~np.isnan(candidate), ~np.isnan(ref), ~np.isnan(ref_floor)
+    scale = unit + noise(a, references)
 
     devs = deviation(candidate, a.candidate_floor[refs], ref, ref_floor)
     weights = (present & (listed | ref_listed)).astype(float)
-    sizes = np.where(weights.sum(axis=1) > 0, rms(np.where(present, devs, 0.0), weights), np.inf)
-    nearest = int(np.argmin(sizes))
+    distances = np.where(weights.sum(axis=1) > 0, rms(np.where(present, devs, 0.0), weights), np.inf)
+    nearest = int(np.argmin(distances))
     own = candidate[nearest]
-    divergences = [
-        partition_kl(ref[nearest][where], own[where])
-        for p in np.unique(a.positions)
-        if present[nearest][where := a.positions == p].any()
-    ]
-    kl = float(np.mean(divergences)) if divergences else 0.0
-    size = float(sizes[nearest]) if np.isfinite(sizes[nearest]) else 0.0
+    positions = [where for p in np.unique(a.positions) if present[nearest][where := a.positions == p].any()]
+    kl = float(np.mean([partition_kl(ref[nearest][where], own[where]) for where in positions])) if positions else 0.0
+    distance = float(distances[nearest]) if np.isfinite(distances[nearest]) else 0.0
     both = listed[nearest] & ref_listed[nearest]
     common_everywhere = all(both[a.positions == p].any() for p in np.unique(a.positions))
-    if len(refs) < 2:
-        return Scores(size, common_everywhere, int(refs[nearest]), kl, np.zeros(len(varis)), None)
-
-    var = a.recorded[varis]
-    smallest = pair_projections(candidate, ref, var, a.positions)[~np.eye(len(refs), dtype=bool)].min(axis=0)
-    shown = smallest if a.full and size > EQUAL else np.minimum(smallest, 0.0)
-    deviations = None
-    others = np.where(np.arange(len(refs)) == nearest, np.inf, sizes)
-    if np.isfinite(others).any():
-        other = int(np.argmin(others))
-        common = both & ref_listed[other] & ~np.isnan(var).any(axis=0)
-        deviations = np.vstack([own - ref[nearest], var - ref[other]])[:, common]
-    return Scores(size, common_everywhere, int(refs[nearest]), kl, shown, deviations)
+    directions, deviations = np.zeros(len(varis)), None
+    if len(refs) > 1 and len(varis):
+        filters = matched_filters(candidate, ref, a.recorded[varis], a.positions, factor)
+        directions = filters[~np.eye(len(refs), dtype=bool)].min(axis=0) / scale**2
+        if not (a.full and distance > EQUAL):
+            directions = np.minimum(directions, 0.0)
+        others = np.where(np.arange(len(refs)) == nearest, np.inf, distances)
+        if np.isfinite(others).any():
+            other = int(np.argmin(others))
+            common = both & ref_listed[other] & ~np.isnan(a.recorded[varis]).any(axis=0)
+            deviations = np.vstack([own - ref[nearest], a.recorded[varis] - ref[other]])[:, common]
+    return Scores(distance, factor * distance / scale, common_everywhere, kl, directions, deviations)

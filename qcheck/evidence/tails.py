@@ -5,8 +5,7 @@ An observable says what scores an answer shows; everything that follows from the
 Silence. An answer that shows nothing shows no tail event, so it does not accuse; but it is no agreement either. What
 shows nothing is for the observable to say: withheld log-probabilities do, but an empty answer to an item is a wrong
 one, and may accuse. For the claim "consistent" a request counts as a deviating one if it failed, if its answer shows
-nothing, or if it shows less than was recorded: what such an answer would have shown of a deviation is not what the
-calibration measured.
+nothing, or if it shows less than the calibration measured, or too little of it to see the resolution.
 """
 
 from __future__ import annotations
@@ -22,16 +21,23 @@ from qcheck.result import Divergence, Evidence, Finding
 from qcheck.stats.bets import TailBets
 from qcheck.stats.fraction import fraction_lower, fraction_upper, requests_to_bound
 from qcheck.suites import Suite
+from qcheck.tailcounts import FULL, Score
 
 __all__ = ["Shown", "TailEvidence"]
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What one answer shows: its scores by the names of the envelope's; full: whether as much as was recorded."""
+    """What one answer shows.
 
-    scores: Mapping[str, float]
+    scores: by name. view: what it is seen in. full: whether it shows all of that view, so that it may be agreement.
+    bets: whether it may be evidence: null bounds hold for answers that show all of a view that was known before.
+    """
+
+    scores: Mapping[Score, float]
+    view: str = FULL
     full: bool = True
+    bets: bool = True
 
 
 class TailEvidence(ABC):
@@ -48,9 +54,10 @@ class TailEvidence(ABC):
         self._baseline, self._envelope = baseline, envelope
         self._probes = {p.id: p for p in suite.probes}
         self._variant_names = baseline.names(baseline.variants)
-        self._bets = TailBets([level.weight for level in envelope.levels])
+        self._bets = TailBets([level.weight for level in envelope.levels[FULL]])
+        self._views: set[str] = set()  # that answers were evidence in
         self.deviating: list[str] = []
-        self.answered = self._failed = self._silent = self._short = self._watched = 0
+        self.answered = self._failed = self._silent = self._short = self._dim = self._watched = self._proven = 0
 
     @abstractmethod
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
@@ -62,15 +69,25 @@ class TailEvidence(ABC):
 
     def update(self, probe_id: str, answer: Answer) -> None:
         """Fold the answer to one probe."""
-        levels, stratum = self._envelope.levels, self._probes[probe_id].stratum
         shown = self._shown(probe_id, answer)
+        levels = self._envelope.levels[shown.view if shown else FULL]
+        stratum = self._probes[probe_id].stratum
         hits = [shown is not None and shown.scores[level.score] > level.threshold for level in levels]
-        self._bets.update(hits, [level.null_bounds[stratum] for level in levels])
         watched = hits[self._envelope.watched]
+        if shown is None or not shown.bets:
+            hits = [False] * len(hits)
+        else:
+            self._views.add(shown.view)
+        self._bets.update(hits, [level.null_bounds[stratum] for level in levels])
         self.answered += 1
         self._watched += watched
-        self._silent += shown is None
-        self._short += shown is not None and not shown.full and not watched
+        self._proven += hits[self._envelope.watched]
+        if shown is None:
+            self._silent += 1
+        elif not shown.full:
+            self._short += not watched
+        elif shown.view not in self._envelope.claimable:
+            self._dim += not watched
         if any(hit and level.outlying for hit, level in zip(hits, levels, strict=True)):
             self.deviating.append(probe_id)
 
@@ -85,12 +102,17 @@ class TailEvidence(ABC):
 
     def _against(self) -> tuple[int, int]:
         """Requests that count against "consistent", and all requests."""
-        return self._watched + self._silent + self._short + self._failed, self.answered + self._failed
+        against = self._watched + self._silent + self._short + self._dim + self._failed
+        return against, self.answered + self._failed
+
+    def _visibility(self, variant: str) -> float:
+        """Lower bound of the probability that a deviating answer shows the watched event, as answers were seen."""
+        claimed = self._views & self._envelope.claimable or {FULL}
+        return min(self._envelope.visibility[view].get(variant, 0.0) for view in claimed)
 
     def upper(self, variant: str) -> float:
         """Upper bound, at level alpha, of the share of requests with deviations as visible as `variant`."""
-        e = self._envelope
-        visible = e.visibility.get(variant, 0.0)
+        e, visible = self._envelope, self._visibility(variant)
         bound = fraction_upper(*self._against(), e.alpha - e.delta)
         return min(1.0, bound / visible) if visible > 0 else 1.0
 
@@ -106,19 +128,19 @@ class TailEvidence(ABC):
     def needed(self, tolerance: float) -> int | None:
         """How many more requests, none of them deviating, bring `upper(resolution)` down to the tolerance."""
         e = self._envelope
-        if e.resolution is None:
+        if e.resolution is None or (self._views and not self._views & e.claimable):
             return None
-        target = tolerance * e.visibility[e.resolution]
+        target = tolerance * self._visibility(e.resolution)
         return requests_to_bound(*self._against(), target, e.alpha - e.delta)
 
     def fraction(self) -> tuple[float, float, float]:
         """Routing fraction: lower bound, estimate, upper bound (for the resolution), at alpha − delta per side."""
         e = self._envelope
-        null = e.levels[e.watched].null_bound
-        share = fraction_lower(self._watched, self.answered, e.alpha - e.delta)
+        null = max(e.levels[view][e.watched].null_bound for view in self._views or {FULL})
+        share = fraction_lower(self._proven, self.answered, e.alpha - e.delta)
         low = max(0.0, (share - null) / (1 - null)) if null < 1 else 0.0
         high = self.upper(e.resolution) if e.resolution else 1.0
-        visible = e.visibility.get(e.resolution, 1.0) if e.resolution else 1.0
+        visible = self._visibility(e.resolution) if e.resolution else 1.0
         rate = self._watched / self.answered if self.answered else 0.0
         return low, min(max(rate / visible, low), max(high, low)), max(high, low)
 

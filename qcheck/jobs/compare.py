@@ -13,7 +13,8 @@ from qcheck.baselines import Baseline
 from qcheck.client.transport import Client
 from qcheck.errors import ConfigurationError, RunFolderError
 from qcheck.evidence.envelope import CALIBRATION_SHARE, Envelope, freeze
-from qcheck.evidence.observable import evidence_of, graded
+from qcheck.evidence.logprobs import LogprobEvidence
+from qcheck.evidence.observable import evidence_of
 from qcheck.evidence.prompt_tokens import PromptTokenEvidence
 from qcheck.jobs.fold import WEIGHTS, RunFold
 from qcheck.jobs.manifest import (
@@ -28,6 +29,7 @@ from qcheck.jobs.manifest import (
 )
 from qcheck.jobs.outcome import make_fold, make_result
 from qcheck.jobs.reference import Reference, provenance_of
+from qcheck.jobs.sample import sample
 from qcheck.jsonio import pretty, to_plain
 from qcheck.records import Attempt, Request
 from qcheck.registry.types import Endpoint, ModelProfile, Price
@@ -131,10 +133,10 @@ def make_manifest(
         raise ConfigurationError(f"{reference.live.name} is the live reference; leave it out of --providers.")
     check_prices(settings.limits, (*endpoints, *([reference.live] if reference.live else [])))
     envelope = _envelope(reference.baseline, entry, settings.alpha)
-    if envelope is None and graded(suite):
+    if envelope is None and evidence_of(suite) is not LogprobEvidence:
         raise ConfigurationError(
-            f"graded answers are judged by a recorded envelope, and there is none for {model.name} and the suite "
-            f"{suite.name}: record two or more deployments that you trust with `qcheck baseline record {model.name} "
+            f"texts are judged by a recorded envelope, and there is none for {model.name} and the suite {suite.name}: "
+            f"record two or more deployments that you trust with `qcheck baseline record {model.name} "
             f"--suite {suite.name} --out DIR --provider …`, or compare log-probabilities with --suite logprobs."
         )
     if entry.kind == "none" and len(endpoints) < MIN_REFERENCES:
@@ -214,12 +216,16 @@ async def compare(
     """
     fold = make_fold(manifest, suite, baseline)
     by_name = {e.name: e for e in endpoints}
-    probes = {p.id: p for p in suite.draw("evaluation", manifest.seed)}
-    plan = make_plan([e.name for e in manifest.everyone], sorted(probes), manifest.seed)
+    groups = sample(suite, baseline, manifest.seed)
+    probes = {p.id: p for group in groups for p in group}
+    ids = [sorted(p.id for p in group) for group in groups]
+    plan = make_plan([e.name for e in manifest.everyone], ids, manifest.seed)
 
     def request_for(item: PlanItem) -> Request:
         endpoint = by_name[item.provider]
-        return suite.request(probes[item.probe_id], endpoint.temperature, endpoint.dialect.top_logprobs_max)
+        # A provider that is judged by its text may refuse a request for more.
+        most = endpoint.dialect.top_logprobs_max if "logprobs" in suite.manifest.observes else 0
+        return suite.request(probes[item.probe_id], endpoint.temperature, most)
 
     stops: dict[str, str] = {}
     with Journal.open(folder.journal) as journal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,18 +10,20 @@ from numpy.typing import NDArray
 
 from qcheck.baselines import Baseline
 from qcheck.evidence.envelope import Envelope
-from qcheck.evidence.observable import graded
 from qcheck.jobs.manifest import ProviderEntry, RunManifest
+from qcheck.jobs.sample import sample
 from qcheck.stats.fraction import requests_to_bound
 from qcheck.stats.power import could_reject, median_requests
 from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import CalibrationTable
+from qcheck.tailcounts import FLIP, FULL, LOSS, SIZE, CalibrationTable, Score
 
 __all__ = ["Detectable", "Estimate", "ProviderEstimate", "estimate"]
 
-FRACTIONS = (1.0, 0.1, 0.01)
+FRACTIONS = (1.0, 0.1, 0.05, 0.01)
 BYTES_PER_TOKEN = 3.5  # of natural prompts, where no baseline says how many tokens they have
 TEMPLATE_TOKENS = 10
+# How a deviation that nobody recorded is seen, by the score that shows whatever deviates.
+SEEN_BY: Mapping[Score, str] = {SIZE: "their size", FLIP: "other texts", LOSS: "wrong answers"}
 SECONDS_PER_REQUEST = 1.5  # a hosted endpoint's usual time for a few tokens; for the estimate of minutes only
 
 
@@ -64,7 +66,7 @@ class Estimate:
 
 def estimate(manifest: RunManifest, suite: Suite, baseline: Baseline | None, *, detectability: bool = True) -> Estimate:
     """The plan of a run; sends nothing. `detectability` is simulated, which takes seconds."""
-    probes = suite.draw("evaluation", manifest.seed)
+    probes = tuple(p for group in sample(suite, baseline, manifest.seed) for p in group)
     limit = manifest.limits.max_requests
     most = len(probes) if limit is None else min(limit, len(probes))
     envelope = manifest.frozen_envelope()
@@ -78,22 +80,22 @@ def estimate(manifest: RunManifest, suite: Suite, baseline: Baseline | None, *, 
     )
     if envelope is None or baseline is None or baseline.table is None:
         return Estimate(providers, tuple(suite.manifest.observes), most > 1, (), "detectability unknown: no baseline")
-    table, levels = baseline.table, envelope.levels
-    strata = Counter(p.stratum for p in probes)
-    bounds = np.array([[level.null_bounds[s] for level in levels] for s in strata])
-    shares, weights = list(strata.values()), [level.weight for level in levels]
-    threshold = manifest.rules.log_threshold
+    table, levels = baseline.table, envelope.levels[FULL]
+    names = list(dict.fromkeys(p.stratum for p in probes))
+    strata = np.array([names.index(p.stratum) for p in probes[:most]])
+    bounds = np.array([[level.null_bounds[s] for level in levels] for s in names])
+    weights, threshold = [level.weight for level in levels], manifest.rules.log_threshold
     rng = np.random.default_rng(0)
 
     def shown(variant: str) -> NDArray[np.float64]:
-        counts = [[e.counts[s] for e in table.events] for s in strata]
+        counts = [[e.counts[s] for e in table.seen(FULL)] for s in names]
         return np.array([[c.shown[variant] / c.variant_clusters for c in row] for row in counts])
 
     detectable = tuple(
         Detectable(
             variant,
             fraction,
-            median_requests(bounds, shown(variant), shares, weights, threshold, most, fraction, rng),
+            median_requests(bounds, shown(variant), strata, weights, threshold, fraction, rng),
         )
         for variant in (table.variants if detectability else ())
         for fraction in FRACTIONS
@@ -101,10 +103,10 @@ def estimate(manifest: RunManifest, suite: Suite, baseline: Baseline | None, *, 
     return Estimate(
         providers,
         tuple(suite.manifest.observes),
-        could_reject(bounds, shares, weights, threshold, most),
+        could_reject(bounds[strata], weights, threshold),
         detectable,
         f"estimated by simulation from {_basis(table)}; kinds of deviation that nobody recorded are seen by "
-        f"{'wrong answers' if graded(suite) else 'their size'} alone",
+        f"{SEEN_BY[table.events[0].score]} alone",
     )
 
 
@@ -118,7 +120,7 @@ def _basis(table: CalibrationTable) -> str:
 def _expected(envelope: Envelope | None, manifest: RunManifest, most: int) -> int | None:
     if envelope is None or envelope.resolution is None:
         return None
-    target = manifest.tolerance * envelope.visibility[envelope.resolution]
+    target = manifest.tolerance * envelope.visibility[FULL][envelope.resolution]
     needed = requests_to_bound(0, 0, target, envelope.alpha - envelope.delta)
     return needed if needed is not None and needed <= most else None
 

@@ -21,9 +21,9 @@ from qcheck.verdict import Claims, Decision, Rules, decide, should_stop
 
 __all__ = ["WEIGHTS", "PairFold", "ProviderFold", "RunFold", "folded", "settled"]
 
-# Of each observable's e-value in the average; of the first two a run has one. Prompt tokens bet nothing: they speak
+# Of each observable's e-value in the average; of the first three a run has one. Prompt tokens bet nothing: they speak
 # through findings alone.
-WEIGHTS: Mapping[str, float] = {"logprobs": 1.0, "answers": 1.0, "prompt_tokens": 0.0}
+WEIGHTS: Mapping[str, float] = {"logprobs": 1.0, "greedy_text": 1.0, "answers": 1.0, "prompt_tokens": 0.0}
 NAMED = 0.5  # posterior from which a cause is named
 
 

@@ -75,9 +75,9 @@ class EnvelopeEntry(_Strict):
 
     alpha: float
     delta: float
-    levels: tuple[dict[str, Any], ...]
+    levels: dict[str, tuple[dict[str, Any], ...]]
     watched: int
-    visibility: dict[str, float]
+    visibility: dict[str, dict[str, float]]
     resolution: str | None
 
 
@@ -153,7 +153,7 @@ class RunManifest(_Strict):
         """The envelope as evidence uses it."""
         if self.envelope is None:
             return None
-        levels = tuple(TailLevel(**level) for level in self.envelope.levels)
+        levels = {view: tuple(TailLevel(**level) for level in mine) for view, mine in self.envelope.levels.items()}
         return Envelope(**(self.envelope.model_dump() | {"levels": levels}))
 
     def budget_limits(self) -> Limits:

@@ -80,7 +80,7 @@ async def record(
     evaluation = [p.id for p in suite.fold("evaluation")]
     calibration = [p.id for p in suite.probes if p.fold != "evaluation"]
     once = [PlanItem(endpoint.name, seq, probe) for seq, probe in enumerate(calibration)]
-    often = make_plan([endpoint.name], evaluation, seed=0, repeats=what.repeats)
+    often = make_plan([endpoint.name], [evaluation], seed=0, repeats=what.repeats)
     plan = [*once, *(PlanItem(i.provider, len(once) + i.seq, i.probe_id, i.repeat) for i in often)]
     _claim(work, what, suite, endpoint)
     attempts, reason = await _ask(plan, suite, endpoint, asker, work, what, on_settled)
@@ -205,7 +205,6 @@ def _finish(
     endpoint: Endpoint,
 ) -> BaselineManifest:
     """Write the answers and the manifest that names them."""
-    with_text = "answers" in suite.manifest.observes
     evaluated = {p.id for p in suite.fold("evaluation")}
     evaluation: dict[str, list[Answer]] = {}
     calibration: dict[str, list[Answer]] = {}
@@ -214,7 +213,7 @@ def _finish(
         if attempt is None or attempt.response is None:
             continue
         target = evaluation if item.probe_id in evaluated else calibration
-        target.setdefault(item.probe_id, []).append(answer_of(attempt.response, with_text=with_text))
+        target.setdefault(item.probe_id, []).append(answer_of(attempt.response, with_text=suite.judges_text))
     first = min(answers.values(), key=lambda a: a.started)
     response = first.response
     entry = DeploymentEntry(

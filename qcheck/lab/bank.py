@@ -116,7 +116,7 @@ async def _ask(endpoint: Endpoint, suite: Suite, probes: Sequence[Probe], repeat
         request = suite.request(probe, endpoint.temperature, suite.manifest.top_logprobs)
         async for attempt in client.ask(request, endpoint.name, 0):
             if attempt.response is not None:
-                return answer_of(attempt.response, with_text="answers" in suite.manifest.observes)
+                return answer_of(attempt.response, with_text=suite.judges_text)
         raise LabError(f"{endpoint.name} gave no answer to {probe.id}: {attempt.error}; run the same command again.")
 
     async with Client(endpoint, concurrency=CONCURRENCY) as client:

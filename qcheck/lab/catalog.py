@@ -33,7 +33,7 @@ Format = Literal[
     "F16", "F32", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q3_K_M", "Q2_K",
     "INT8", "FP8", "INT4", "NF4", "PRUNED",
 ]  # fmt: skip
-Kind = Literal["reference", "held-out", "variant"]
+Kind = Literal["reference", "held-out", "variant", "unrecorded"]
 Source = Literal["release", "other-model", "finetuned", "finetuned-light"]
 
 PREFIX: Final = "lab/"  # of a lab provider's name wherever other providers stand beside it
@@ -85,7 +85,8 @@ class Deployment:
     """One concrete way of serving a model.
 
     kind: "reference" (honest, belongs in the baseline), "held-out" (honest, kept out of it so that the envelope can
-    be tested), "variant" (a known deviation). source: whose weights.
+    be tested), "variant" (a known deviation), "unrecorded" (one that no baseline has, on which those that it has are
+    tried). source: whose weights.
     """
 
     name: str
@@ -134,6 +135,13 @@ MODELS: Final[Mapping[str, LabModel]] = {
         ),
     )
 }
+
+_GGML: Final[tuple[tuple[str, Format], ...]] = (
+    ("q8_0", "Q8_0"),
+    ("q6_k", "Q6_K"),
+    ("q4_k_m", "Q4_K_M"),
+    ("q4_0", "Q4_0"),
+)
 
 _DEPLOYMENTS: Final = (
     Deployment("honest", "reference", "llama.cpp, F16 weights, one request at a time, nothing cached"),
@@ -206,10 +214,10 @@ _DEPLOYMENTS: Final = (
     Deployment("fp8", "variant", "rounded to fp8 E4M3 per output channel, f32 arithmetic", "FP8"),
     Deployment("int4", "variant", "rounded to int4 in groups of 128, f32 arithmetic", "INT4"),
     Deployment("nf4", "variant", "rounded to NF4 in blocks of 64, f32 arithmetic", "NF4"),
-    Deployment("int8-bf16", "variant", "rounded to int8 per output channel, PyTorch bf16", "INT8", TorchSettings()),
-    Deployment("fp8-bf16", "variant", "rounded to fp8 E4M3 per output channel, PyTorch bf16", "FP8", TorchSettings()),
-    Deployment("int4-bf16", "variant", "rounded to int4 in groups of 128, PyTorch bf16", "INT4", TorchSettings()),
-    Deployment("nf4-bf16", "variant", "rounded to NF4 in blocks of 64, PyTorch bf16", "NF4", TorchSettings()),
+    Deployment("int8-bf16", "unrecorded", "rounded to int8 per output channel, PyTorch bf16", "INT8", TorchSettings()),
+    Deployment("fp8-bf16", "unrecorded", "rounded to fp8 E4M3 per channel, PyTorch bf16", "FP8", TorchSettings()),
+    Deployment("int4-bf16", "unrecorded", "rounded to int4 in groups of 128, PyTorch bf16", "INT4", TorchSettings()),
+    Deployment("nf4-bf16", "unrecorded", "rounded to NF4 in blocks of 64, PyTorch bf16", "NF4", TorchSettings()),
     Deployment(
         "kv-q8_0",
         "variant",
@@ -226,6 +234,12 @@ _DEPLOYMENTS: Final = (
     Deployment("finetuned-light", "variant", "a LoRA-sized change: fine-tuned for few steps", source="finetuned-light"),
     Deployment("finetuned", "variant", "fine-tuned for more steps", source="finetuned"),
     Deployment("other-model", "variant", "another model of the same family", source="other-model"),
+    *(
+        Deployment(
+            f"{name}-torch", "unrecorded", f"quantised to {fmt}, computed by PyTorch in bf16", fmt, TorchSettings()
+        )
+        for name, fmt in _GGML
+    ),
 )
 
 

@@ -10,13 +10,15 @@ from rich.console import RenderableType
 from qcheck.baselines import Baseline
 from qcheck.evidence.envelope import Envelope, freeze
 from qcheck.report.paper import Paper, entry, grid, put_on
-from qcheck.tailcounts import CalibrationTable
+from qcheck.tailcounts import FLIP, FULL, LOSS, CalibrationTable
 from qcheck.verdict import percent
 
 __all__ = ["render"]
 
 DEPLOYMENTS = ("deployment", "role", "provenance", "repeats", "recorded", "description")
-VISIBILITY = ("variant", "KL (nats/token)", "visible in at least")
+OUTSIDE = {LOSS: "are wrong where all others are right", FLIP: "leave the paths of all others, where these are sure,"}
+VISIBILITY = ("variant", "KL (nats/token)")
+VISIBLE = "in how many answers of a variant its deviation shows at least, by what an answer lists"
 
 
 def render(baseline: Baseline, alpha: float, paper: Paper) -> str:
@@ -45,19 +47,24 @@ def _calibration(table: CalibrationTable, envelope: Envelope, alpha: float) -> I
     strata = ", ".join(f"{count} clusters of {stratum}" for stratum, count in table.clusters.items())
     yield entry("calibration", f"{strata}; honest scores widened by the noise factor {table.noise_factor:g}")
     if table.envelope_kl is None or table.noise_rms is None:
-        bound = percent(envelope.levels[envelope.watched].null_bound)
-        yield entry("envelope", f"honest deployments are wrong where all others are right on at most {bound} of items")
+        bound = percent(envelope.levels[FULL][envelope.watched].null_bound)
+        yield entry("envelope", f"honest deployments {OUTSIDE[table.events[0].score]} on at most {bound} of probes")
     else:
         kl, rms = table.envelope_kl, table.noise_rms
         yield entry("envelope", f"mean KL {kl:.3g} nats/token, rms deviation {rms:.3g} nats")
     resolution = envelope.resolution or "none: no recorded variant is visible enough to claim agreement for"
     yield entry("resolution", f"{resolution} (at alpha {alpha:g})")
+    yield entry("visibility", VISIBLE)
     yield ""
     rows = (
-        (variant, _kl(table.variant_kl.get(variant)), f"{math.floor(100 * envelope.visibility[variant])} % of answers")
+        (
+            variant,
+            _kl(table.variant_kl.get(variant)),
+            *(f"{math.floor(100 * envelope.visibility[view][variant])} %" for view in table.views),
+        )
         for variant in table.variants
     )
-    yield grid(VISIBILITY, rows, right=(1, 2))
+    yield grid((*VISIBILITY, *table.views), rows, right=range(1, len(VISIBILITY) + len(table.views)))
 
 
 def _kl(nats: float | None) -> str:

@@ -20,15 +20,20 @@ class PlanItem:
     repeat: int = 0
 
 
-def make_plan(providers: Sequence[str], probe_ids: Sequence[str], seed: int, repeats: int = 1) -> tuple[PlanItem, ...]:
-    """All requests of a run, in order.
+def make_plan(
+    providers: Sequence[str], groups: Sequence[Sequence[str]], seed: int, repeats: int = 1
+) -> tuple[PlanItem, ...]:
+    """All requests of a run, in order. groups: the probes' ids, those of the first group asked first.
 
-    Every provider gets the probes in the same random order, so that any two can be compared on what both have
-    answered; within a round the providers' order is random, so that none is always asked first.
+    Every provider gets the probes of a group in the same random order, so that any two can be compared on what both
+    have answered; within a round the providers' order is random, so that none is always asked first.
     """
     rng = np.random.default_rng(seed)
     order = [
-        (probe, repeat) for repeat in range(repeats) for probe in rng.permutation(np.asarray(probe_ids, dtype=object))
+        (probe, repeat)
+        for repeat in range(repeats)
+        for group in groups
+        for probe in rng.permutation(np.asarray(group, dtype=object))
     ]
     return tuple(
         PlanItem(providers[i], seq, str(probe), repeat)

@@ -50,9 +50,16 @@ class Attribution:
         named = log_density(((answer - recorded) ** 2).sum(axis=1), np.hypot(self._noise, own))
         spread = log_density(np.full(len(SCALES), (answer**2).sum()), self._noise * SCALES)
         other = special.logsumexp(spread) - np.log(len(SCALES))
-        for row, likelihood in enumerate((*named, other)):
-            with np.errstate(divide="ignore"):
-                self._log_likelihood[row] += np.logaddexp(np.log1p(-FRACTIONS) + honest, np.log(FRACTIONS) + likelihood)
+        self.fold(float(honest), np.append(named, other))
+
+    def fold(self, honest: float, deviating: NDArray[np.float64]) -> None:
+        """Fold one answer by its log-likelihoods: inside the envelope, and (variants + 1,) under each deviation.
+
+        The last one is that of none of the recorded variants.
+        """
+        with np.errstate(divide="ignore"):
+            inside, outside = np.log1p(-FRACTIONS) + honest, np.log(FRACTIONS) + deviating[:, None]
+        self._log_likelihood += np.logaddexp(inside, outside)
 
     def posterior(self) -> dict[str, float]:
         """Probability of each variant and of `NONE`, given that something deviates; largest first."""

@@ -16,9 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["TailBets", "binomial_lower", "binomial_upper"]
+__all__ = ["LAMBDAS", "TailBets", "binomial_lower", "binomial_upper", "log_e_paths"]
 
-LAMBDAS = (0.03, 0.12, 0.4, 0.9)
+Array = NDArray[np.float64]
+
+# A bet of λ is best where about a share λ of the requests shows the event: from one in a hundred to all of them.
+LAMBDAS = (0.01, 0.05, 0.2, 0.7)
 
 
 def binomial_upper(successes: int, trials: int, level: float) -> float:
@@ -35,6 +38,55 @@ def binomial_lower(successes: int, trials: int, level: float) -> float:
     return float(stats.beta.ppf(level, successes, trials - successes + 1))
 
 
+def _gains(hits: NDArray[np.bool_], bounds: Array, lambdas: Sequence[float]) -> Array:
+    """What each bet adds to its log-wealth; hits and bounds (..., events), the result (..., events, lambdas)."""
+    q = np.asarray(bounds, float)[..., None]
+    if ((q <= 0) | (q > 1)).any():
+        raise ValueError("bounds must lie in (0, 1]")
+    lam = np.where(q < 1, lambdas, 0.0)  # against a bound of 1 a bet can only lose
+    won, lost = np.log(1 - lam + lam / q), np.log1p(-lam)
+    return np.where(np.asarray(hits, bool)[..., None], won, lost)
+
+
+def _averaged(wealth: Array, weights: Array) -> Array:
+    """Logarithm of the weighted average over the last two axes (events, lambdas); the rest of the weight counts 1."""
+    shares = np.repeat(weights / wealth.shape[-1], wealth.shape[-1])
+    with np.errstate(divide="ignore"):  # a weight of nothing
+        terms = wealth.reshape(*wealth.shape[:-2], -1) + np.log(shares)
+        cash = np.log(max(0.0, 1.0 - weights.sum()))
+    top = np.maximum(terms.max(axis=-1), cash)
+    result: Array = top + np.log(np.exp(terms - top[..., None]).sum(axis=-1) + np.exp(cash - top))
+    return result
+
+
+def _checked(weights: Sequence[float]) -> Array:
+    row = np.asarray(weights, float)
+    if row.ndim != 1 or (row < 0).any() or row.sum() > 1 + 1e-9:
+        raise ValueError("weights must be a row of non-negative numbers that sum to at most 1")
+    return row
+
+
+def log_e_paths(
+    hits: NDArray[np.bool_],
+    bounds: Array,
+    weights: Sequence[float],
+    lambdas: Sequence[float] = LAMBDAS,
+    wealth: Array | None = None,
+) -> tuple[Array, Array]:
+    """What `TailBets` says after every request of many streams at once.
+
+    hits (..., requests, events), bounds broadcast against them. wealth: what an earlier call returned, to go on from.
+
+    Returns the natural logarithm of the e-value after each request (..., requests), and the log-wealth of every bet
+    (..., events, lambdas) after the last.
+    """
+    gains = _gains(hits, np.broadcast_to(bounds, np.shape(hits)), lambdas)
+    path = np.cumsum(gains, axis=-3)
+    if wealth is not None:
+        path += wealth[..., None, :, :]
+    return _averaged(path, _checked(weights)), path[..., -1, :, :]
+
+
 @dataclass(slots=True)
 class TailBets:
     """A weighted average of tail-bet products, one row per tail event, one column per λ.
@@ -45,13 +97,10 @@ class TailBets:
     weights: Sequence[float]
     lambdas: Sequence[float] = LAMBDAS
     requests: int = 0
-    _wealth: NDArray[np.float64] = field(init=False)
+    _wealth: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        weights = np.asarray(self.weights, float)
-        if weights.ndim != 1 or (weights < 0).any() or weights.sum() > 1 + 1e-9:
-            raise ValueError("weights must be a row of non-negative numbers that sum to at most 1")
-        self._wealth = np.zeros((len(weights), len(self.lambdas)))
+        self._wealth = np.zeros((len(_checked(self.weights)), len(self.lambdas)))
 
     def update(self, hits: NDArray[np.bool_] | Sequence[bool], bounds: Sequence[float]) -> float:
         """Fold one request; returns `log_e`.
@@ -59,12 +108,9 @@ class TailBets:
         hits (events,) says which tail events it shows, bounds (events,) their null probabilities q in (0, 1]. The
         bounds may differ from request to request, as long as they are fixed before the answer is seen.
         """
-        q = np.asarray(bounds, float)[:, None]
-        if q.shape != (len(self.weights), 1) or ((q <= 0) | (q > 1)).any():
-            raise ValueError("bounds must be a row like the weights, in (0, 1]")
-        lam = np.where(q < 1, self.lambdas, 0.0)  # against a bound of 1 a bet can only lose
-        hit = np.asarray(hits, bool)[:, None]
-        self._wealth += np.log(np.where(hit, 1 - lam + lam / q, 1 - lam))
+        if len(hits) != len(self.weights) or len(bounds) != len(self.weights):
+            raise ValueError("hits and bounds must be rows like the weights")
+        self._wealth += _gains(np.asarray(hits, bool), np.asarray(bounds, float), self.lambdas)
         self.requests += 1
         return self.log_e
 
@@ -74,8 +120,4 @@ class TailBets:
 
         Weight that no event holds stays in cash: it counts 1.
         """
-        weights = np.asarray(self.weights, float)
-        shares = np.append(np.repeat(weights / len(self.lambdas), len(self.lambdas)), max(0.0, 1.0 - weights.sum()))
-        with np.errstate(divide="ignore"):  # a weight of nothing
-            terms = np.append(self._wealth.ravel(), 0.0) + np.log(shares)
-        return float(np.logaddexp.reduce(terms)) if self.requests else 0.0
+        return float(_averaged(self._wealth, np.asarray(self.weights, float))) if self.requests else 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["deviation", "pair_projections", "partition_kl", "rms"]
+__all__ = ["deviation", "matched_filters", "partition_kl", "rms", "spread"]
 
 NOTHING = 1e-9  # of a squared deviation: what cancellation may leave of a mere offset
 
@@ -42,23 +42,30 @@ def rms(deviations: Array, weights: Array) -> Array:
     return result
 
 
-def pair_projections(candidate: Array, references: Array, variants: Array, positions: NDArray[np.intp]) -> Array:
-    """How much of each variant's recorded deviation an answer shows, for every pair of references.
+def matched_filters(
+    candidate: Array, references: Array, variants: Array, positions: NDArray[np.intp], factor: float = 1.0
+) -> Array:
+    """How much better each variant's recorded deviation explains an answer than no deviation does, for every pair of
+    references.
 
     The answer's deviation c is taken from reference a, the variant's deviation d from reference b, on the coordinates
     that all four list. Both lose what the tokens of a position share (a common offset is the normalisation constant,
-    which every change of the model moves); then ⟨c, d⟩ / ⟨d, d⟩, which is 1 for the variant itself.
+    which every change of the model moves); then `factor`·⟨c, d⟩ − ⟨d, d⟩/2. Divided by the variance of independent
+    Gaussian noise that is the log-likelihood ratio of "the variant" to "the reference", the filter matched to d in
+    such noise (Turin 1960, "An introduction to matched filters", IRE Trans. Inf. Theory 6:311). A variant that hardly
+    deviates explains hardly anything, whichever way the noise points.
 
     Parameters
     ----------
     candidate (n,), or (r, n) where it is another one beside each reference, references (r, n), variants (v, n):
     log-probabilities in nats, NaN where unlisted.
     positions (n,): which position each coordinate belongs to, rising from 0.
+    factor: what c is multiplied by.
 
     Returns
     -------
-    (r, r, v), indexed [a, b, variant]; 0 where there is nothing to show: fewer than two common coordinates at every
-    position, or a recorded deviation that is a mere offset.
+    (r, r, v) in nats², indexed [a, b, variant]; 0 where there is nothing to show: fewer than two common coordinates at
+    every position, or a recorded deviation that is a mere offset.
     """
     listed = ~np.isnan(candidate)
     shape = (len(references), len(references), len(variants))
@@ -81,8 +88,20 @@ def pair_projections(candidate: Array, references: Array, variants: Array, posit
         inner += np.where(several, sum_cd - sum_c * share, 0.0)
         norm += np.where(several, sum_dd - sum_d * share, 0.0)
         size += np.where(several, sum_dd, 0.0)
-    result: Array = np.divide(inner, norm, out=np.zeros(shape), where=norm > NOTHING * size)
+    result: Array = np.where(norm > NOTHING * size, factor * inner - norm / 2, 0.0)
     return result
+
+
+def spread(values: Array, floors: Array) -> float:
+    """The largest rms deviation, in nats, between two rows of (r, n) log-probabilities, each with its floors.
+
+    A row without a floor at a coordinate has no list there: what another row lists of it is not compared.
+    """
+    present = ~np.isnan(floors)
+    listed = ~np.isnan(values)
+    both = present[:, None] & present & (listed[:, None] | listed)
+    deviations = deviation(values[:, None], floors[:, None], values, floors)
+    return float(rms(np.where(both, deviations, 0.0), both.astype(float)).max())
 
 
 def partition_kl(p: Array, q: Array) -> float:

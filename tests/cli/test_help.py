@@ -15,7 +15,7 @@ COMMANDS = [
     ["verify"],
     ["demo"],
     *(["baseline", c] for c in ("record", "list", "show", "verify")),
-    *(["suite", c] for c in ("list", "show", "validate")),
+    *(["suite", c] for c in ("list", "show", "validate", "new")),
     *(["providers", c] for c in ("list", "show")),
     *(["lab", c] for c in ("up", "list")),
 ]

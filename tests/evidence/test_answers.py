@@ -18,6 +18,7 @@ from qcheck.baselines import Answer, Baseline
 from qcheck.evidence.answers import AnswerEvidence, is_right, losses
 from qcheck.evidence.envelope import freeze
 from qcheck.suites import Suite
+from qcheck.tailcounts import FULL
 from qcheck.verdict import Rules
 
 ALPHA = 0.01
@@ -80,7 +81,7 @@ def test_a_mixture_of_honest_deployments_is_not_accused(tmp_path: Path) -> None:
 
 def test_at_the_bound_itself_alarms_stay_below_alpha(graded: Recorded) -> None:
     """Alarms of 60 streams at the bound, 0.6 expected at most: four or more have probability 0.003."""
-    rate = min(freeze(graded[0].table, ALPHA).levels[0].null_bounds.values())  # type: ignore[arg-type]
+    rate = min(freeze(graded[0].table, ALPHA).levels[FULL][0].null_bounds.values())  # type: ignore[arg-type]
     right = set(known(graded))
     share = len(right) / len(graded[1].fold("evaluation"))
 
@@ -161,11 +162,11 @@ def test_null_bounds_are_widened_and_never_exceed_one(graded: Recorded) -> None:
     assert table is not None
     (event,) = table.events
     each = 0.2 * ALPHA / table.bounded
-    (level,) = freeze(table, ALPHA).levels
+    (level,) = freeze(table, ALPHA).levels[FULL]
     assert level.null_bounds == pytest.approx({s: 1.5 * event.null_bound(s, each) for s in event.counts}, rel=1e-8)
     everywhere = {s: c.model_copy(update={"honest_any": c.clusters}) for s, c in event.counts.items()}
     noisy = table.model_copy(update={"events": [event.model_copy(update={"counts": everywhere})]})
-    assert set(freeze(noisy, ALPHA).levels[0].null_bounds.values()) == {1.0}
+    assert set(freeze(noisy, ALPHA).levels[FULL][0].null_bounds.values()) == {1.0}
     assert freeze(noisy, ALPHA).resolution == freeze(table, ALPHA).resolution
 
 

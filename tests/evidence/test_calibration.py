@@ -11,12 +11,20 @@ from synthetic import Items, World
 
 from qcheck.baselines import Answer, Baseline
 from qcheck.errors import BaselineError
+from qcheck.evidence import leave_one_out
 from qcheck.evidence.calibration import Block, calibrate
+from qcheck.evidence.views import VIEWS
 from qcheck.expected import IntegerAnswer
 from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import SIZE, TailEvent
+from qcheck.tailcounts import FULL, SIZE, TailEvent
 
 FURTHER = 2000
+
+
+@pytest.fixture(autouse=True)
+def full_view_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The views are counted alike, and each takes its time."""
+    monkeypatch.setattr(leave_one_out, "VIEWS", VIEWS[:1])
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +41,7 @@ def block(recorded: tuple[Baseline, Suite], world: World) -> Block:
 
 
 def sizes(events: list[TailEvent]) -> list[TailEvent]:
-    return [e for e in events if e.score == SIZE]
+    return [e for e in events if e.score == SIZE and e.view == FULL]
 
 
 def test_a_deep_calibration_counts_size_in_its_own_stratum(recorded: tuple[Baseline, Suite], block: Block) -> None:
@@ -51,7 +59,7 @@ def test_a_deep_calibration_counts_size_in_its_own_stratum(recorded: tuple[Basel
         p, n = old.counts["odd"].honest_any / 450, FURTHER
         added = new.counts["odd"].honest_any - old.counts["odd"].honest_any
         assert abs(added - n * p) <= 5 * np.sqrt(max(p, 1 / 450) * n * (1 + n / 450))
-    assert [e for e in deep.events if e.score != SIZE] == [e for e in baseline.table.events if e.score != SIZE]
+    assert deep.seen(FULL)[len(sizes(deep.events)) :] == baseline.table.seen(FULL)[len(sizes(deep.events)) :]
 
 
 def test_a_rare_event_is_bounded_below_the_suite_s_own_floor(recorded: tuple[Baseline, Suite], block: Block) -> None:
@@ -139,3 +147,10 @@ def test_losses_on_further_items_are_counted_too(graded: tuple[Baseline, Suite],
     added = new.counts["odd"].honest[name] - old.counts["odd"].honest[name]
     # Of the known four fifths it loses a tenth: 40, within five standard errors.
     assert abs(added - 40) <= 5 * np.sqrt(40)
+
+
+def test_further_prompts_of_an_unknown_stratum_are_refused(recorded: tuple[Baseline, Suite], block: Block) -> None:
+    baseline, suite = recorded
+    strange = [dataclasses.replace(p, stratum="strange") for p in block.probes[:10]]
+    with pytest.raises(BaselineError, match="stratum strange"):
+        calibrate(baseline, suite, further=[Block(strange, block.answers)])

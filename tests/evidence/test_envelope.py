@@ -11,7 +11,7 @@ from qcheck.baselines import Baseline
 from qcheck.evidence.envelope import freeze
 from qcheck.stats import bets
 from qcheck.suites import Suite
-from qcheck.tailcounts import CalibrationTable
+from qcheck.tailcounts import FULL, CalibrationTable
 
 ALPHA = 0.01
 
@@ -24,13 +24,32 @@ def table(recorded: tuple[Baseline, Suite]) -> CalibrationTable:
 
 def test_bounds_are_rounded_to_the_safe_side(table: CalibrationTable) -> None:
     envelope = freeze(table, ALPHA)
-    each = envelope.delta / table.bounded
-    for level, event in zip(envelope.levels, table.events, strict=True):
-        for stratum, bound in level.null_bounds.items():
-            assert 0 <= bound - event.null_bound(stratum, each) <= 1e-8 * bound
-    for variant, visible in envelope.visibility.items():
-        exact = table.events[envelope.watched].visibility(variant, each)
-        assert 0 <= exact - visible <= 1e-8 * exact
+    lesser = len(table.views) - 1
+    for view, levels in envelope.levels.items():
+        each = envelope.delta / table.bounded * (0.5 if view == FULL else 0.5 / lesser)
+        for level, event in zip(levels, table.seen(view), strict=True):
+            for stratum, bound in level.null_bounds.items():
+                assert 0 <= bound - event.null_bound(stratum, each) <= 1e-8 * bound
+        for variant, visible in envelope.visibility[view].items():
+            exact = table.seen(view)[envelope.watched].visibility(variant, each)
+            assert 0 <= exact - visible <= 1e-8 * exact
+
+
+def test_the_bounds_of_all_views_together_fail_as_seldom_as_delta_says(table: CalibrationTable) -> None:
+    envelope = freeze(table, ALPHA)
+    spent = sum(table.bounded * envelope.delta / table.bounded * share for share in (0.5, *[0.125] * 4))
+    assert len(envelope.levels) == 5
+    assert spent == pytest.approx(envelope.delta)
+    assert envelope.delta == pytest.approx(0.2 * ALPHA)
+
+
+def test_consistent_is_claimed_only_where_the_resolution_is_visible(table: CalibrationTable) -> None:
+    envelope = freeze(table, ALPHA)
+    assert envelope.resolution == "weak"
+    assert FULL in envelope.claimable
+    for view in envelope.levels:
+        assert (view in envelope.claimable) == (envelope.visibility[view]["weak"] >= 0.5)
+    assert dataclasses.replace(envelope, resolution=None).claimable == frozenset()
 
 
 def test_the_last_digits_of_scipy_do_not_change_an_envelope(

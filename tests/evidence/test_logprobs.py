@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import World, build
+from synthetic import K, World, build
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
 from qcheck.evidence.envelope import freeze
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.scoring import align, score
+from qcheck.evidence.views import VIEWS, View
 from qcheck.records import Position
+from qcheck.stats.deviation import matched_filters
 from qcheck.suites import Suite
 from qcheck.verdict import Rules
 
 ALPHA = 0.01
+UNIT = 0.004  # of the noise, nats
 Recorded = tuple[Baseline, Suite]
 
 
@@ -121,21 +125,76 @@ def test_withholding_some_answers_never_raises_evidence(recorded: Recorded, worl
     )
 
 
-@pytest.mark.parametrize("k", [1, 5])
-def test_shorter_lists_neither_accuse_nor_reassure(recorded: Recorded, world: World, k: int) -> None:
-    for seed in range(8):
-        evidence, largest = stream(recorded, seed, lambda p, r: world.answer(p, r, k=k))
-        assert largest < threshold(recorded)
+@pytest.mark.parametrize("k", [1, 4])
+def test_lists_shorter_than_any_view_neither_accuse_nor_reassure(recorded: Recorded, world: World, k: int) -> None:
+    for seed in range(4):
+        evidence, largest = stream(recorded, seed, lambda p, r: world.answer(p, r, 0.3, k=k))
+        assert largest <= 0
         assert evidence.resolution is not None
         assert evidence.upper(evidence.resolution) == 1.0
-        assert evidence.snapshot(1.0).findings[0].kind == "logprobs_short"
+        assert evidence.snapshot(1.0).findings[0].kind == "logprobs_missing"
 
 
-@pytest.mark.parametrize("k", [2, 3, 5])
-def test_shorter_lists_of_a_noisier_kernel_accuse_nobody(recorded: Recorded, world: World, k: int) -> None:
-    """Few coordinates make projections wild; calibration saw twelve."""
-    louder = World(world.seed, 1.4 * world.noise)
-    assert all(stream(recorded, s, lambda p, r: louder.answer(p, r, k=k))[1] < threshold(recorded) for s in range(6))
+@pytest.mark.parametrize("noise", [1.0, 1.3])
+def test_shorter_lists_and_coarser_values_accuse_no_honest_provider(
+    recorded: Recorded, world: World, noise: float
+) -> None:
+    """Few coordinates make matched filters wild, and a grid adds noise: each view has bounds of its own."""
+    louder = World(world.seed, noise * world.noise)
+    for view in VIEWS[1:]:
+        streams = [stream(recorded, s, lambda p, r, v=view: v.of(louder.answer(p, r)), 150) for s in range(12)]
+        assert all(largest < threshold(recorded) for _, largest in streams)
+        assert streams[0][0].snapshot(1.0).findings[-1].kind == "logprobs_coarse"
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda v: v.name)
+def test_a_strong_deviation_is_found_in_every_view(recorded: Recorded, world: World, view: View) -> None:
+    _, largest = stream(recorded, 1, lambda p, r: view.of(world.answer(p, r, 0.3)), 8)
+    assert largest >= threshold(recorded)
+
+
+def test_more_tokens_than_a_view_takes_change_nothing(recorded: Recorded, world: World) -> None:
+    def shown(k: int) -> float:
+        return stream(recorded, 3, lambda p, r: world.answer(p, r, 0.05, 9, k=k), 30)[0].log_e
+
+    assert shown(5) == shown(7) == shown(11)
+    assert shown(12) == shown(30) != shown(5)
+
+
+def test_zero_probabilities_fill_no_list(recorded: Recorded, world: World) -> None:
+    """One token and entries of probability zero must not pass for agreement of a deviating provider."""
+
+    def hollow(probe: int, rng: np.random.Generator) -> Answer:
+        (position,) = world.answer(probe, rng, 0.3).positions
+        top = (position.top[0], *((key, -np.inf) for key, _ in position.top[1:]))
+        return Answer(9, (Position(position.token, position.logprob, top),))
+
+    evidence, largest = stream(recorded, 1, hollow, 100)
+    assert largest <= 0
+    assert evidence.resolution is not None
+    assert evidence.upper(evidence.resolution) == 1.0
+
+
+def test_a_view_that_nobody_calibrated_shows_nothing(recorded: Recorded, world: World) -> None:
+    baseline, suite = recorded
+    assert baseline.table is not None
+    envelope = freeze(baseline.table, ALPHA)
+    only = dataclasses.replace(envelope, levels={"full": envelope.levels["full"]})
+    evidence = LogprobEvidence(baseline, only, suite)
+    evidence.update("p1", world.answer(1, np.random.default_rng(0), 0.3, k=5))
+    assert evidence.snapshot(1.0).findings[0].kind == "logprobs_missing"
+
+
+def test_a_short_deployment_is_calibrated_as_it_will_be_judged(world: World) -> None:
+    """What an answer shows must not depend on whether its deployment is left out of the references."""
+    rng = np.random.default_rng(2)
+    reference = ProbeReference(tuple((world.answer(0, rng, k=k),) for k in (K, K, 8, K)))
+    answer = world.answer(0, rng, 0.1, 3, k=8)
+    alignment = align(answer, reference, [0, 1, 2])
+    assert alignment is not None
+    assert alignment.full
+    left_out, among = (score(alignment, refs, [3], UNIT) for refs in ([0, 1], [0, 1, 2]))
+    assert max(among.direction, 0.0) <= max(left_out.direction, 0.0) + 1e-12
 
 
 def test_a_first_list_followed_by_empty_ones_is_not_a_full_answer(recorded: Recorded, world: World) -> None:
@@ -184,16 +243,16 @@ def test_adding_references_never_raises_a_score(recorded: Recorded, world: World
         assert reference is not None
         alignment = align(world.answer(int(probe.id[1:]), rng, 0.05, 9), reference, baseline.references)
         assert alignment is not None
-        few, all_ = (score(alignment, refs, baseline.variants) for refs in ([0, 1], [0, 1, 2, 3]))
+        few, all_ = (score(alignment, refs, baseline.variants, UNIT) for refs in ([0, 1], [0, 1, 2, 3]))
         assert all_.size <= few.size + 1e-12
-        assert (all_.directions <= few.directions + 1e-12).all()
+        assert max(all_.direction, 0.0) <= max(few.direction, 0.0) + 1e-12
 
 
 def test_a_shared_reference_would_accuse_and_is_not_used(tmp_path: Path) -> None:
     """The trap: with one noisy reference, its own noise correlates every answer with every recorded deviation.
 
-    With one honest deployment there is neither a table nor a direction; with two the smallest projection over
-    independent pairs stays near zero for honest answers although the naive one is large.
+    With one honest deployment there is neither a table nor a direction; with three the smallest matched filter over
+    pairs of different references finds nothing in honest answers, although the naive one does.
     """
     world = World(noise=0.02)
     lone, _ = build(tmp_path / "one", world, honest=1, variants={"faint": 0.004})
@@ -202,7 +261,7 @@ def test_a_shared_reference_would_accuse_and_is_not_used(tmp_path: Path) -> None
     assert isinstance(reference, ProbeReference)
     alignment = align(world.answer(0, np.random.default_rng(1)), reference, [0])
     assert alignment is not None
-    assert (score(alignment, [0], [1]).directions == 0).all()
+    assert score(alignment, [0], [1], UNIT).direction == 0
 
     several, suite = build(tmp_path / "three", world, honest=3, variants={"faint": 0.004})
     rng = np.random.default_rng(1)
@@ -212,15 +271,11 @@ def test_a_shared_reference_would_accuse_and_is_not_used(tmp_path: Path) -> None
         assert recorded is not None
         aligned = align(world.answer(int(probe.id[1:]), rng), recorded, several.references)
         assert aligned is not None
-        common = ~np.isnan(np.vstack([aligned.candidate[0], aligned.recorded])).any(axis=0)
-        c, v = (
-            aligned.candidate[0][common] - aligned.recorded[0][common],
-            (aligned.recorded[3] - aligned.recorded[0])[common],
-        )
-        naive.append(float(c @ v / (v @ v)))
-        used.append(float(score(aligned, [0, 1, 2], [3]).directions[0]))
-    assert np.median(naive) > 0.3
-    assert np.median(used) < 0.1
+        gains = matched_filters(aligned.candidate[:3], aligned.recorded[:3], aligned.recorded[3:], aligned.positions)
+        naive.append(float(gains[0, 0, 0]))
+        used.append(score(aligned, [0, 1, 2], [3], UNIT).direction)
+    assert np.mean(np.array(naive) > 0) > 0.4
+    assert np.mean(np.array(used) > 0) < 0.02
 
 
 def test_more_honest_tail_events_in_calibration_mean_weaker_evidence(recorded: Recorded) -> None:

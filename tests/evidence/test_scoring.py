@@ -14,6 +14,7 @@ from qcheck.records import Position
 
 K = 12
 REFERENCES, VARIANTS = (0, 1, 2), (3,)
+UNIT = 0.004  # of the noise, nats
 
 
 def recorded(world: World, seed: int, lengths: tuple[int, ...] = (K, K, K, K)) -> ProbeReference:
@@ -45,9 +46,9 @@ def test_a_longer_list_scores_what_its_beginning_does(world: World, size: float)
         assert longer is not None
         assert usual.full
         assert longer.full
-        one, other = (score(a, REFERENCES, VARIANTS) for a in (usual, longer))
-        assert (other.size, other.kl, other.nearest) == (one.size, one.kl, one.nearest)
-        assert other.directions == pytest.approx(one.directions)
+        one, other = (score(a, REFERENCES, VARIANTS, UNIT) for a in (usual, longer))
+        assert (other.size, other.distance, other.kl) == (one.size, one.distance, one.kl)
+        assert other.direction == pytest.approx(one.direction)
 
 
 def test_a_taken_token_beyond_the_best_is_compared(world: World) -> None:
@@ -77,14 +78,13 @@ def test_a_cause_needs_a_second_reference_on_the_path() -> None:
     reference = ProbeReference(((answer("a"),), (elsewhere,), (elsewhere,), (answer("a"),)))
     alignment = align(answer("a"), reference, REFERENCES)
     assert alignment is not None
-    alone = score(alignment, REFERENCES, VARIANTS)
-    assert alone.nearest == 0
+    alone = score(alignment, REFERENCES, VARIANTS, UNIT)
     assert alone.deviations is None
     both = align(
         answer("a"), ProbeReference((reference.answers[0], *reference.answers[:1] * 2, (answer("a"),))), REFERENCES
     )
     assert both is not None
-    assert score(both, REFERENCES, VARIANTS).deviations is not None
+    assert score(both, REFERENCES, VARIANTS, UNIT).deviations is not None
 
 
 PATHS = st.lists(st.sampled_from("ab"), min_size=1, max_size=3)
@@ -115,4 +115,4 @@ def test_more_references_and_repeats_never_raise_a_size(
     few, many = align(candidate, once, some), align(candidate, again, [0, *some])
     assert few is not None
     assert many is not None
-    assert score(many, [0, *some], []).size <= score(few, some, []).size + 1e-12
+    assert score(many, [0, *some], [], UNIT).size <= score(few, some, [], UNIT).size + 1e-12

@@ -48,10 +48,15 @@ def table():
 
     return CalibrationTable(
         noise_factor=1.5,
+        noise_unit=0.018,
         noise_rms=0.0123,
         envelope_kl=0.000456,
         variant_kl={"fp8": 0.0021, "int4": 0.031},
-        events=[event("size", 0.02, 20, 1300, 1439), event("size", 0.1, 0, 200, 1400), event("fp8", 0.5, 3, 900, 1000)],
+        events=[
+            event("size", 0.02, 20, 1300, 1439),
+            event("size", 0.1, 0, 200, 1400),
+            event("direction", 0.5, 3, 900, 1000),
+        ],
     )
 
 
@@ -75,7 +80,9 @@ def test_without_a_table_there_is_no_envelope():
 
 def test_where_answers_are_graded_the_envelope_is_in_items(table):
     loss = table.events[0].model_copy(update={"score": "loss", "threshold": 0.5})
-    graded = table.model_copy(update={"noise_rms": None, "envelope_kl": None, "variant_kl": {}, "events": [loss]})
+    graded = table.model_copy(
+        update={"noise_unit": None, "noise_rms": None, "envelope_kl": None, "variant_kl": {}, "events": [loss]}
+    )
     text = render(baseline(graded), 0.01, Paper(100))
-    assert "honest deployments are wrong where all others are right on at most 4.1 % of items" in text
-    assert re.search(r"int4 +– +99 % of answers", text)
+    assert "honest deployments are wrong where all others are right on at most 4.1 % of probes" in text
+    assert re.search(r"int4 +– +99 %", text)

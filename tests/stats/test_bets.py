@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from qcheck.stats.bets import TailBets, binomial_lower, binomial_upper
+from qcheck.stats.bets import TailBets, binomial_lower, binomial_upper, log_e_paths
 
 
 @given(
@@ -102,3 +102,20 @@ def test_binomial_bounds_are_exact_inversions(trials: int, share: float, level: 
 
 def test_no_trials_bound_nothing() -> None:
     assert (binomial_lower(0, 0, 0.01), binomial_upper(0, 0, 0.01)) == (0.0, 1.0)
+
+
+@given(seed=st.integers(0, 10_000), events=st.integers(1, 4), requests=st.integers(1, 30), cut=st.integers(0, 30))
+def test_many_streams_at_once_say_what_each_says_alone(seed: int, events: int, requests: int, cut: int) -> None:
+    rng = np.random.default_rng(seed)
+    hits, bounds = rng.random((3, requests, events)) < 0.3, rng.choice([0.01, 0.2, 1.0], (requests, events))
+    weights = rng.dirichlet(np.ones(events + 1))[:-1]
+    path, wealth = log_e_paths(hits, bounds, weights)
+    for stream, logs in zip(hits, path, strict=True):
+        bets = TailBets(weights)
+        assert [bets.update(h, b) for h, b in zip(stream, bounds, strict=True)] == pytest.approx(logs.tolist())
+    cut = min(cut, requests - 1)
+    if cut:
+        _, before = log_e_paths(hits[:, :cut], bounds[:cut], weights)
+        later, at_last = log_e_paths(hits[:, cut:], bounds[cut:], weights, wealth=before)
+        assert later == pytest.approx(path[:, cut:])
+        assert at_last == pytest.approx(wealth)

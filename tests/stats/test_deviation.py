@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcheck.stats.deviation import deviation, pair_projections, partition_kl, rms
+from qcheck.stats.deviation import deviation, matched_filters, partition_kl, rms, spread
 
 NAN = float("nan")
 
@@ -30,21 +30,21 @@ def test_listing_less_never_looks_further_away(seed: int, kept: int) -> None:
     assert (after <= before + 1e-12).all()
 
 
-def naive_projection(x: np.ndarray, a: np.ndarray, b: np.ndarray, v: np.ndarray, positions: np.ndarray) -> float:
+def naive_filter(x: np.ndarray, a: np.ndarray, b: np.ndarray, v: np.ndarray, positions: np.ndarray) -> float:
     """One pair and one variant, written out as the definition says."""
-    inner = norm = 0.0
+    total = 0.0
     common = ~np.isnan(x + a + b + v)
     for position in set(positions.tolist()):
         at = common & (positions == position)
         if at.sum() > 1:
             c, d = (x - a)[at], (v - b)[at]
             c, d = c - c.mean(), d - d.mean()
-            inner, norm = inner + float(c @ d), norm + float(d @ d)
-    return inner / norm if norm > 0 else 0.0
+            total += 1.5 * float(c @ d) - float(d @ d) / 2
+    return total
 
 
 @given(seed=st.integers(0, 10_000), unlisted=st.floats(0, 0.6))
-def test_pair_projections_are_what_they_are_defined_as(seed: int, unlisted: float) -> None:
+def test_matched_filters_are_what_they_are_defined_as(seed: int, unlisted: float) -> None:
     rng = np.random.default_rng(seed)
     positions = np.sort(rng.integers(0, 4, size=30))
     positions = np.unique(positions, return_inverse=True)[1]
@@ -53,22 +53,52 @@ def test_pair_projections_are_what_they_are_defined_as(seed: int, unlisted: floa
         return np.where(rng.random(shape) < unlisted, NAN, rng.normal(-3, 1, shape))
 
     x, refs, variants = lists(30), lists(4, 30), lists(3, 30)
-    found = pair_projections(x, refs, variants, positions)
-    expected = [[[naive_projection(x, a, b, v, positions) for v in variants] for b in refs] for a in refs]
+    found = matched_filters(x, refs, variants, positions, 1.5)
+    expected = [[[naive_filter(x, a, b, v, positions) for v in variants] for b in refs] for a in refs]
     assert found == pytest.approx(np.array(expected), rel=1e-6, abs=1e-9)
 
 
-def test_a_variant_projects_on_itself_and_what_a_position_shares_is_no_direction() -> None:
+def test_a_variant_explains_itself_best_and_what_a_position_shares_is_no_direction() -> None:
     positions = np.array([0, 0, 0, 1, 1])
     ref = np.array([[-1.0, -2.0, -3.0, -1.5, -2.5]])
     offset = np.array([1.0, 1.0, 1.0, -2.0, -2.0])
     change = np.array([0.3, -0.1, -0.2, 0.5, -0.5])
-    variants = ref + np.stack([change, 2 * change, offset])
-    found = pair_projections(ref[0] + change + offset, ref, variants, positions)[0, 0]
-    assert found == pytest.approx([1.0, 0.5, 0.0])
-    assert pair_projections(ref[0] + offset, ref, variants, positions)[0, 0] == pytest.approx([0.0, 0.0, 0.0])
-    lone = pair_projections(ref[0][:1], ref[:, :1], variants[:, :1], positions[:1])
-    assert lone.tolist() == [[[0.0, 0.0, 0.0]]]
+    variants = ref + np.stack([change, 2 * change, -change, offset])
+    own = float(change @ change)
+    found = matched_filters(ref[0] + change + offset, ref, variants, positions)[0, 0]
+    assert found == pytest.approx([own / 2, 0.0, -1.5 * own, 0.0])
+    assert matched_filters(ref[0] + offset, ref, variants, positions)[0, 0] == pytest.approx(
+        [-own / 2, -2 * own, -own / 2, 0]
+    )
+    lone = matched_filters(ref[0][:1], ref[:, :1], variants[:, :1], positions[:1])
+    assert lone.tolist() == [[[0.0] * 4]]
+
+
+def test_a_matched_filter_is_the_log_likelihood_ratio_in_gaussian_noise() -> None:
+    rng = np.random.default_rng(1)
+    noise, change = rng.normal(0, 0.1, 20), rng.normal(0, 0.2, 20)
+    change -= change.mean()
+    answer = change + noise - noise.mean()
+    log_likelihood = lambda residual: -float(residual @ residual) / (2 * 0.1**2)  # noqa: E731
+    found = matched_filters(answer, np.zeros((1, 20)), change[None], np.zeros(20, int))[0, 0, 0] / 0.1**2
+    assert found == pytest.approx(log_likelihood(answer - change) - log_likelihood(answer))
+
+
+@given(seed=st.integers(0, 10_000), unlisted=st.floats(0, 0.6))
+def test_spread_is_the_largest_deviation_of_a_pair_and_only_grows_with_rows(seed: int, unlisted: float) -> None:
+    rng = np.random.default_rng(seed)
+    values = np.where(rng.random((5, 30)) < unlisted, NAN, rng.normal(-3, 1, (5, 30)))
+    floors = np.where(rng.random((5, 1)) < 0.2, NAN, -6.0) + np.zeros((5, 30))
+    values = np.where(np.isnan(floors), NAN, values)
+
+    def pair(i: int, j: int) -> float:
+        compared = ~np.isnan(floors[i] + floors[j]) & (~np.isnan(values[i]) | ~np.isnan(values[j]))
+        apart = deviation(values[i], floors[i], values[j], floors[j])[compared]
+        return float(np.sqrt((apart**2).mean())) if len(apart) else 0.0
+
+    assert spread(values, floors) == pytest.approx(max(pair(i, j) for i in range(5) for j in range(5)))
+    assert spread(values[:3], floors[:3]) <= spread(values, floors) + 1e-12
+    assert spread(values[:1], floors[:1]) == 0.0
 
 
 def test_rms_counts_chosen_coordinates() -> None:

@@ -1,0 +1,75 @@
+"""What the answers of lab deployments show beside a recorded baseline: scores by probe, made once and drawn from often.
+
+Answers of deployments that the baseline does not know come from a bank (`qcheck.lab.bank`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcheck.baselines import Answer, Baseline
+from qcheck.evidence.envelope import Envelope
+from qcheck.evidence.scoring import align, score
+from qcheck.evidence.views import View
+from qcheck.suites import Probe
+from qcheck.tailcounts import DIRECTION, SIZE
+
+__all__ = ["Observed", "observe"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Scores in one view. strata: (probes,) names. sizes: by deployment (probes,); directions: (probes, variants)."""
+
+    view: str
+    strata: NDArray[np.str_]
+    variants: tuple[str, ...]
+    sizes: dict[str, Array]
+    directions: dict[str, Array]
+
+    def hits(self, deployment: str, envelope: Envelope, known: Sequence[str]) -> NDArray[np.bool_]:
+        """(probes, events): which tail events its answers show to somebody who has recorded the variants `known`."""
+        columns = [self.variants.index(v) for v in known]
+        direction = self.directions[deployment][:, columns].max(axis=1, initial=-np.inf)
+        shown = {SIZE: self.sizes[deployment], DIRECTION: direction}
+        levels = envelope.levels[self.view]
+        return np.stack([shown[level.score] > level.threshold for level in levels], axis=1)
+
+    def bounds(self, envelope: Envelope) -> Array:
+        """(probes, events): their null bounds."""
+        levels = envelope.levels[self.view]
+        return np.array([[level.null_bounds[stratum] for level in levels] for stratum in self.strata])
+
+
+def observe(
+    baseline: Baseline,
+    unit: float,
+    probes: Sequence[Probe],
+    answers: Mapping[str, Mapping[str, Sequence[Answer]]],
+    view: View,
+) -> Observed:
+    """The scores of deployments' first answers, as far as the baseline has recorded the probe.
+
+    unit: of the noise, nats. answers: by deployment, by probe id, by repeat.
+    """
+    recorded = {p.id: reference for p in probes if (reference := baseline.probe(p.id))}
+    strata = np.array([p.stratum for p in probes if p.id in recorded])
+    sizes, directions = {}, {}
+    for name, kept in answers.items():
+        rows = []
+        for probe_id, reference in recorded.items():
+            alignment = align(view.of(kept[probe_id][0]), reference, baseline.references, view.tokens)
+            if alignment is None:
+                rows.append((0.0, np.full(len(baseline.variants), -np.inf)))
+                continue
+            s = score(alignment, baseline.references, baseline.variants, unit)
+            rows.append((s.size, s.directions))
+        sizes[name] = np.array([size for size, _ in rows])
+        directions[name] = np.stack([row for _, row in rows])
+    return Observed(view.name, strata, baseline.names(baseline.variants), sizes, directions)

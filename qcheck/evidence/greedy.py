@@ -1,0 +1,194 @@
+"""Greedy text against the recorded greedy paths: where it leaves them, and how sure the reference was there.
+
+A provider that gives text alone still shows where its greedy decoding first differs from a reference's. To follow a
+recorded path is to survive, position by position, at margins that the recorded lists state; to leave it at a margin of
+m nats takes deviations of about m nats between two log-probabilities. The *flip* score is that margin, which is what
+Token-DiFR scores every token by (Karvonen et al. 2025); prompts of small margins are what B3IT calls border inputs
+(Chauvin et al. 2026). Beyond the first difference the contexts differ, so that nothing more is looked at.
+
+The smallest score over the reference deployments counts. Adding deployments can only lower it, so the scores of a
+deployment left out of the references bound the scores that it has when it stands among them.
+
+What is no difference. Many providers trim a text's white space, and another tokenizer ends a text of so many tokens
+elsewhere. So texts are compared without white space at their ends, one that ends within a path has followed it, and
+so has one that goes on where the path ends. What a replacement character stands for is unknown: the text ends there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+import pandas as pd
+
+from qcheck.baselines import Answer, Baseline, list_floor
+from qcheck.evidence.envelope import Envelope
+from qcheck.evidence.tails import Shown, TailEvidence
+from qcheck.records import Position
+from qcheck.result import Finding
+from qcheck.stats.attribution import Attribution
+from qcheck.suites import Probe, Suite
+from qcheck.tailcounts import FLIP
+
+__all__ = ["GreedyEvidence", "GreedyPath", "flip", "flip_scores"]
+
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"  # of bytes that are no text by themselves
+RAW: Final = "surrogateescape"  # keeps such bytes as they are
+# For naming a cause: how often a deployment gives the text that was recorded of it, and a deviation that nobody
+# recorded that of an honest one. Most of what leaves a path says the runner-up, so that a flip by itself names nobody.
+RECURS: Final = 0.98
+UNKNOWN_RECURS: Final = 0.5
+
+
+def _seen(text: str) -> bytes:
+    """What of a text is compared."""
+    return text.split(REPLACEMENT, maxsplit=1)[0].strip().encode("utf-8", "surrogatepass")
+
+
+def _token(key: str) -> bytes:
+    """The text of a token by its key (`qcheck.records.token_key`); nothing for control tokens, which show none."""
+    if key.startswith("x"):
+        return bytes.fromhex(key[1:])
+    return key[1:].encode("utf-8", "surrogatepass") if key.startswith("=") else b""
+
+
+def _trimmed(beginning: bytes) -> bytes:
+    """The beginning of a text without the white space that it begins with."""
+    return beginning.decode("utf-8", RAW).lstrip().encode("utf-8", RAW)
+
+
+def _compatible(one: bytes, other: bytes) -> bool:
+    """Whether both could be beginnings of the same text."""
+    return one.startswith(other) or other.startswith(one)
+
+
+@dataclass(frozen=True, slots=True)
+class GreedyPath:
+    """A greedy answer: what of its text is compared, and its positions with their lists, if it has any."""
+
+    text: bytes
+    positions: tuple[Position, ...]
+
+    @classmethod
+    def of(cls, answer: Answer) -> Self:
+        """The path of an answer. Its text is the one that it came with, else what its tokens spell."""
+        if answer.text is not None:
+            return cls(_seen(answer.text), answer.positions)
+        spelt = b"".join(_token(p.token) for p in answer.positions)
+        return cls(_seen(spelt.decode("utf-8", "replace")), answer.positions)
+
+    def flip(self, text: bytes) -> float:
+        """The margin, in nats, at which `text` leaves this path; 0 where it does not, or where no list says.
+
+        The margin is the log-probability of the path's own token less that of the likeliest listed one with which the
+        text could go on. Where none is listed the list's floor stands for it, which is at least as likely.
+        """
+        if _compatible(text, self.text):
+            return 0.0
+        path = b""
+        for position in self.positions:
+            before, path = path, path + _token(position.token)
+            if not _compatible(text, _trimmed(path)):
+                leading = (v for key, v in position.top if _compatible(text, _trimmed(before + _token(key))))
+                return _margin(position, leading)
+        return 0.0
+
+    @property
+    def lead(self) -> float:
+        """The margin, in nats, by which the first token was preferred to any that shows as another text."""
+        if not self.text or not self.positions:
+            return 0.0
+        first = self.positions[0]
+        own = _trimmed(_token(first.token))
+        return _margin(first, (v for key, v in first.top if not _compatible(own, _trimmed(_token(key)))))
+
+
+def _margin(position: Position, others: Iterable[float]) -> float:
+    """By how much the position's own token was preferred to `others` and to what is not listed, nats."""
+    own = dict(position.top).get(position.token, position.logprob)
+    floor = list_floor(position)
+    return 0.0 if own is None or math.isnan(floor) else max(0.0, own - max([floor, *others]))
+
+
+def flip(text: bytes, references: Sequence[GreedyPath]) -> float:
+    """The flip score of a text against honest deployments: its smallest margin over them, nats."""
+    return min(path.flip(text) for path in references)
+
+
+def flip_scores(
+    baseline: Baseline, answers: Mapping[int, Mapping[str, Answer]], probes: Sequence[Probe]
+) -> dict[str, pd.DataFrame]:
+    """Each deployment's flip scores against all the honest ones other than itself.
+
+    answers: by deployment index, by probe id, to all of the probes. By deployment name, a row per probe and the one
+    column `FLIP`, in nats.
+    """
+    rows: dict[int, list[float]] = {index: [] for index in answers}
+    for probe in probes:
+        paths = {index: GreedyPath.of(kept[probe.id]) for index, kept in answers.items()}
+        honest = [paths[r] for r in baseline.references]
+        # Most deployments give the same text: each is walked once.
+        margins = {text: [path.flip(text) for path in honest] for text in {p.text for p in paths.values()}}
+        for index, path in paths.items():
+            others = zip(baseline.references, margins[path.text], strict=True)
+            rows[index].append(min(margin for r, margin in others if r != index))
+    ids, names = [p.id for p in probes], baseline.names(list(answers))
+    return {name: pd.DataFrame({FLIP: mine}, ids) for name, mine in zip(names, rows.values(), strict=True)}
+
+
+class GreedyEvidence(TailEvidence):
+    """Folds one provider's texts in plan order."""
+
+    name = "greedy_text"
+    outside = "leave the reference's greedy path where it is sure"
+
+    def __init__(self, baseline: Baseline, envelope: Envelope, suite: Suite) -> None:
+        super().__init__(baseline, envelope, suite)
+        self._attribution = Attribution(self._variant_names, 0.0)
+
+    def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
+        reference = self._baseline.probe(probe_id)
+        if reference is None:
+            return None
+        text = GreedyPath.of(answer).text
+        paths = [GreedyPath.of(repeats[0]) for repeats in reference.answers]
+        honest = [paths[r] for r in self._baseline.references]
+        score = flip(text, honest)
+        # A text that ends early, or leaves a path where no list says at what margin, has not been seen to agree.
+        agrees = any(text.startswith(path.text) and path.flip(text) == 0 for path in honest)
+        if not text and not agrees:
+            return None
+        if agrees or score > 0:
+            self._attribute(text, agrees, [paths[v] for v in self._baseline.variants])
+        return Shown({FLIP: score}, full=agrees or score > 0)
+
+    def _attribute(self, text: bytes, agrees: bool, variants: Sequence[GreedyPath]) -> None:
+        def log_likelihood(expected: bool, recurs: float) -> float:
+            return math.log(recurs if expected else 1 - recurs)
+
+        named = [log_likelihood(_compatible(text, variant.text), RECURS) for variant in variants]
+        none = log_likelihood(agrees, UNKNOWN_RECURS)
+        self._attribution.fold(log_likelihood(agrees, RECURS), np.array([*named, none]))
+
+    def posterior(self) -> dict[str, float]:
+        """Probability of each recorded variant and of none of them, given that something deviates."""
+        return self._attribution.posterior()
+
+    def _findings(self) -> tuple[Finding, ...]:
+        found = []
+        if self._silent:
+            text = (
+                f"{self._silent} of {self.answered} answers came without text; they count neither for nor against the "
+                "provider in the e-value, and against a consistent verdict"
+            )
+            found.append(Finding("text_missing", "info", text, None, ()))
+        if self._short:
+            text = (
+                f"{self._short} of {self.answered} texts end before the reference's do; they count against a "
+                "consistent verdict"
+            )
+            found.append(Finding("text_short", "info", text, None, ()))
+        return tuple(found)

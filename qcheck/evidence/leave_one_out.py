@@ -1,0 +1,115 @@
+"""Scores of recorded deployments, each beside the *other* honest ones, as a provider would be scored.
+
+Scores of honest deployments are multiplied by the noise factor, for kernels that nobody recorded; but for losses, which
+are 0 or 1: what it multiplies there is their bound (`envelope`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from qcheck.baselines import Answer, Baseline, ProbeReference
+from qcheck.errors import BaselineError
+from qcheck.evidence.answers import is_right, losses
+from qcheck.evidence.greedy import flip_scores
+from qcheck.evidence.observable import graded
+from qcheck.evidence.scoring import EQUAL, align, noise, score
+from qcheck.evidence.views import VIEWS, View
+from qcheck.jsonio import significant
+from qcheck.suites import Probe, Suite
+from qcheck.tailcounts import DIRECTION, FLIP, LOSS, SIZE, Score
+
+__all__ = ["DISTANCE", "KL", "NOISE_FACTOR", "Answers", "LeaveOneOut", "Scores", "noise_unit"]
+
+NOISE_FACTOR = 1.5
+DISTANCE, KL = "distance", "kl"
+
+Answers = Mapping[int, Mapping[str, Answer]]  # by deployment index, by probe id
+Scores = Mapping[str, pd.DataFrame]  # by deployment name: a row per probe, a column per score, and distance and KL
+
+
+def noise_unit(baseline: Baseline, answers: Answers, probe_ids: Iterable[str]) -> float:
+    """The usual noise of a probe in nats: the median over probes of the largest deviation between two references.
+
+    Raises BaselineError where there are no log-probabilities.
+    """
+    kept = [answers[r] for r in baseline.references]
+    everyone = range(len(kept))
+    alignments = []
+    for probe_id in probe_ids:
+        reference = ProbeReference(tuple((mine[probe_id],) for mine in kept))
+        alignments.append(align(kept[0][probe_id], reference, everyone))
+    noises = [noise(a, everyone) for a in alignments if a]
+    if not noises:
+        raise BaselineError("no selection probe has log-probabilities from every deployment; record them again.")
+    return significant(max(float(np.median(noises)), EQUAL))
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveOneOut:
+    """Scores each deployment against all the other honest ones, the honest ones' scores with the noise factor.
+
+    unit: of the noise in nats, where log-probabilities are compared; None where texts are.
+    """
+
+    baseline: Baseline
+    suite: Suite
+    unit: float | None
+
+    @property
+    def watched(self) -> Score:
+        """The score whose events show whatever deviates."""
+        if self.unit is not None:
+            return SIZE
+        return LOSS if graded(self.suite) else FLIP
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views that answers are scored in, the fullest first."""
+        return VIEWS[:1] if self.unit is None else VIEWS
+
+    def __call__(self, answers: Answers, probes: Sequence[Probe], variants: Sequence[int], view: View) -> Scores:
+        """The scores of all who have answered, to probes that all of them have answered.
+
+        variants: indices of the recorded deviations whose directions are looked for.
+        """
+        if self.unit is not None:
+            return self._log_probabilities(answers, probes, variants, view, self.unit)
+        return self._losses(answers, probes) if graded(self.suite) else self._flips(answers, probes)
+
+    def _losses(self, answers: Answers, probes: Sequence[Probe]) -> Scores:
+        ids = [p.id for p in probes]
+        rows = {i: [is_right(kept[p.id], p) for p in probes] for i, kept in answers.items()}
+        lost = losses(pd.DataFrame(rows, ids, dtype=bool), self.baseline.references).astype(float)
+        names = self.baseline.names(list(answers))
+        return {name: lost[[index]].set_axis([LOSS], axis=1) for index, name in zip(answers, names, strict=True)}
+
+    def _flips(self, answers: Answers, probes: Sequence[Probe]) -> Scores:
+        scores = flip_scores(self.baseline, answers, probes)
+        honest = set(self.baseline.names(self.baseline.references))
+        return {name: (NOISE_FACTOR if name in honest else 1.0) * frame for name, frame in scores.items()}
+
+    def _log_probabilities(
+        self, answers: Answers, probes: Sequence[Probe], variants: Sequence[int], view: View, unit: float
+    ) -> Scores:
+        order, references = list(answers), self.baseline.references
+        everyone = [order.index(r) for r in references]
+        directions = [order.index(v) for v in variants]
+        rows: dict[int, list[tuple[float, ...]]] = {index: [] for index in order}
+        for probe in probes:
+            reference = ProbeReference(tuple((kept[probe.id],) for kept in answers.values()))
+            for index, kept in answers.items():
+                others = [i for i in everyone if order[i] != index]
+                factor = NOISE_FACTOR if index in references else 1.0
+                scores = (0.0, 0.0, 0.0, 0.0)  # nothing listed: no deviation is seen
+                if alignment := align(view.of(kept[probe.id]), reference, everyone, view.tokens):
+                    s = score(alignment, others, directions, unit, factor)
+                    scores = (s.size, s.direction, s.distance, s.kl)
+                rows[index].append(scores)
+        ids, names = [p.id for p in probes], self.baseline.names(order)
+        columns = [SIZE, DIRECTION, DISTANCE, KL]
+        return {name: pd.DataFrame(mine, ids, columns) for name, mine in zip(names, rows.values(), strict=True)}

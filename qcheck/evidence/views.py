@@ -1,0 +1,98 @@
+"""How much of its log-probabilities a provider shows: all that was recorded, fewer tokens, or values on a coarse grid.
+
+What honest answers look like depends on how much of them is seen, so every view has tail counts of its own, made from
+the recorded answers as that view would have shown them.
+
+A grid comes from rounding, or from logits in bfloat16, which lie on a lattice of 1/16 between 8 and 16 and of 1/8
+between 16 and 32: the differences within a list are then multiples of the step. A view covers every step up to its
+own. How coarse one list comes out depends on its values, so an answer must not choose the view that it is judged in:
+the answers before it do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from qcheck.baselines import Answer
+from qcheck.records import Position
+from qcheck.tailcounts import FULL
+
+__all__ = ["VIEWS", "View", "lattice_step", "view_beyond"]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is seen of an answer: its `tokens` best ones at each position, all if None, on a grid of `step` nats."""
+
+    name: str
+    tokens: int | None = None
+    step: float = 0.0
+
+    def of(self, answer: Answer) -> Answer:
+        """An answer as this view shows it; one that lies on about as coarse a grid is not rounded once more."""
+        step = 0.0 if self.step and lattice_step(answer.positions) > self.step / 2 else self.step
+        if self.tokens is None and not step:
+            return answer
+        return replace(answer, positions=tuple(self._position(p, step) for p in answer.positions))
+
+    def _position(self, position: Position, step: float) -> Position:
+        def coarse(value: float) -> float:
+            return round(value / step) * step if step and np.isfinite(value) else value
+
+        top = tuple((key, coarse(value)) for key, value in position.top[: self.tokens])
+        logprob = None if position.logprob is None else coarse(position.logprob)
+        return Position(position.token, logprob, top)
+
+    def covers(self, tokens: int | None, step: float) -> bool:
+        """Whether lists of `tokens` entries, None for as many as were recorded, on a grid of `step`, fill this view."""
+        return step <= self.step and (tokens is None or (self.tokens is not None and tokens >= self.tokens))
+
+
+VIEWS: Final = (
+    View(FULL),
+    View("step16", step=1 / 16),
+    View("step8", step=1 / 8),
+    View("top5", 5),
+    View("top5-step8", 5, 1 / 8),
+)
+# A grid adds step/√12 nats rms. Up to a step of so many noise units, 0.6 units rms, the noise factor of 1.5 allows for
+# it, and it counts as none.
+FINE: Final = 2.0
+# Decimals, powers of two and their multiples, from the coarsest that is looked for to the finest that matters.
+STEPS: Final = np.array(
+    sorted({*(i / 16 for i in range(1, 17)), *(i / 20 for i in range(1, 21)), 1 / 32, 1 / 64, 0.025, 0.02, 0.01})[::-1]
+)
+TOLERANCE: Final = 2e-4
+FEWEST, MANY = 4, 32  # differences from which a grid can be told from chance, and told well
+# Of the differences, how many lie on the grid: of values on one half as coarse every other one does by chance.
+SHARE, SHARE_OF_FEW = 0.75, 0.9
+
+
+def lattice_step(positions: Sequence[Position]) -> float:
+    """The coarsest of `STEPS` on which most differences within the lists lie, in nats; 0 where none fits.
+
+    Most, not all: logits of bfloat16 lie on the coarser a lattice the larger they are.
+    """
+    lists = [np.array([v for _, v in p.top if v > -np.inf]) for p in positions]
+    differences = np.concatenate([np.zeros(0), *(values[1:] - values[0] for values in lists if len(values))])
+    differences = differences[differences != 0]
+    if len(differences) < FEWEST:
+        return 0.0
+    off = np.abs(differences - STEPS[:, None] * np.round(differences / STEPS[:, None]))
+    fits = (off <= TOLERANCE).mean(axis=1) >= (SHARE if len(differences) >= MANY else SHARE_OF_FEW)
+    return float(STEPS[fits.argmax()]) if fits.any() else 0.0
+
+
+def view_beyond(view: View, tokens: int | None, step: float, unit: float) -> View | None:
+    """The fullest view that shows no more than `view` and that lists of `tokens` entries on a grid of `step` fill.
+
+    tokens: None for as many as were recorded. unit: of the noise, nats.
+    """
+    coarse = 0.0 if step <= FINE * unit else step
+    narrower = (v for v in VIEWS if v.step >= view.step and (view.tokens is None or v.tokens is not None))
+    fitting = (v for v in narrower if v.covers(tokens, coarse))
+    return min(fitting, key=lambda v: (v.step, v.tokens is not None), default=None)

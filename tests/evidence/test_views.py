@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qcheck.baselines import Answer
+from qcheck.evidence.views import STEPS, VIEWS, View, lattice_step, view_beyond
+from qcheck.records import Position
+
+UNIT = 0.018  # of the noise, nats
+
+
+def answer(values: np.ndarray) -> Answer:
+    """One position for each row of log-probabilities, the largest first."""
+    lists = [tuple((f"={i}", float(v)) for i, v in enumerate(sorted(row, reverse=True))) for row in values]
+    return Answer(9, tuple(Position(top[0][0], top[0][1], top) for top in lists))
+
+
+def values(seed: int, k: int = 20, positions: int = 2) -> np.ndarray:
+    return -np.random.default_rng(seed).exponential(4, (positions, k))
+
+
+@given(st.integers(0, 10_000), st.integers(5, 20))
+def test_values_as_engines_give_them_lie_on_no_grid(seed: int, k: int) -> None:
+    assert lattice_step(answer(values(seed, k)).positions) == 0.0
+
+
+@given(st.integers(0, 10_000), st.sampled_from(STEPS))
+def test_rounding_is_seen_as_a_grid_no_finer_than_it_is(seed: int, step: float) -> None:
+    rounded = np.round(values(seed) / step) * step
+    assert lattice_step(answer(rounded).positions) >= step
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1 / 8, 1 / 16]))
+def test_logits_in_bfloat16_leave_a_grid_of_differences(seed: int, step: float) -> None:
+    logits = np.round((20 + values(seed)) / step) * step
+    shifted = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    assert lattice_step(answer(shifted).positions) >= step
+
+
+def test_a_coarse_grid_shows_through_some_values_on_a_finer_one() -> None:
+    """Logits below a power of two lie on a lattice half as coarse."""
+    logits = 20 + values(2, positions=4) / 2
+    step = np.where(logits > 16, 1 / 8, 1 / 32)
+    on_grid = np.round(logits / step) * step
+    assert 0.8 < (logits > 16).mean() < 0.95
+    assert lattice_step(answer(on_grid - 20).positions) == 1 / 8
+
+
+@pytest.mark.parametrize(
+    ("tokens", "step", "name"),
+    [
+        (None, 0.0, "full"),
+        (None, 1 / 32, "full"),
+        (None, 0.05, "step16"),
+        (None, 1 / 16, "step16"),
+        (None, 0.1, "step8"),
+        (None, 1 / 8, "step8"),
+        (None, 0.25, None),
+        (19, 0.0, "top5"),
+        (5, 1 / 16, "top5-step8"),
+        (4, 0.0, None),
+    ],
+)
+def test_the_fullest_view_that_an_answer_fills(tokens: int | None, step: float, name: str | None) -> None:
+    view = view_beyond(VIEWS[0], tokens, step, UNIT)
+    assert (view and view.name) == name
+
+
+def test_a_provider_s_view_only_becomes_narrower() -> None:
+    by_name = {v.name: v for v in VIEWS}
+    assert view_beyond(by_name["step8"], None, 0.0, UNIT) is by_name["step8"]
+    assert view_beyond(by_name["top5"], None, 0.0, UNIT) is by_name["top5"]
+    assert view_beyond(by_name["top5"], None, 1 / 16, UNIT) is by_name["top5-step8"]
+    assert view_beyond(by_name["step16"], 5, 0.0, UNIT) is by_name["top5-step8"]
+
+
+def test_a_view_shows_what_a_provider_would_have_listed() -> None:
+    exact = answer(values(1, positions=4))
+    assert VIEWS[0].of(exact) is exact
+    for view in VIEWS[1:]:
+        seen = view.of(exact)
+        assert view_beyond(VIEWS[0], view.tokens, lattice_step(seen.positions), UNIT) is view
+        assert view.of(seen) == seen
+        for before, after in zip(exact.positions, seen.positions, strict=True):
+            assert len(after.top) == (view.tokens or 20)
+            assert after.token == before.token
+            moved = [abs(a - b) for (_, a), (_, b) in zip(before.top, after.top, strict=False)]
+            assert max(moved) <= view.step / 2 + 1e-12
+
+
+def test_zero_probability_and_few_values_are_no_grid() -> None:
+    lists = (("=a", -0.0), ("=b", -np.inf), ("=c", -np.inf))
+    assert lattice_step((Position("=a", 0.0, lists),)) == 0.0
+    assert lattice_step(()) == 0.0
+    assert View("full").of(Answer(1, ())) == Answer(1, ())

@@ -64,17 +64,11 @@ class AnswerEvidence(TailEvidence):
         return Shown({LOSS: float(expected and not right)})
 
     def _findings(self) -> tuple[Finding, ...]:
-        found, g = [], self._graded
-        if g:
-            text = (
-                f"right on {g[True, True] + g[True, False]} of {g.total()} items, every reference deployment on "
-                f"{g[True, True] + g[False, True]}; lost {g[False, True]}, won {g[True, False]}"
-            )
-            found.append(Finding("answers_graded", "info", text, None, tuple(self.deviating[:SHOWN_PROBES])))
-        if self._silent:
-            text = (
-                f"{self._silent} of {self.answered} items were not answered by every recorded deployment; they count "
-                "against a consistent verdict"
-            )
-            found.append(Finding("reference_missing", "info", text, None, ()))
-        return tuple(found)
+        g = self._graded
+        text = (
+            f"right on {g[True, True] + g[True, False]} of {g.total()} items, every reference deployment on "
+            f"{g[True, True] + g[False, True]}; lost {g[False, True]}, won {g[True, False]}"
+        )
+        graded = Finding("answers_graded", "info", text, None, tuple(self.deviating[:SHOWN_PROBES]))
+        missing = "items were not answered by every recorded deployment; they count against a consistent verdict"
+        return (*([graded] if g else []), *self._counted(("reference_missing", self._silent, missing)))

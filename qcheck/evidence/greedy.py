@@ -178,17 +178,16 @@ class GreedyEvidence(TailEvidence):
         return self._attribution.posterior()
 
     def _findings(self) -> tuple[Finding, ...]:
-        found = []
-        if self._silent:
-            text = (
-                f"{self._silent} of {self.answered} answers came without text; they count neither for nor against the "
-                "provider in the e-value, and against a consistent verdict"
-            )
-            found.append(Finding("text_missing", "info", text, None, ()))
-        if self._short:
-            text = (
-                f"{self._short} of {self.answered} texts end before the reference's do; they count against a "
-                "consistent verdict"
-            )
-            found.append(Finding("text_short", "info", text, None, ()))
-        return tuple(found)
+        return self._counted(
+            (
+                "text_missing",
+                self._silent,
+                "answers came without text; they count neither for nor against the provider in the e-value, and "
+                "against a consistent verdict",
+            ),
+            (
+                "text_short",
+                self._short,
+                "texts end before the reference's do; they count against a consistent verdict",
+            ),
+        )

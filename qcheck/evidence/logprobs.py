@@ -82,31 +82,29 @@ class LogprobEvidence(TailEvidence):
         return self._attribution.posterior()
 
     def _findings(self) -> tuple[Finding, ...]:
-        found = []
-        if self._silent:
-            text = (
-                f"{self._silent} of {self.answered} answers came without log-probabilities, or with too few or too "
-                "coarse ones; they count neither for nor against the provider in the e-value, and against a "
-                "consistent verdict"
-            )
-            found.append(Finding("logprobs_missing", "info", text, None, ()))
-        if self._short:
-            text = (
-                f"{self._short} of {self.answered} answers show fewer positions or shorter lists than those before "
-                "them and the recorded ones; they count neither for nor against the provider in the e-value, and "
-                "against a consistent verdict"
-            )
-            found.append(Finding("logprobs_short", "info", text, None, ()))
-        if self._dim:
-            text = (
-                f"{self._dim} of {self.answered} answers show too little of "
-                f"{self.resolution or 'any recorded variant'} to be agreement; they count against a consistent verdict"
-            )
-            found.append(Finding("logprobs_dim", "info", text, None, ()))
-        if self._coarse:
-            text = (
-                f"{self._coarse} of {self.answered} answers list fewer tokens than were recorded, or values on a "
-                "coarse grid; they are compared with what the reference deployments would have shown that way"
-            )
-            found.append(Finding("logprobs_coarse", "info", text, None, ()))
-        return tuple(found)
+        return self._counted(
+            (
+                "logprobs_missing",
+                self._silent,
+                "answers came without log-probabilities, or with too few or too coarse ones; they count neither for "
+                "nor against the provider in the e-value, and against a consistent verdict",
+            ),
+            (
+                "logprobs_short",
+                self._short,
+                "answers show fewer positions or shorter lists than those before them and the recorded ones; they "
+                "count neither for nor against the provider in the e-value, and against a consistent verdict",
+            ),
+            (
+                "logprobs_dim",
+                self._dim,
+                f"answers show too little of {self.resolution or 'any recorded variant'} to be agreement; they count "
+                "against a consistent verdict",
+            ),
+            (
+                "logprobs_coarse",
+                self._coarse,
+                "answers list fewer tokens than were recorded, or values on a coarse grid; they are compared with what "
+                "the reference deployments would have shown that way",
+            ),
+        )

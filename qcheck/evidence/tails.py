@@ -67,6 +67,12 @@ class TailEvidence(ABC):
     def _findings(self) -> tuple[Finding, ...]:
         """What is to be said besides the e-value."""
 
+    def _counted(self, *rows: tuple[str, int, str]) -> tuple[Finding, ...]:
+        """A finding for each kind of answer of which there were some. rows: kind, how many, and what they do."""
+        return tuple(
+            Finding(kind, "info", f"{count} of {self.answered} {what}", None, ()) for kind, count, what in rows if count
+        )
+
     def update(self, probe_id: str, answer: Answer) -> None:
         """Fold the answer to one probe."""
         shown = self._shown(probe_id, answer)

@@ -2,8 +2,9 @@
 
 All honest deployments and variants of the lab's catalogue, eight requests at a time (so that batching shows its
 noise), two repeats of every evaluation probe from the honest ones. Then the envelope is calibrated, with `--deep` on
-so many further prompts of the stratum `words` besides. Interrupted, it goes on where it stopped. The calibration
-answers stay in build/ on the machine that recorded them; only their counts are kept.
+so many further prompts of the stratum `words` besides, which those variants answer too whose directions are looked
+for. Interrupted, it goes on where it stopped. The calibration answers stay in build/ on the machine that recorded them;
+only their counts are kept.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ GRADED = (
 # What benchmarks look for on the models that they report on, whose baselines are not shipped.
 REPORTED = ("q8_0", "q6_k", "q4_k_m", "q4_0", "int8", "fp8", "int4", "nf4", "other-model")
 SHIPPED = "lab-tiny"
+# Those whose size lies near the envelope's: their directions are counted as deeply as sizes. Whatever deviates more is
+# seen by its size.
+DIRECTED = ("q8_0", "q6_k", "int8", "fp8")
 
 
 def _tell(line: str) -> None:
@@ -81,11 +85,14 @@ def deep_probes(count: int) -> tuple[Probe, ...]:
 
 
 def deep_blocks(baseline: Baseline, bank: Bank) -> Iterator[Block]:
-    """The honest deployments' answers to the bank's probes, file by file."""
+    """What the honest deployments and the directed variants answered to the bank's probes, file by file."""
     by_id = {p.id: p for p in bank.probes}
-    honest = dict(zip(baseline.references, baseline.names(baseline.references), strict=True))
+    indices = (*baseline.references, *baseline.variants)
+    names = {
+        i: n for i, n in zip(indices, baseline.names(indices), strict=True) if i in baseline.references or n in DIRECTED
+    }
     for number in bank.numbers:
-        kept = {index: bank.chunk(name, number) or {} for index, name in honest.items()}
+        kept = {index: bank.chunk(name, number) or {} for index, name in names.items()}
         answers = {index: {probe: repeats[0] for probe, repeats in chunk.items()} for index, chunk in kept.items()}
         yield Block([by_id[i] for i in answers[baseline.references[0]]], answers)
 
@@ -147,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if out.exists() and not (out / "manifest.json").is_file():
         raise SystemExit(f"{out} is no baseline; name a folder that is one, or does not exist")
     deployments, fresh = wanted(args.model, suite), recording(args.model, suite)
-    honest = [d.name for d in deployments if d.kind == "reference"]
+    deeply = [d.name for d in deployments if d.kind == "reference" or d.name in DIRECTED]
     deep = Bank(BUILD / "deep", args.model, suite, () if graded(suite) else deep_probes(args.deep))
     done: set[str] = set()
     if (fresh / "manifest.json").exists():
@@ -155,13 +162,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Deep files in turn, so that what is there when one interrupts is there of every deployment.
     run_all(
         [partial(record_one, args.model, fresh, suite, d) for d in deployments if d.name not in done]
-        + [partial(deep.fill, d, _tell, [number]) for number in deep.numbers for d in honest],
+        + [partial(deep.fill, d, _tell, [number]) for number in deep.numbers for d in deeply],
         args.jobs,
     )
     manifest = load_baseline(fresh, calibrated=False).manifest
     by_name = {d.name: d for d in manifest.deployments}
     save_manifest(fresh, manifest.model_copy(update={"deployments": [by_name[d.name] for d in deployments]}))
-    recalibrate(fresh, suite, _tell, deep_blocks(load_baseline(fresh, calibrated=False), deep))
+    directed = None if graded(suite) else DIRECTED
+    recalibrate(fresh, suite, _tell, deep_blocks(load_baseline(fresh, calibrated=False), deep), directed)
     put_in_place(fresh, out)
 
 

@@ -196,6 +196,12 @@ class Baseline:
         """Indices of the recorded deviations."""
         return tuple(i for i, d in enumerate(self.manifest.deployments) if d.role == "variant")
 
+    @property
+    def directed(self) -> tuple[int, ...]:
+        """Indices of the variants whose directions are looked for: all, unless the calibration says which."""
+        chosen = self.table.directed if self.table else None
+        return tuple(i for i in self.variants if chosen is None or self.manifest.deployments[i].name in chosen)
+
     def names(self, indices: Sequence[int]) -> tuple[str, ...]:
         """Deployment names by index."""
         return tuple(self.manifest.deployments[i].name for i in indices)

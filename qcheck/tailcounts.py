@@ -95,8 +95,9 @@ class TailEvent(_Strict):
 class CalibrationTable(_Strict):
     """What the calibration answers say about the envelope and about what can be seen outside it.
 
-    noise_factor: by which honest scores were multiplied before counting; null bounds of a loss, which is 0 or 1 and
-    cannot be multiplied, are still to be. noise_unit: nats that are added to each probe's own noise; noise_rms: largest
+    directed: variants whose directions the events of that score are about; all of them unless stated. noise_factor: by
+    which honest scores were multiplied before counting; null bounds of a loss, which is 0 or 1 and cannot be
+    multiplied, are still to be. noise_unit: nats that are added to each probe's own noise; noise_rms: largest
     rms deviation of an honest deployment from the others, nats, noise factor applied. envelope_kl, variant_kl: mean KL
     per position against the nearest reference, nats; the envelope's with the noise factor squared. Where no
     log-probabilities were compared they are None or empty.
@@ -108,6 +109,7 @@ class CalibrationTable(_Strict):
     envelope_kl: NonNegativeFloat | None
     variant_kl: dict[str, NonNegativeFloat]
     events: Annotated[list[TailEvent], Field(min_length=1)]
+    directed: list[str] | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -119,6 +121,8 @@ class CalibrationTable(_Strict):
             raise ValueError("all counts are of the same variants")
         if any(self.scores(view) != self.scores(FULL) for view in self.views):
             raise ValueError(f"every view has as many events of each score as {FULL} has, in the same order")
+        if not set(self.directed or ()) <= set(self.variants):
+            raise ValueError("directions are looked for of variants that were counted")
         if not self.watchable:
             raise ValueError(f"one event at least is of the score {SIZE}, {FLIP} or {LOSS}")
         return self

@@ -25,7 +25,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Scores in one view. strata: (probes,) names. sizes: by deployment (probes,); directions: (probes, variants)."""
+    """Scores in one view. strata: (probes,) names. sizes: by deployment (probes,); directions: (probes,
+    variants), of the variants that are looked for.
+    """
 
     view: str
     strata: NDArray[np.str_]
@@ -66,10 +68,10 @@ def observe(
         for probe_id, reference in recorded.items():
             alignment = align(view.of(kept[probe_id][0]), reference, baseline.references, view.tokens)
             if alignment is None:
-                rows.append((0.0, np.full(len(baseline.variants), -np.inf)))
+                rows.append((0.0, np.full(len(baseline.directed), -np.inf)))
                 continue
-            s = score(alignment, baseline.references, baseline.variants, unit)
+            s = score(alignment, baseline.references, baseline.directed, unit)
             rows.append((s.size, s.directions))
         sizes[name] = np.array([size for size, _ in rows])
         directions[name] = np.stack([row for _, row in rows])
-    return Observed(view.name, strata, baseline.names(baseline.variants), sizes, directions)
+    return Observed(view.name, strata, baseline.names(baseline.directed), sizes, directions)

@@ -26,7 +26,6 @@ FOUR_BITS = {"q4_k_m-torch": "q4_k_m", "q4_0-torch": "q4_0", "int4-bf16": "int4"
 SIX_BITS = {"q6_k-torch": "q6_k", "fp8-bf16": "fp8"}
 EIGHT_BITS = {"q8_0-torch": "q8_0", "int8-bf16": "int8"}
 OTHER = {"other-model": "other-model"}
-DIRECTED = ("q8_0", "q6_k", "q4_k_m", "q4_0", "int8", "fp8", "int4", "nf4")  # looked for where one honest is left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +103,6 @@ def _count(requests: int | None) -> str:
 def false_alarm_table(baseline: Baseline, suite: Suite) -> str:
     """Alarms of honest deployments that were left out of the envelope."""
     lines = ["| left out | mean size | alarms | of streams |", "|---|---|---|---|"]
-    for f in false_alarms(baseline, suite, DIRECTED, ALPHA):
+    for f in false_alarms(baseline, suite, baseline.names(baseline.directed), ALPHA):
         lines.append(f"| {f.name} | {f.size:.2f} | {f.alarms} | {f.streams} |")
     return "\n".join(lines)

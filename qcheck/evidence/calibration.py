@@ -7,8 +7,9 @@ Log-probabilities are counted once for every view in which a provider may show t
 event is a loss, and what the noise factor multiplies is its bound (`envelope`).
 
 A deep calibration adds answers of the honest deployments to further prompts of the suite's strata, tens of thousands
-of them: a bound on n answers is never below about 1/n. Directions need the variants' answers too and stay with the
-suite's own folds, and so do views on a grid.
+of them: a bound on n answers is never below about 1/n. Directions need the answers of the variants too whose directions
+are looked for, which may be some of them: those that hardly differ from the envelope in size. Without them directions
+stay with the suite's own folds, and so do views on a grid.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ LOST = 0.5  # a threshold between the two scores that an answer's loss can have
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Further prompts, of clusters that stand nowhere else, and every honest deployment's answers to them."""
+    """Further prompts, of clusters that stand nowhere else, and every honest deployment's answers to them.
+
+    Directions are counted on them too where all the variants that are looked for have answered.
+    """
 
     probes: Sequence[Probe]
     answers: Answers
@@ -55,10 +59,12 @@ def calibrate(
     suite: Suite,
     on_progress: Callable[[str], None] = lambda _: None,
     further: Iterable[Block] = (),
+    directed: Sequence[str] | None = None,
 ) -> CalibrationTable | None:
     """The table for a baseline whose calibration answers are at hand; None with fewer than two honest deployments.
 
-    `further` blocks are taken one at a time, so that they need not all be in memory.
+    `further` blocks are taken one at a time, so that they need not all be in memory. directed: variants whose
+    directions are looked for; all of them unless given.
 
     Raises BaselineError where calibration answers are missing or too few, or a block's clusters are not new.
     """
@@ -69,16 +75,18 @@ def calibrate(
     unit = noise_unit(baseline, answers, chosen) if evidence_of(suite) is LogprobEvidence else None
     scorer = LeaveOneOut(baseline, suite, unit)
     asked = [p for p in suite.probes if p.id in chosen or p.id in counted.index]
+    named = zip(baseline.variants, baseline.names(baseline.variants), strict=True)
+    looked_for = [index for index, name in named if directed is None or name in directed]
     events: list[TailEvent] = []
     full: Scores = {}
     for view in scorer.views:
         on_progress(f"scoring {len(answers)} deployments, view {view.name}")
-        scores = scorer(answers, asked, baseline.variants, view)
+        scores = scorer(answers, asked, looked_for, view)
         full = full or scores
         events += tail_events(scorer, view, scores, chosen, counted)
     for number, block in enumerate(_new(further, suite), 1):
         on_progress(f"counting block {number}: {len(block.probes)} further prompts")
-        events = _deepened(events, scorer, block)
+        events = _deepened(events, scorer, block, looked_for)
     if unit is None:
         return CalibrationTable(
             noise_factor=NOISE_FACTOR, noise_unit=None, noise_rms=None, envelope_kl=None, variant_kl={}, events=events
@@ -93,6 +101,7 @@ def calibrate(
         envelope_kl=significant(NOISE_FACTOR**2 * max(kl[name] for name in honest)),
         variant_kl={name: significant(kl[name]) for name in variants},
         events=events,
+        directed=None if directed is None else list(directed),
     )
 
 
@@ -193,13 +202,20 @@ def _counts(
     return counts
 
 
-def _deepened(events: Sequence[TailEvent], scorer: LeaveOneOut, block: Block) -> list[TailEvent]:
-    """The events, the watched ones of views without a grid with the block's honest answers counted too."""
+def _deepened(
+    events: Sequence[TailEvent], scorer: LeaveOneOut, block: Block, looked_for: Sequence[int]
+) -> list[TailEvent]:
+    """The events of views without a grid with the block's honest answers counted too, as far as it has answers."""
     answered = [p for p in block.probes if all(p.id in kept for kept in block.answers.values())]
     probes = pd.DataFrame({p.id: (p.stratum, p.cluster) for p in answered}, ["stratum", "cluster"]).T
     if unknown := set(probes.stratum) - events[0].counts.keys():
         raise BaselineError(f"further prompts are of the stratum {min(unknown)}, which the suite has not.")
-    honest = {v.name: scorer(block.answers, answered, (), v) for v in scorer.views if not v.step}
+    references, directed = scorer.baseline.references, set(looked_for) <= block.answers.keys()
+    honest = {
+        view.name: scorer(block.answers, answered, looked_for if directed else (), view, references)
+        for view in scorer.views
+        if not view.step
+    }
 
     def deepened(event: TailEvent) -> TailEvent:
         counts = dict(event.counts)
@@ -214,4 +230,4 @@ def _deepened(events: Sequence[TailEvent], scorer: LeaveOneOut, block: Block) ->
             )
         return event.model_copy(update={"counts": counts})
 
-    return [deepened(e) if e.score == scorer.watched and e.view in honest else e for e in events]
+    return [deepened(e) if e.view in honest and (directed or e.score != DIRECTION) else e for e in events]

@@ -6,7 +6,7 @@ are 0 or 1: what it multiplies there is their bound (`envelope`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,13 +72,21 @@ class LeaveOneOut:
         """The views that answers are scored in, the fullest first."""
         return VIEWS[:1] if self.unit is None else VIEWS
 
-    def __call__(self, answers: Answers, probes: Sequence[Probe], variants: Sequence[int], view: View) -> Scores:
-        """The scores of all who have answered, to probes that all of them have answered.
+    def __call__(
+        self,
+        answers: Answers,
+        probes: Sequence[Probe],
+        variants: Sequence[int],
+        view: View,
+        whose: Container[int] | None = None,
+    ) -> Scores:
+        """Scores on probes that all in `answers` have answered.
 
-        variants: indices of the recorded deviations whose directions are looked for.
+        variants: indices of the recorded deviations whose directions are looked for. whose: indices of the deployments
+        that are scored where log-probabilities are; all unless given.
         """
         if self.unit is not None:
-            return self._log_probabilities(answers, probes, variants, view, self.unit)
+            return self._log_probabilities(answers, probes, variants, view, self.unit, whose)
         return self._losses(answers, probes) if graded(self.suite) else self._flips(answers, probes)
 
     def _losses(self, answers: Answers, probes: Sequence[Probe]) -> Scores:
@@ -94,22 +102,29 @@ class LeaveOneOut:
         return {name: (NOISE_FACTOR if name in honest else 1.0) * frame for name, frame in scores.items()}
 
     def _log_probabilities(
-        self, answers: Answers, probes: Sequence[Probe], variants: Sequence[int], view: View, unit: float
+        self,
+        answers: Answers,
+        probes: Sequence[Probe],
+        variants: Sequence[int],
+        view: View,
+        unit: float,
+        whose: Container[int] | None,
     ) -> Scores:
         order, references = list(answers), self.baseline.references
         everyone = [order.index(r) for r in references]
         directions = [order.index(v) for v in variants]
-        rows: dict[int, list[tuple[float, ...]]] = {index: [] for index in order}
+        rows: dict[int, list[tuple[float, ...]]] = {i: [] for i in order if whose is None or i in whose}
         for probe in probes:
             reference = ProbeReference(tuple((kept[probe.id],) for kept in answers.values()))
-            for index, kept in answers.items():
+            for index, mine in rows.items():
                 others = [i for i in everyone if order[i] != index]
                 factor = NOISE_FACTOR if index in references else 1.0
                 scores = (0.0, 0.0, 0.0, 0.0)  # nothing listed: no deviation is seen
-                if alignment := align(view.of(kept[probe.id]), reference, everyone, view.tokens):
+                answer = view.of(answers[index][probe.id])
+                if alignment := align(answer, reference, everyone, view.tokens):
                     s = score(alignment, others, directions, unit, factor)
                     scores = (s.size, s.direction, s.distance, s.kl)
-                rows[index].append(scores)
-        ids, names = [p.id for p in probes], self.baseline.names(order)
+                mine.append(scores)
+        ids, names = [p.id for p in probes], self.baseline.names(list(rows))
         columns = [SIZE, DIRECTION, DISTANCE, KL]
         return {name: pd.DataFrame(mine, ids, columns) for name, mine in zip(names, rows.values(), strict=True)}

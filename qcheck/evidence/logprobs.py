@@ -34,6 +34,7 @@ class LogprobEvidence(TailEvidence):
         if table is None or table.noise_unit is None or table.noise_rms is None:
             raise ValueError("a baseline whose log-probabilities are not calibrated has no envelope of them")
         self._envelope_kl, self._noise_unit = table.envelope_kl, table.noise_unit
+        self._directed = [baseline.variants.index(i) for i in baseline.directed]
         self._attribution = Attribution(self._variant_names, table.noise_rms)
         self._kl: list[float] = []
         self._view, self._coarse = VIEWS[0], 0
@@ -49,7 +50,7 @@ class LogprobEvidence(TailEvidence):
             self._kl.append(s.kl)
             if s.deviations is not None:
                 self._attribution.update(s.deviations)
-        scores: dict[Score, float] = {SIZE: s.size, DIRECTION: s.direction}
+        scores: dict[Score, float] = {SIZE: s.size, DIRECTION: float(s.directions[self._directed].max(initial=0.0))}
         known = self._view is before
         return Shown(scores, self._view.name, full=alignment.full and known, bets=alignment.full and known)
 

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -241,14 +241,16 @@ def recalibrate(
     suite: Suite,
     on_progress: Callable[[str], None] = lambda _: None,
     further: Iterable[Block] = (),
+    directed: Sequence[str] | None = None,
 ) -> bool:
     """Make `calibration.json` anew from the recorded answers; False with fewer than two honest deployments.
 
-    `further` answers deepen it (see `calibrate`). Raises BaselineError where calibration answers are missing or few.
+    `further` answers deepen it, and directions are those of the variants `directed` (see `calibrate`). Raises
+    BaselineError where calibration answers are missing or few.
     """
     with _locked(folder):
         baseline = load_baseline(folder, calibrated=False)
-        table = calibrate(baseline, suite, on_progress, further)
+        table = calibrate(baseline, suite, on_progress, further, directed)
         if table is None:
             return False
         data = pretty(table.model_dump()).encode()

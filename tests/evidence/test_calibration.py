@@ -16,7 +16,7 @@ from qcheck.evidence.calibration import Block, calibrate
 from qcheck.evidence.views import VIEWS
 from qcheck.expected import IntegerAnswer
 from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import FULL, SIZE, TailEvent
+from qcheck.tailcounts import DIRECTION, FULL, SIZE, TailEvent
 
 FURTHER = 2000
 
@@ -69,6 +69,26 @@ def test_a_rare_event_is_bounded_below_the_suite_s_own_floor(recorded: tuple[Bas
     rarest = sizes(deep.events)[-1]
     assert rarest.counts["odd"].honest_any == 0
     assert rarest.null_bound("odd", 1e-4) < rarest.null_bound("even", 1e-4) / 4
+
+
+def test_directions_are_counted_deeply_where_their_variants_answered(
+    recorded: tuple[Baseline, Suite], block: Block, world: World
+) -> None:
+    baseline, suite = recorded
+    weak, rng = baseline.variants[1], np.random.default_rng(4)
+    theirs = {p.id: world.answer(int(p.id[1:]), rng, 0.03, 1) for p in block.probes}
+    told = dataclasses.replace(block, answers={**block.answers, weak: theirs})
+    usual, deep = (calibrate(baseline, suite, further=[b], directed=["weak"]) for b in (block, told))
+    assert usual is not None
+    assert deep is not None
+    assert deep.directed == ["weak"]
+    own, counted = ([e.counts["odd"] for e in table.events if e.score == DIRECTION] for table in (usual, deep))
+    assert {c.clusters for c in own} == {450}
+    assert {c.clusters for c in counted} == {450 + FURTHER}
+    for before, after in zip(own, counted, strict=True):
+        p, n = before.honest_any / 450, FURTHER
+        assert abs(after.honest_any - before.honest_any - n * p) <= 5 * np.sqrt(max(p, 1 / 450) * n * (1 + n / 450))
+    assert sizes(deep.events) == sizes(usual.events)
 
 
 def test_prompts_that_a_deployment_did_not_answer_are_left_out(

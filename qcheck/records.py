@@ -1,16 +1,18 @@
 """What is asked of a provider and what comes back, as frozen data.
 
 Token keys. Token strings are not unique (control tokens often render as ""), so a token is known by a key:
-`=text` where its bytes are the text, `xHEX` where they are not valid UTF-8 by themselves, `#ID` where it has no
-bytes but an id. Keys of one list are unique; of duplicates the most probable is kept.
+`=text` where its bytes are the text, `xHEX` where they are not valid UTF-8 by themselves, `#ID` for a control token
+with an id, `?…` for one without, and where a replacement character stands for the bytes. Other servers may know the
+last three kinds of tokens by other keys. Keys of one list are unique; of duplicates the most probable is kept.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, fields
 from types import UnionType
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Final, Literal, get_args, get_type_hints
 
 __all__ = [
     "Attempt",
@@ -30,16 +32,23 @@ __all__ = [
 Outcome = Literal["answered", "retried", "failed"]
 
 
+# How servers write control tokens, and what stands for bytes that are no text by themselves.
+_CONTROL: Final = re.compile(r"<[|｜].*[|｜]>|</?s>|<(bos|eos|pad|unk|start_of_turn|end_of_turn)>|\[/?[A-Z_]{3,}\]|")
+_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+
+
 def token_key(text: str, raw: bytes | None, token_id: int | None) -> str:
     """The key of a token given its string, its bytes and its id, of which the last two may be missing."""
     if raw:
         try:
-            return "=" + raw.decode("utf-8")
+            text = raw.decode("utf-8")
         except UnicodeDecodeError:
             return "x" + raw.hex()
-    if text:
+    if _REPLACEMENT in text:
+        return "?" + (text if token_id is None else f"#{token_id}")
+    if not _CONTROL.fullmatch(text):
         return "=" + text
-    return "=" if token_id is None else f"#{token_id}"
+    return "?" + text if token_id is None else f"#{token_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What one answered request gave. None means that the provider did not say."""
+    """What one answered request gave. None means that the provider did not say.
+
+    prompt_tokens includes cached_tokens. upstream: who answered behind an aggregator.
+    """
 
     text: str
     positions: tuple[Position, ...]
@@ -87,6 +99,8 @@ class Response:
     reported_model: str | None
     fingerprint: str | None
     reasoning: str | None = None
+    cached_tokens: int | None = None
+    upstream: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ responses = st.builds(
     reported_model=st.none() | text,
     fingerprint=st.none() | text,
     reasoning=st.none() | text,
+    cached_tokens=st.none() | counts,
+    upstream=st.none() | text,
 )
 common: dict[str, st.SearchStrategy[Any]] = {
     "provider": text,
@@ -160,7 +162,13 @@ def test_what_is_no_log_probability(value: object) -> None:
         ("a", None, None, "=a"),
         ("", None, 128009, "#128009"),
         ("", b"", 128009, "#128009"),
-        ("", None, None, "="),
+        ("", None, None, "?"),
+        ("<|im_end|>", None, 7, "#7"),
+        ("<|im_end|>", b"<|im_end|>", None, "?<|im_end|>"),
+        ("</s>", None, None, "?</s>"),
+        ("<div>", None, None, "=<div>"),
+        ("\ufffd", "\ufffd".encode(), None, "?\ufffd"),
+        ("\ufffd", None, 7, "?#7"),
     ],
 )
 def test_token_keys(text: str, raw: bytes | None, token_id: int | None, key: str) -> None:

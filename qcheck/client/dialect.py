@@ -1,40 +1,35 @@
-"""The words of the OpenAI chat-completions form and its dialects: what is sent, and what providers say instead.
+"""The words of the OpenAI form and its dialects: what is sent, and what providers say instead.
 
-What comes back is trusted in nothing. Where it carries evidence (text, log-probabilities, token counts) it is right
-or refused; where it is a mere label (finish reason, model, fingerprint) what cannot be used is dropped.
+What comes back is trusted in nothing: it is read, or refused as a `DialectError`, and nothing else is ever raised.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Any, Literal
 
-from qcheck.client.logprobs import MalformedError, positions
+from qcheck.client.fields import MAX_LABEL, MalformedError, as_label, as_object, loads
+from qcheck.client.logprobs import positions
+from qcheck.client.reasoning import said
 from qcheck.client.redact import plain
+from qcheck.client.stream import is_stream, put_together
+from qcheck.client.thinking import asked, shows_thought
+from qcheck.client.usage import usage_of
 from qcheck.records import Request, Response
-from qcheck.registry.types import Endpoint, ThinkingSwitch
+from qcheck.registry.observables import lost_observables
+from qcheck.registry.types import Endpoint
 
-__all__ = ["DialectError", "build_body", "error_message", "parse_model_ids", "parse_response"]
+__all__ = ["DialectError", "build_body", "error_message", "parse_model_ids", "parse_response", "path_of"]
 
-MAX_TEXT = 1_000_000  # characters of an answer or its reasoning
-MAX_COUNT = 10**9  # tokens
-_MAX_LABEL = 200
 _MAX_ERROR_BODY = 65_536  # bytes
-
-_THINKING_OFF: dict[ThinkingSwitch, dict[str, Any]] = {
-    "thinking.type": {"thinking": {"type": "disabled"}},
-    # Kimi's and DeepSeek's templates read the first, Qwen's and GLM's the second; each ignores the other.
-    "chat_template_kwargs": {"chat_template_kwargs": {"thinking": False, "enable_thinking": False}},
-    "enable_thinking": {"enable_thinking": False},
-    "reasoning": {"reasoning": {"enabled": False}},
-    "none": {},
-}
+_UNPROCESSABLE = 422
+_THINKS = "the model thought before it answered, which thinking_off = {!r} should keep it from (docs/dialects.md)"
 
 
 class DialectError(Exception):
     """A body that is no answer. It never leaves the client, which turns it into a failed attempt.
 
-    kind: "malformed", or "error" where the provider reports one in an HTTP 200. status: the status it gives there.
+    kind: "malformed", or "error" where the provider reports one in an HTTP 200, or answers something else than it was
+    asked. status: the HTTP status that this amounts to, None where nobody says.
     """
 
     def __init__(self, kind: Literal["malformed", "error"], message: str, status: int | None = None) -> None:
@@ -43,41 +38,39 @@ class DialectError(Exception):
         self.status = status
 
 
+def path_of(body: dict[str, Any]) -> str:
+    """Where a body goes, below the base URL."""
+    return "/completions" if "prompt" in body else "/chat/completions"
+
+
 def build_body(endpoint: Endpoint, model_id: str, request: Request) -> dict[str, Any]:
     """The JSON body that asks `request`; what the endpoint adds (`extra_body`) is put over the rest."""
     dialect = endpoint.dialect
     body: dict[str, Any] = {
         "model": model_id,
-        "messages": [{"role": m.role, "content": m.content} for m in request.messages],
-        dialect.max_tokens: request.max_tokens,
+        dialect.max_tokens: max(request.max_tokens, dialect.min_tokens),
         "temperature": request.temperature,
-        "stream": False,
+        "stream": dialect.stream,
+        **asked(endpoint, request.messages),
     }
-    if request.top_logprobs:
-        k = request.top_logprobs
-        body |= {"logprobs": k} if dialect.logprobs == "integer" else {"logprobs": True, "top_logprobs": k}
-    if dialect.thinking_off is not None:
-        body |= _THINKING_OFF[dialect.thinking_off]
+    if dialect.stream:
+        body["stream_options"] = {"include_usage": True}
+    k = 0 if "logprobs" in lost_observables(endpoint, request.temperature) else request.top_logprobs
+    if k and ("prompt" in body or dialect.logprobs == "integer"):
+        body["logprobs"] = k
+    elif k:
+        body |= {"logprobs": True, "top_logprobs": k}
     return body | dict(dialect.extra_body) | dict(endpoint.extra_body)
 
 
-def _loads(body: bytes) -> Any:
-    """Lenient where servers are known to be: leading white space, and Python's -Infinity for a probability of zero."""
-    try:
-        return json.loads(body)
-    except RecursionError:
-        raise DialectError("malformed", "the body is nested too deeply") from None
-    except ValueError:
-        raise DialectError("malformed", "the body is not JSON") from None
-
-
 def _message_of(error: Any) -> str:
-    """The words of an error object: its message, and what an aggregator's upstream said."""
+    """The words of an error object: its message, and what an aggregator's upstream said, and who that is."""
     if not isinstance(error, dict):
         return error if isinstance(error, str) else ""
     metadata = error.get("metadata")
-    raw = metadata.get("raw") if isinstance(metadata, dict) else None
-    return ": ".join(part for part in (error.get("message"), raw) if isinstance(part, str) and part)
+    upstream = metadata if isinstance(metadata, dict) else {}
+    words = (error.get("message"), upstream.get("provider_name"), upstream.get("raw"))
+    return ": ".join(word for word in words if isinstance(word, str) and word)
 
 
 def error_message(body: bytes) -> str:
@@ -85,8 +78,8 @@ def error_message(body: bytes) -> str:
     if len(body) > _MAX_ERROR_BODY:
         return ""
     try:
-        value = _loads(body)
-    except DialectError:
+        value = put_together(body) if is_stream(body) else loads(body)
+    except MalformedError:
         return body.decode("utf-8", "replace")
     if not isinstance(value, dict):
         return ""
@@ -103,84 +96,70 @@ def _raise_reported(error: Any) -> None:
     raise DialectError("error", f"an error in an HTTP 200: {_message_of(error) or 'no message'}", status)
 
 
-def _object(value: Any, what: str) -> dict[str, Any]:
-    """`value` if it is an object, an empty one if it is absent."""
-    if value is None:
-        return {}
+def parse_response(body: bytes, endpoint: Endpoint, request: Request) -> Response:
+    """The answer in the body of an HTTP 200. Raises DialectError, and nothing else, where there is none.
+
+    Where more tokens came than were asked for (some generate a least number), log-probabilities are of those asked for
+    alone. An answer that a model has thought about, though the endpoint was told that it should not, is none.
+    """
+    try:
+        return _parse(put_together(body) if is_stream(body) else loads(body), endpoint, request)
+    except MalformedError as error:
+        raise DialectError("malformed", str(error)) from None
+
+
+def _parse(value: Any, endpoint: Endpoint, request: Request) -> Response:
     if not isinstance(value, dict):
-        raise DialectError("malformed", f"{what} is no object")
-    return value
+        raise MalformedError("the body is no object")
+    _raise_reported(value.get("error") or (value.get("object") == "error" and value))
+    choice = _choice(value)
+    words = said(choice["message"] if choice.get("message") is not None else {"content": choice["text"]})
+    try:
+        read = positions(as_object(choice.get("logprobs"), "logprobs"))[: request.max_tokens]
+    except MalformedError as error:
+        raise MalformedError(f"logprobs: {error}") from None
+    usage = usage_of(value, choice)
+    switch = endpoint.dialect.thinking_off
+    if switch not in (None, "never") and shows_thought(words, read, usage.reasoning):
+        raise DialectError("error", _THINKS.format(switch), _UNPROCESSABLE)
+    lost = lost_observables(endpoint, request.temperature)
+    return Response(
+        text=words.text,
+        positions=() if "logprobs" in lost else read,
+        prompt_tokens=None if "prompt_tokens" in lost else usage.prompt,
+        completion_tokens=usage.completion,
+        cost_usd=usage.cost_usd,
+        finish_reason=as_label(choice.get("finish_reason")),
+        reported_model=as_label(value.get("model")),
+        fingerprint=as_label(value.get("system_fingerprint")),
+        reasoning=words.reasoning,
+        cached_tokens=usage.cached,
+        upstream=as_label(value.get("provider")),
+    )
 
 
-def _text(value: Any, what: str) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise DialectError("malformed", f"{what} is no text of at most {MAX_TEXT} characters")
-    return value
-
-
-def _label(value: Any) -> str | None:
-    return (plain(value[:_MAX_LABEL]) or None) if isinstance(value, str) else None
-
-
-def _count(usage: dict[str, Any], field: str) -> int | None:
-    value = usage.get(field)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
-        raise DialectError("malformed", f"usage.{field} is no number of tokens")
-    return value
-
-
-def _cost(usage: dict[str, Any]) -> float | None:
-    value = usage.get("cost")
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_COUNT:
-        raise DialectError("malformed", "usage.cost is no amount")
-    return float(value)
-
-
-def parse_response(body: bytes) -> Response:
-    """The answer in the body of an HTTP 200. Raises DialectError, and nothing else, where there is none."""
-    value = _loads(body)
-    if not isinstance(value, dict):
-        raise DialectError("malformed", "the body is no object")
-    _raise_reported(value.get("error"))
+def _choice(value: dict[str, Any]) -> dict[str, Any]:
+    """The first choice, of a chat (with a `message`) or of a plain completion (with a `text`)."""
     choices = value.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise DialectError("malformed", "the body has no choices")
+        raise MalformedError("the body has no choices")
     choice = choices[0]
     _raise_reported(choice.get("error") or choice.get("finish_reason") == "error")
-    message = choice.get("message")
-    if not isinstance(message, dict):
-        raise DialectError("malformed", "the choice has no message")
-    try:
-        read = positions(_object(choice.get("logprobs"), "logprobs"))
-    except MalformedError as error:
-        raise DialectError("malformed", f"logprobs: {error}") from None
-    usage = _object(value.get("usage") or choice.get("usage"), "usage")  # Moonshot puts it into the choice
-    return Response(
-        text=_text(message.get("content"), "content"),
-        positions=read,
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        completion_tokens=_count(usage, "completion_tokens"),
-        cost_usd=_cost(usage),
-        finish_reason=_label(choice.get("finish_reason")),
-        reported_model=_label(value.get("model")),
-        fingerprint=_label(value.get("system_fingerprint")),
-        reasoning=_text(message.get("reasoning_content") or message.get("reasoning"), "reasoning") or None,
-    )
+    if not isinstance(choice.get("message"), dict) and not isinstance(choice.get("text"), str):
+        raise MalformedError("the choice has no message")
+    return choice
 
 
 def parse_model_ids(body: bytes) -> tuple[str, ...]:
     """The ids that a `/models` answer lists. Raises DialectError."""
-    value = _loads(body)
+    try:
+        value = loads(body)
+    except MalformedError as error:
+        raise DialectError("malformed", str(error)) from None
     rows = value.get("data") if isinstance(value, dict) else None
     if not isinstance(rows, list):
         raise DialectError("malformed", "the list of models is no list")
     ids = [row.get("id") if isinstance(row, dict) else None for row in rows]
-    if not all(isinstance(i, str) and 0 < len(i) <= _MAX_LABEL and i == plain(i) for i in ids):
+    if not all(isinstance(i, str) and 0 < len(i) <= MAX_LABEL and i == plain(i) for i in ids):
         raise DialectError("malformed", "the list of models holds something that is no id")
     return tuple(str(i) for i in ids)

@@ -6,35 +6,24 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from qcheck.client.fields import MalformedError, as_list
 from qcheck.records import Position, token_key
 
-__all__ = ["MalformedError", "positions"]
+__all__ = ["positions"]
 
 ZERO_PROBABILITY = -9999.0  # vLLM's and others' way to write -inf
+MINUS_INFINITY = ("-inf", "-Infinity")  # JSON has no number for it
 ROUNDING = 1e-6  # nats above zero that are rounding, not a mistake
 MAX_POSITIONS = 100_000
 MAX_TOP = 1_000
 MAX_TOKEN = 4_096  # characters or bytes of one token
 
 
-class MalformedError(ValueError):
-    """Log-probabilities that cannot be what they claim to be."""
-
-
-def _list(value: Any, limit: int, what: str) -> list[Any]:
-    """`value` if it is a list of at most `limit`, an empty one if it is absent."""
-    if value is None:
-        return []
-    if not isinstance(value, list) or len(value) > limit:
-        raise MalformedError(f"{what} is no list of at most {limit}")
-    return value
-
-
 def _logprob(value: Any) -> float | None:
     """A log-probability in nats; None where the provider wrote null."""
     if value is None:
         return None
-    if value == "-inf":
+    if value in MINUS_INFINITY:
         return -math.inf
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise MalformedError("a log-probability is no number")
@@ -51,7 +40,7 @@ def _token(value: Any) -> str:
 
 def _key(entry: dict[str, Any]) -> str:
     """The key of a chat-form token: by its bytes, else its text, else its id (llama.cpp `id`, Fireworks `token_id`)."""
-    numbers = _list(entry.get("bytes"), MAX_TOKEN, "the bytes of a token")
+    numbers = as_list(entry.get("bytes"), MAX_TOKEN, "the bytes of a token")
     if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= 255 for n in numbers):
         raise MalformedError("the bytes of a token are no bytes")
     token_id = entry.get("id", entry.get("token_id"))
@@ -79,7 +68,7 @@ def _from_chat(content: list[Any]) -> tuple[Position, ...]:
     """`[{token, logprob, bytes, top_logprobs: [{token, logprob, bytes}]}]`."""
     read = []
     for item in map(_entry, content):
-        top = map(_entry, _list(item.get("top_logprobs"), MAX_TOP, "top_logprobs"))
+        top = map(_entry, as_list(item.get("top_logprobs"), MAX_TOP, "top_logprobs"))
         ranked = _ranked((_key(other), _logprob(other.get("logprob"))) for other in top)
         read.append(Position(_key(item), _logprob(item.get("logprob")), ranked))
     return tuple(read)
@@ -87,9 +76,9 @@ def _from_chat(content: list[Any]) -> tuple[Position, ...]:
 
 def _from_completions(logprobs: dict[str, Any]) -> tuple[Position, ...]:
     """`{tokens: […], token_logprobs: […], top_logprobs: [{token: logprob}]}`."""
-    tokens = _list(logprobs.get("tokens"), MAX_POSITIONS, "tokens")
-    values = _list(logprobs.get("token_logprobs"), MAX_POSITIONS, "token_logprobs")
-    tops = _list(logprobs.get("top_logprobs"), MAX_POSITIONS, "top_logprobs") or [None] * len(tokens)
+    tokens = as_list(logprobs.get("tokens"), MAX_POSITIONS, "tokens")
+    values = as_list(logprobs.get("token_logprobs"), MAX_POSITIONS, "token_logprobs")
+    tops = as_list(logprobs.get("top_logprobs"), MAX_POSITIONS, "top_logprobs") or [None] * len(tokens)
     if not len(tokens) == len(values) == len(tops):
         raise MalformedError("tokens, token_logprobs and top_logprobs differ in length")
     read = []
@@ -104,5 +93,5 @@ def _from_completions(logprobs: dict[str, Any]) -> tuple[Position, ...]:
 
 def positions(logprobs: dict[str, Any]) -> tuple[Position, ...]:
     """The positions in the `logprobs` object of a choice, () where it holds none. Raises MalformedError."""
-    content = _list(logprobs.get("content"), MAX_POSITIONS, "content")
+    content = as_list(logprobs.get("content"), MAX_POSITIONS, "content")
     return _from_chat(content) if content else _from_completions(logprobs)

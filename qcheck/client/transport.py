@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Self, TypeVar
 
@@ -14,7 +15,7 @@ import httpx
 import numpy as np
 
 from qcheck import __version__
-from qcheck.client.dialect import DialectError, build_body, error_message, parse_model_ids, parse_response
+from qcheck.client.dialect import DialectError, build_body, error_message, parse_model_ids, parse_response, path_of
 from qcheck.client.redact import KeyFilter
 from qcheck.client.retry import Fate, backoff_s, fate_of_status, retry_after_s
 from qcheck.errors import ConfigurationError
@@ -122,7 +123,8 @@ class Client:
             return
         body = build_body(self._endpoint, model_id, request)
         index = 0
-        async for exchange, response, last in self._tries("POST", "/chat/completions", body, self._read_answer):
+        read = partial(self._read_answer, request)
+        async for exchange, response, last in self._tries("POST", path_of(body), body, read):
             yield Attempt(
                 provider=provider,
                 seq=seq,
@@ -160,10 +162,10 @@ class Client:
                 reason = f"/models lists {len(ids)} models{listed}: say which with model_id in qcheck.toml"
         return None, self._filter.clean(reason, _MAX_ERROR)
 
-    def _read_answer(self, body: bytes) -> Response:
-        response = parse_response(body)
+    def _read_answer(self, request: Request, body: bytes) -> Response:
+        response = parse_response(body, self._endpoint, request)
         tokens = (key for p in response.positions for key in (p.token, *(k for k, _ in p.top)))
-        labels = (response.finish_reason, response.reported_model, response.fingerprint)
+        labels = (response.finish_reason, response.reported_model, response.fingerprint, response.upstream)
         if self._filter.found_in("\n".join((response.text, response.reasoning or "", *filter(None, labels), *tokens))):
             raise DialectError("malformed", "the answer repeats the key, and is not kept")
         return response

@@ -14,6 +14,9 @@ providers. The *smallest* over all such pairs counts, which again can only fall 
 it is positive. The largest over the variants is one score with one null bound, so that searching among many variants
 costs what it costs the honest deployments.
 
+A control token, or a part of a character, may go by another key at another server. Where an answer or the recording
+has such a token that shows neither id nor bytes, those that only one of them lists are left out.
+
 An answer that lists more than was recorded is cut to the length of the list that it is compared with: what lies beyond
 is below that list's floor, where deviations are unknown, and would dilute the mean by zeros.
 """
@@ -21,7 +24,7 @@ is below that list's floor, where deviations are unknown, and would dilute the m
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -119,7 +122,10 @@ def align(
             shortest = min(shortest, len(listed))
         if not listed:
             break
-        blocks.append(_beside(replace(position, top=tuple(listed.items())), node, lengths))
+        block = _beside(replace(position, top=tuple(listed.items())), node, lengths)
+        if not block[0].size:
+            break
+        blocks.append(block)
         path += (position.token,)
     if not blocks:
         return None
@@ -146,7 +152,18 @@ def _beside(position: Position, node: Node, lengths: NDArray[np.intp]) -> tuple[
             candidate[rows, columns[key]] = logprob
         candidate_floor[rows] = list_floor(cut)
     recorded[:, : len(node.tokens)] = node.values
-    return candidate, candidate_floor, recorded, np.broadcast_to(node.floors[:, None], shape)
+    recorded_floor = np.broadcast_to(node.floors[:, None], shape)
+    if renamed := _perhaps_renamed(node.tokens, position.top):
+        known = [column for key, column in columns.items() if key not in renamed]
+        return candidate[:, known], candidate_floor[:, known], recorded[:, known], recorded_floor[:, known]
+    return candidate, candidate_floor, recorded, recorded_floor
+
+
+def _perhaps_renamed(recorded: Collection[str], top: Sequence[tuple[str, float]]) -> set[str]:
+    """Tokens that only one side lists, and that the other may list by another key (`qcheck.records`, "Token keys")."""
+    if not any(key.startswith("?") for key in (*recorded, *(key for key, _ in top))):
+        return set()
+    return {key for key in {key for key, _ in top} ^ set(recorded) if not key.startswith("=")}
 
 
 def _cut(position: Position, length: int) -> Position:

@@ -13,6 +13,7 @@ from qcheck.baselines import Baseline
 from qcheck.client.transport import Client
 from qcheck.errors import ConfigurationError, RunFolderError
 from qcheck.evidence.envelope import CALIBRATION_SHARE, Envelope, freeze
+from qcheck.evidence.greedy import GreedyEvidence
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.observable import evidence_of
 from qcheck.evidence.prompt_tokens import PromptTokenEvidence
@@ -32,6 +33,7 @@ from qcheck.jobs.reference import Reference, provenance_of
 from qcheck.jobs.sample import sample
 from qcheck.jsonio import pretty, to_plain
 from qcheck.records import Attempt, Request
+from qcheck.registry.observables import lost_observables
 from qcheck.registry.types import Endpoint, ModelProfile, Price
 from qcheck.result import Result, result_to_json
 from qcheck.run.budget import Budget, Limits, check_prices
@@ -88,6 +90,7 @@ def _entry(endpoint: Endpoint) -> ProviderEntry:
         model_id=endpoint.model_id,
         declared=DeclaredEntry(precision=d.precision, source=d.source, date=d.date) if d else None,
         price=PriceEntry(input=p.input, output=p.output) if p else None,
+        lost=dict(lost_observables(endpoint)),
     )
 
 
@@ -131,7 +134,9 @@ def make_manifest(
     entry = _reference_entry(reference, model)
     if reference.live and reference.live.name in {e.name for e in endpoints}:
         raise ConfigurationError(f"{reference.live.name} is the live reference; leave it out of --providers.")
-    check_prices(settings.limits, (*endpoints, *([reference.live] if reference.live else [])))
+    everyone = (*endpoints, *([reference.live] if reference.live else []))
+    check_prices(settings.limits, everyone)
+    _check_texts(suite, everyone)
     envelope = _envelope(reference.baseline, entry, settings.alpha)
     if envelope is None and evidence_of(suite) is not LogprobEvidence:
         raise ConfigurationError(
@@ -166,6 +171,18 @@ def make_manifest(
         weights={name: WEIGHTS[name] for name in (evidence_of(suite).name, PromptTokenEvidence.name)},
         envelope=EnvelopeEntry(**to_plain(envelope)) if envelope else None,
     )
+
+
+def _check_texts(suite: Suite, endpoints: Sequence[Endpoint]) -> None:
+    """Raise ConfigurationError where an endpoint's texts would leave the recorded ones, however honest it is."""
+    if evidence_of(suite) is not GreedyEvidence:
+        return
+    for endpoint in endpoints:
+        if why := lost_observables(endpoint).get(GreedyEvidence.name):
+            raise ConfigurationError(
+                f"{endpoint.name} cannot be judged by the suite {suite.name}, which compares greedy texts: {why}; "
+                "leave it out, or choose another --suite."
+            )
 
 
 def start_run(folder: RunFolder, manifest: RunManifest) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ SECONDS_PER_REQUEST = 1.5  # a hosted endpoint's usual time for a few tokens; fo
 class ProviderEstimate:
     """One provider's share. `requests_expected` is what a faithful provider needs for *consistent*, None if unknown.
 
+    lost: what of the suite's observables it cannot show, and why.
+
     Tokens and dollars are for `requests_max`, the most that may be sent. `role` is "provider" or "reference".
     """
 
@@ -42,6 +44,7 @@ class ProviderEstimate:
     output_tokens: int
     cost_usd: float | None
     minutes: float
+    lost: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,4 +152,6 @@ def _share(
     into, out = round(most * tokens), most * suite.manifest.max_tokens
     cost = (into * entry.price.input + out * entry.price.output) / 1e6 if entry.price else None
     minutes = most * SECONDS_PER_REQUEST / manifest.concurrency / 60
-    return ProviderEstimate(entry.name, role, most, expected, into, out, cost, minutes)
+    observed: Sequence[str] = suite.manifest.observes
+    lost = {observable: why for observable, why in entry.lost.items() if observable in observed}
+    return ProviderEstimate(entry.name, role, most, expected, into, out, cost, minutes, lost)

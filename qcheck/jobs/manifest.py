@@ -40,7 +40,10 @@ class PriceEntry(_Strict):
 
 
 class ProviderEntry(_Strict):
-    """One provider as it was resolved. `spec` is the user's word, from which it is resolved again on resuming."""
+    """One provider as it was resolved. `spec` is the user's word, from which it is resolved again on resuming.
+
+    lost: observables that it cannot show, and why.
+    """
 
     name: str
     spec: str
@@ -48,6 +51,7 @@ class ProviderEntry(_Strict):
     model_id: str | None
     declared: DeclaredEntry | None
     price: PriceEntry | None
+    lost: dict[str, str] = {}
 
 
 class SuiteUsed(_Strict):

@@ -5,8 +5,11 @@ key_env = "EXAMPLE_API_KEY"          # the variable that holds the key, never th
 model_id = "org/Model"               # else the profile's id, else the only one that /models lists
 logprobs = "integer"                 # else "boolean"
 top_logprobs_max = 5                 # else 20; 0 where none are given
+after_temperature = true             # its log-probabilities are those of what is sampled from
 max_tokens = "max_completion_tokens" # else "max_tokens"
-thinking_off = "enable_thinking"     # how a thinking model is told not to think; "none" where nothing is needed
+min_tokens = 16                      # the fewest output tokens it accepts; else 1
+stream = true                        # it answers in streams alone
+thinking_off = "enable_thinking"     # how a thinking model is brought to answer at once (docs/dialects.md)
 price = { input = 0.5, output = 2.0 }  # US dollars per million tokens
 """
 

@@ -20,6 +20,7 @@ from qcheck.registry.types import (
     MaxTokensField,
     ModelProfile,
     Price,
+    PromptFormat,
     Provider,
     ThinkingSwitch,
 )
@@ -66,13 +67,16 @@ class DialectSettings(_Strict):
     key_env: _Variable | None = None
     logprobs: LogprobsForm | None = None
     top_logprobs_max: int | None = Field(default=None, ge=0, le=100)
+    after_temperature: bool | None = None
     max_tokens: MaxTokensField | None = None
+    min_tokens: int | None = Field(default=None, ge=1, le=4096)
+    stream: bool | None = None
     thinking_off: ThinkingSwitch | None = None
 
     def dialect(self, base: Dialect) -> Dialect:
         """`base` with what is said here put over it."""
-        said = {name: getattr(self, name) for name in ("logprobs", "top_logprobs_max", "max_tokens", "thinking_off")}
-        return replace(base, **{name: value for name, value in said.items() if value is not None})
+        said = self.model_dump(include=set(DialectSettings.model_fields) - {"key_env"}, exclude_none=True)
+        return replace(base, **said)
 
 
 class _ProviderRow(DialectSettings):
@@ -80,7 +84,7 @@ class _ProviderRow(DialectSettings):
     base_url: str
     docs: str | None = None
     local: bool = False
-    pin: Literal["openrouter"] | None = None
+    pin: Literal["openrouter", "suffix"] | None = None
 
 
 class _ServedRow(_Strict):
@@ -89,11 +93,22 @@ class _ServedRow(_Strict):
     temperature: float | None = Field(default=None, ge=0, le=2)
 
 
+class _PromptFormatRow(_Strict):
+    user: str = Field(pattern=r"\{content\}")
+    assistant: str = Field(pattern=r"\{content\}")
+    system: str = Field(pattern=r"\{content\}")
+    answer: str
+    no_thought: str
+    begin: str = ""
+
+
 class _ModelRow(_Strict):
     title: str = Field(min_length=1)
     released_precision: str | None = None
     first_party: Name | None = None
     thinks: bool = False
+    thinks_always: bool = False
+    prompt_format: _PromptFormatRow | None = None
     dated_template: bool = False
     source: str | None = None
     providers: dict[Name, _ServedRow] = Field(default_factory=dict)
@@ -154,6 +169,8 @@ def parse_models(data: bytes, where: str) -> Mapping[str, ModelProfile]:
                 prices={p: served.price.price() for p, served in row.providers.items() if served.price},
                 temperature={p: s.temperature for p, s in row.providers.items() if s.temperature is not None},
                 thinks=row.thinks,
+                thinks_always=row.thinks_always,
+                prompt_format=PromptFormat(**row.prompt_format.model_dump()) if row.prompt_format else None,
                 dated_template=row.dated_template,
                 source=row.source,
             )

@@ -17,7 +17,7 @@ from qcheck.errors import ConfigurationError, UnknownNameError
 from qcheck.registry.address import check_base_url
 from qcheck.registry.config import ProviderSettings, UserConfig
 from qcheck.registry.loader import load_providers
-from qcheck.registry.types import Declared, Dialect, Endpoint, ModelProfile, Provider, Resolver
+from qcheck.registry.types import WRITTEN, Declared, Dialect, Endpoint, ModelProfile, Provider, Resolver
 
 __all__ = ["RegistryResolver", "resolve_all"]
 
@@ -30,12 +30,17 @@ _OPENROUTER_PRECISIONS = ("int4", "int8", "fp4", "fp6", "fp8", "fp16", "bf16", "
 def _dialect(base: Dialect, settings: ProviderSettings, model: ModelProfile, name: str) -> Dialect:
     """`base` as the user's settings and the model want it. Raises ConfigurationError."""
     dialect = settings.dialect(base)
-    if not model.thinks:
+    if not model.thinks or model.thinks_always:
         return replace(dialect, thinking_off=None)
     if dialect.thinking_off is None:
         raise ConfigurationError(
-            f"{model.name} thinks unless told not to: say how {name} is told, with thinking_off under "
-            f"[providers.{name}] in qcheck.toml."
+            f"{model.name} thinks unless told not to, and what it thinks is not what the reference answers: say how "
+            f"{name} is told, with thinking_off under [providers.{name}] in qcheck.toml (docs/dialects.md)."
+        )
+    if dialect.thinking_off in WRITTEN and model.prompt_format is None:
+        raise ConfigurationError(
+            f"nobody knows the chat template of {model.name}, which thinking_off = {dialect.thinking_off!r} needs: "
+            f"give {name} another one."
         )
     return dialect
 
@@ -93,6 +98,8 @@ class RegistryResolver:
             dialect=_dialect(Dialect(), settings, model, name),
             price=settings.price.price() if settings.price else None,
             temperature=model.temperature.get(name, 0.0),
+            thinks_always=model.thinks_always,
+            prompt_format=model.prompt_format,
         )
 
     def _routed(self, provider: Provider, spec: str, route: Sequence[str], model: ModelProfile) -> Endpoint:
@@ -107,11 +114,18 @@ class RegistryResolver:
             raise ConfigurationError(
                 f"{unknown.pop()!r} is no precision of {provider.name}: {', '.join(_OPENROUTER_PRECISIONS)}."
             )
-        pin = {"only": [upstream], "allow_fallbacks": False}
-        return replace(
+        known = replace(
             _known(provider, self._settings(spec, provider.name), model),
             name=spec,
             display=f"{provider.base_url} ({', '.join(route)})",
+        )
+        if provider.dialect.pin == "suffix":
+            if precisions:
+                raise ConfigurationError(f"{provider.name} routes by upstream alone: leave out /{precisions[0]}.")
+            return replace(known, model_id=f"{known.model_id}:{upstream}")
+        pin = {"only": [upstream], "allow_fallbacks": False}
+        return replace(
+            known,
             declared=_declared(precisions),
             extra_body={"provider": pin | ({"quantizations": precisions} if precisions else {})},
         )
@@ -135,6 +149,8 @@ def _known(provider: Provider, settings: ProviderSettings, model: ModelProfile) 
         dialect=_dialect(provider.dialect, settings, model, provider.name),
         price=settings.price.price() if settings.price else model.prices.get(provider.name),
         temperature=model.temperature.get(provider.name, 0.0),
+        thinks_always=model.thinks_always,
+        prompt_format=model.prompt_format,
     )
 
 

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
-__all__ = ["Declared", "Dialect", "Endpoint", "ModelProfile", "Price", "Provider", "Resolver"]
+__all__ = [
+    "BEGUN",
+    "WRITTEN",
+    "Declared",
+    "Dialect",
+    "Endpoint",
+    "ModelProfile",
+    "Price",
+    "PromptFormat",
+    "Provider",
+    "Resolver",
+]
 
 LogprobsForm = Literal["boolean", "integer"]
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
-ThinkingSwitch = Literal["thinking.type", "chat_template_kwargs", "enable_thinking", "reasoning", "none"]
+# A switch, an answer that is begun for the model ("partial" and what follows), a whole prompt, nothing, or no way.
+ThinkingSwitch = Literal[
+    "thinking.type", "chat_template_kwargs", "enable_thinking", "reasoning",
+    "partial", "prefix", "assistant", "continue_final_message",
+    "completions", "none", "never",
+]  # fmt: skip
+BEGUN: Final = frozenset[ThinkingSwitch]({"partial", "prefix", "assistant", "continue_final_message"})
+WRITTEN: Final = BEGUN | {"completions"}  # what needs the model's `PromptFormat`
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +36,44 @@ class Dialect:
     """How an endpoint differs from the plain OpenAI chat-completions form.
 
     logprobs: "boolean" (`logprobs: true, top_logprobs: k`) or "integer" (`logprobs: k`).
-    top_logprobs_max: the largest k it accepts, 0 where it gives none. thinking_off: how a thinking model is told
-    not to ("none": nothing needs to be said; None: nobody knows). An endpoint has None where the model does not think.
-    pin: the field that pins one upstream of an aggregator, e.g. OpenRouter's `provider`.
+    top_logprobs_max: the largest k it accepts, 0 where it gives none. after_temperature: whether what it gives are
+    those of the distribution that it samples from, not the model's. min_tokens: the fewest output tokens it accepts.
+    stream: whether it answers in streams alone. thinking_off: how a thinking model is brought to answer at once
+    ("none": nothing needs to be said; "never": it cannot be; None: nobody knows). An endpoint has None where the model
+    does not think, or thinks wherever it is served. pin: how one upstream of an aggregator is pinned: by OpenRouter's
+    field `provider`, or behind the model's id ("suffix").
     """
 
     logprobs: LogprobsForm = "boolean"
     top_logprobs_max: int = 20
+    after_temperature: bool = False
     max_tokens: MaxTokensField = "max_tokens"
+    min_tokens: int = 1
+    stream: bool = False
     thinking_off: ThinkingSwitch | None = None
-    pin: Literal["openrouter"] | None = None
+    pin: Literal["openrouter", "suffix"] | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFormat:
+    """A model's chat template for turns of plain text, for those who are given a prompt or the beginning of an answer.
+
+    begin: what stands before the first turn, without a token that the endpoint's tokenizer adds by itself. system,
+    user, assistant: a turn, with {content} where its words stand. answer: what opens the answer. no_thought: what an
+    answer without a thought begins with.
+    """
+
+    user: str
+    assistant: str
+    system: str
+    answer: str
+    no_thought: str
+    begin: str = ""
+
+    def turn(self, role: str) -> str:
+        """The form of a turn."""
+        return {"user": self.user, "assistant": self.assistant, "system": self.system}[role]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +115,9 @@ class ModelProfile:
     """An open-weight model: its ids and prices by provider, and what its sampling and template demand.
 
     temperature: the only accepted temperature where the vendor pins it, else None (greedy is asked).
-    dated_template: whether its chat template renders today's date. thinks: whether it reasons unless told not to.
+    dated_template: whether its chat template renders today's date. thinks: whether it reasons unless told not to;
+    thinks_always: whatever it is told, so that the tokens of its thoughts are what is observed, at every provider.
+    prompt_format: its chat template, where that is known.
     """
 
     name: str
@@ -81,6 +128,8 @@ class ModelProfile:
     prices: Mapping[str, Price] = field(default_factory=dict)
     temperature: Mapping[str, float] = field(default_factory=dict)
     thinks: bool = False
+    thinks_always: bool = False
+    prompt_format: PromptFormat | None = None
     dated_template: bool = False
     source: str | None = None
 
@@ -92,7 +141,7 @@ class Endpoint:
     name: the key of every table. spec: the user's word, which resolves to it again. display: what reports print as
     its address.
     model_id None: ask the endpoint's `/models` and take the only one it lists.
-    declared and price are None where nobody says.
+    declared and price are None where nobody says. thinks_always, prompt_format: the model's.
     """
 
     name: str
@@ -105,6 +154,8 @@ class Endpoint:
     declared: Declared | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     temperature: float = 0.0
+    thinks_always: bool = False
+    prompt_format: PromptFormat | None = None
     spec: str = ""
 
 

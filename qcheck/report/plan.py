@@ -45,6 +45,9 @@ def _parts(plan: Estimate) -> Iterator[RenderableType]:
     yield grid(HEADINGS, (_row(p) for p in plan.providers), right=NUMBERS)
     yield entry("plan", in_short(plan))
     yield entry("observables", ", ".join(name.replace("_", " ") for name in plan.observables))
+    for provider in plan.providers:
+        for observable, why in provider.lost.items():
+            yield entry("lost", f"{observable.replace('_', ' ')} of {provider.name}: {why}")
     if warning := cannot_reject(plan):
         yield entry("warning", warning)
     yield entry("can detect", plan.detectability)

@@ -65,7 +65,7 @@ class FakeProvider:
         try:
             while head := await self._head(reader):
                 await self._reply(head, reader, writer)
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):
             pass
         finally:
             writer.close()

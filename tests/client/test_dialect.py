@@ -1,19 +1,25 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qcheck.client.dialect import DialectError, build_body, error_message, parse_model_ids, parse_response
+from qcheck.client.dialect import DialectError, build_body, error_message, parse_model_ids, parse_response, path_of
 from qcheck.records import Message, Request, Response
-from qcheck.registry.types import Dialect, Endpoint
+from qcheck.registry.types import Dialect, Endpoint, PromptFormat
 
 REQUEST = Request("p-1", (Message("system", "Be brief."), Message("user", "Hi")), 4, 0.0, 5)
 
 
 def endpoint(dialect=Dialect(), **changes):  # noqa: B008
     return Endpoint("p", "p", "https://p.example/v1", "m", None, dialect, **changes)
+
+
+def parsed(raw, at=endpoint(), request=REQUEST):  # noqa: B008
+    """What the body of an answer to `request` says."""
+    return parse_response(raw, at, request)
 
 
 def body(logprobs=None, usage=None, message=None, **top):
@@ -74,6 +80,21 @@ def test_thinking_is_switched_off(switch, added):
     assert switched == plain | added
 
 
+@pytest.mark.parametrize("switch", ["completions", "partial"])
+def test_a_begun_answer_or_a_prompt_follows_the_template_of_the_model(switch):
+    turns = (Message("system", "S {content}"), Message("user", "U"), Message("assistant", "A"), Message("user", "V"))
+    form = PromptFormat("<u>{content}", "<a>{content}", "<s>{content}", "<a>", "<t></t>", "<b>")
+    at = endpoint(Dialect(thinking_off=switch), prompt_format=form)
+    sent = build_body(at, "m", replace(REQUEST, messages=turns))
+    assert path_of(sent) == ("/completions" if switch == "completions" else "/chat/completions")
+    if switch == "completions":
+        assert sent["prompt"] == "<b><s>S {content}<u>U<a>A<u>V<a><t></t>"
+        assert (sent["logprobs"], "messages" in sent, "top_logprobs" in sent) == (5, False, False)
+    else:
+        assert len(sent["messages"]) == 5
+        assert sent["messages"][-1] == {"role": "assistant", "content": "<t></t>", "partial": True}
+
+
 def test_extra_bodies_are_put_over_the_rest():
     dialect = Dialect(extra_body={"a": 1, "b": 1})
     sent = build_body(endpoint(dialect, extra_body={"b": 2, "provider": {"only": ["x"]}}), "m", REQUEST)
@@ -90,7 +111,7 @@ def test_a_full_answer():
         model="org/M",
         system_fingerprint="fp_1",
     )
-    response = parse_response(raw)
+    response = parsed(raw)
     assert (response.text, response.prompt_tokens, response.completion_tokens) == ("Yes", 9, 1)
     assert (response.cost_usd, response.reported_model, response.fingerprint) == (0.00002, "org/M", "fp_1")
     (position,) = response.positions
@@ -99,32 +120,32 @@ def test_a_full_answer():
 
 
 def test_the_least_that_is_an_answer():
-    response = parse_response(b'{"choices":[{"message":{}}]}')
+    response = parsed(b'{"choices":[{"message":{}}]}')
     assert response == Response("", (), None, None, None, None, None, None, None)
 
 
 def test_keep_alive_white_space_comes_first():
-    assert parse_response(b"\n \n\n   \n" + body()).text == "Yes"
+    assert parsed(b"\n \n\n   \n" + body()).text == "Yes"
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
 def test_reasoning(field):
-    assert parse_response(body(message={"content": None, field: "Let me see."})).reasoning == "Let me see."
+    assert parsed(body(message={"content": None, field: "Let me see."})).reasoning == "Let me see."
 
 
 def test_usage_inside_the_choice():
     raw = json.dumps({"choices": [{"message": {"content": "Yes"}, "usage": {"prompt_tokens": 69}}]}).encode()
-    assert parse_response(raw).prompt_tokens == 69
+    assert parsed(raw).prompt_tokens == 69
 
 
 def only_position(logprobs):
-    (position,) = parse_response(body(logprobs)).positions
+    (position,) = parsed(body(logprobs)).positions
     return position
 
 
 @pytest.mark.parametrize("logprobs", [None, {}, {"content": None}, {"content": []}, {"tokens": [], "top_logprobs": []}])
 def test_no_logprobs(logprobs):
-    assert parse_response(body(logprobs)).positions == ()
+    assert parsed(body(logprobs)).positions == ()
 
 
 @pytest.mark.parametrize("zero", [-9999.0, -10000, -1e300, "-inf", -math.inf, -(10**400)])
@@ -160,7 +181,7 @@ def test_top_logprobs_may_be_empty_or_absent():
 
 def test_completions_form():
     logprobs = {"tokens": ["Yes", "!"], "token_logprobs": [-0.1, None], "top_logprobs": [{"Yes": -0.1, "No": -2}, None]}
-    first, second = parse_response(body(logprobs)).positions
+    first, second = parsed(body(logprobs)).positions
     assert first.top == (("=Yes", -0.1), ("=No", -2.0))
     assert (second.token, second.logprob, second.top) == ("=!", None, ())
 
@@ -200,7 +221,7 @@ def test_completions_form_without_alternatives():
 def test_malformed_logprobs_are_refused(logprobs):
     raw = body(0)
     with pytest.raises(DialectError) as caught:
-        parse_response(raw.replace(b'"logprobs": 0', b'"logprobs": ' + json.dumps(logprobs).encode()))
+        parsed(raw.replace(b'"logprobs": 0', b'"logprobs": ' + json.dumps(logprobs).encode()))
     assert caught.value.kind == "malformed"
 
 
@@ -222,6 +243,9 @@ def test_malformed_logprobs_are_refused(logprobs):
         b'{"choices":[{}]}',
         b'{"choices":[{"message":"Yes"}]}',
         b'{"choices":[{"message":{"content":["Yes"]}}]}',
+        b'{"choices":[{"message":{"content":[{"text":1}]}}]}',
+        b'{"choices":[{"message":{"reasoning_details":"Hm."}}]}',
+        b'{"choices":[{"text":null}]}',
         b'{"choices":[{"message":{"content":"' + b"x" * 1_000_001 + b'"}}]}',
         body(usage=[1]),
         body(usage={"prompt_tokens": -1}),
@@ -231,11 +255,13 @@ def test_malformed_logprobs_are_refused(logprobs):
         body(usage={"cost": -0.1}),
         body(usage={"cost": math.nan}),
         body(usage={"cost": "0.1"}),
+        body(usage={"cached_tokens": -1}),
+        body(usage={"prompt_tokens_details": 7}),
     ],
 )
 def test_malformed_bodies_are_refused(raw):
     with pytest.raises(DialectError) as caught:
-        parse_response(raw)
+        parsed(raw)
     assert caught.value.kind == "malformed"
 
 
@@ -250,18 +276,96 @@ def test_malformed_bodies_are_refused(raw):
 )
 def test_an_error_in_an_http_200(value, status):
     with pytest.raises(DialectError, match="overloaded") as caught:
-        parse_response(json.dumps(value).encode())
+        parsed(json.dumps(value).encode())
     assert (caught.value.kind, caught.value.status) == ("error", status)
 
 
 def test_a_choice_that_ended_in_error():
     with pytest.raises(DialectError, match="no message"):
-        parse_response(b'{"choices":[{"message":{"content":"Ye"},"finish_reason":"error"}]}')
+        parsed(b'{"choices":[{"message":{"content":"Ye"},"finish_reason":"error"}]}')
 
 
 def test_labels_are_made_harmless_or_dropped():
-    response = parse_response(body(model="\x1b[31mM\u202e", system_fingerprint=["x"]))
+    response = parsed(body(model="\x1b[31mM\u202e", system_fingerprint=["x"]))
     assert (response.reported_model, response.fingerprint) == ("M", None)
+
+
+def test_tokens_beyond_those_asked_for_are_not_compared():
+    raw = body(chat(*[entry(str(i), -0.5) for i in range(16)]))
+    assert [p.token for p in parsed(raw).positions] == ["=0", "=1", "=2", "=3"]
+
+
+@pytest.mark.parametrize(
+    ("message", "text", "reasoning"),
+    [
+        ({"content": "<think>\n\n</think>\n\nYes"}, "Yes", None),
+        ({"content": "<think>Hm."}, "", "Hm."),
+        ({"content": "<thinking>Hm.</thinking> Yes", "reasoning": ""}, "Yes", "Hm."),
+        ({"content": "Use <think> here."}, "Use <think> here.", None),
+        ({"content": "a <think>b</think> c", "reasoning": "Hm."}, "a <think>b</think> c", "Hm."),
+        ({"content": [{"type": "text", "text": "Y"}, {"type": "text", "text": "es"}]}, "Yes", None),
+    ],
+)
+def test_what_was_thought_and_what_was_said(message, text, reasoning):
+    response = parsed(body(message=message))
+    assert (response.text, response.reasoning) == (text, reasoning)
+
+
+@pytest.mark.parametrize("switch", ["none", "reasoning"])
+def test_a_thought_where_none_should_be_is_no_answer(switch):
+    at = endpoint(Dialect(thinking_off=switch))
+    for raw in (
+        body(message={"content": "", "reasoning": "Hm."}),
+        body(message={"content": "<think>"}),
+        body(usage={"completion_tokens_details": {"reasoning_tokens": 3}}),
+        body(chat(entry("<think>", -0.1))),
+    ):
+        with pytest.raises(DialectError, match="thought before it answered") as caught:
+            parsed(raw, at)
+        assert caught.value.status == 422
+        parsed(raw)  # a model of which nothing else is expected
+    assert parsed(body(message={"content": "Yes", "reasoning": " \n"}), at).text == "Yes"
+
+
+def stream(*chunks, end=b"data: [DONE]\n\n"):
+    """A stream of these chunks."""
+    return b"".join(b"data: " + json.dumps(c).encode() + b"\n\n" for c in chunks) + end
+
+
+def piece(finish=None, **more):
+    return {"choices": [{"delta": {"content": "x"}, "finish_reason": finish} | more]}
+
+
+def test_a_stream_says_what_the_same_answer_says_in_one_piece():
+    listed = [chat(entry(t, -0.5, [{"token": t, "logprob": -0.5}])) for t in "ab"]
+    usage = {"prompt_tokens": 3, "cost": 0.5}
+    whole = body({"content": [*listed[0]["content"], *listed[1]["content"]]}, usage, {"content": "xx"}, model="m")
+    chunks = [piece(logprobs=listed[0]), piece(logprobs=listed[1]), {"choices": [], "usage": usage, "model": "m"}]
+    assert parsed(stream(*chunks)) == parsed(whole)
+    assert parsed(stream(*chunks).replace(b"\n", b"\r\n")) == parsed(whole)
+
+
+def test_other_choices_of_a_stream_are_not_mixed_in():
+    assert parsed(stream(piece(), piece(index=1, delta={"content": "y"}), piece("stop"))).text == "xx"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        stream(piece(), end=b""),
+        stream(piece(), end=b'data: {"choi'),
+        stream(piece(), piece(delta={"content": ["x"]})),
+        stream(piece(delta="x")),
+        stream(piece(logprobs=-0.5)),
+        stream([1]),
+        b"data: \xff\n\n",
+        b": nothing but comments\n\n",
+    ],
+)
+def test_malformed_streams_are_refused(raw):
+    with pytest.raises(DialectError) as caught:
+        parsed(raw)
+    assert caught.value.kind == "malformed"
 
 
 # ── the words of errors, and lists of models ──────────────────────────────────────────────────────────────────────────
@@ -324,7 +428,7 @@ def survives(parse, raw):
 @given(JSON)
 def test_no_json_raises_anything_else(value):
     raw = json.dumps(value).encode()
-    survives(parse_response, raw)
+    survives(parsed, raw)
     survives(parse_model_ids, raw)
     assert isinstance(error_message(raw), str)
 
@@ -333,7 +437,7 @@ def test_no_json_raises_anything_else(value):
 @given(JSON, JSON, JSON)
 def test_no_logprobs_raise_anything_else(content, completions, usage):
     for logprobs in ({"content": content}, {"content": [content, completions]}, completions):
-        response = survives(parse_response, body(logprobs, usage))
+        response = survives(parsed, body(logprobs, usage))
         for position in response.positions if response else ():
             values = [value for _, value in position.top]
             assert values == sorted(values, reverse=True)
@@ -341,8 +445,16 @@ def test_no_logprobs_raise_anything_else(content, completions, usage):
             assert len({key for key, _ in position.top}) == len(values)
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(JSON, max_size=4))
+def test_no_stream_raises_anything_else(deltas):
+    raw = stream(*[{"choices": [{"delta": d, "logprobs": d, "finish_reason": "stop"}]} for d in deltas], *deltas)
+    survives(parsed, raw)
+    assert isinstance(error_message(raw), str)
+
+
 @given(st.binary())
 def test_no_bytes_raise_anything_else(raw):
-    survives(parse_response, raw)
+    survives(parsed, raw)
     survives(parse_model_ids, raw)
     assert isinstance(error_message(raw), str)

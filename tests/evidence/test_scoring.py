@@ -51,6 +51,38 @@ def test_a_longer_list_scores_what_its_beginning_does(world: World, size: float)
         assert other.direction == pytest.approx(one.direction)
 
 
+def listing(*top: tuple[str, float]) -> Answer:
+    """One that takes `=a` and lists these."""
+    return Answer(9, (Position("=a", top[0][1], top),))
+
+
+@pytest.mark.parametrize("control", ["?</s>", "?\ufffd"])
+@pytest.mark.parametrize("known_as", ["#2", "xe4bd", "?<|end|>"])
+def test_a_token_by_another_name_is_no_deviation(control: str, known_as: str) -> None:
+    """Honest servers of one model name control tokens and parts of characters in their own ways."""
+    likely, rest = -1.0, (("=b", -2.0), ("=c", -5.0))
+    reference = ProbeReference(((listing(("=a", -0.7), (known_as, likely), *rest),),) * 2)
+    alignment = align(listing(("=a", -0.7), (control, likely), *rest), reference, (0, 1))
+    assert alignment is not None
+    assert alignment.full
+    assert score(alignment, (0, 1), (), UNIT).distance == 0
+    other = align(listing(("=a", -0.7), (control, likely), ("=b", -1.5), ("=c", -5.0)), reference, (0, 1))
+    assert other is not None
+    assert score(other, (0, 1), (), UNIT).distance > 0.2
+
+
+def test_a_token_that_shows_its_text_has_no_other_name() -> None:
+    reference = ProbeReference(((listing(("=a", -0.7), ("=b", -1.0), ("#2", -5.0)),),) * 2)
+    alignment = align(listing(("=a", -0.7), ("=c", -1.0), ("?</s>", -5.0)), reference, (0, 1))
+    assert alignment is not None
+    assert score(alignment, (0, 1), (), UNIT).distance > 1
+
+
+def test_nothing_is_seen_where_all_tokens_have_other_names() -> None:
+    reference = ProbeReference(((Answer(9, (Position("#2", -0.1, (("#2", -0.1),)),)),),) * 2)
+    assert align(Answer(9, (Position("?</s>", -0.1, (("?</s>", -0.1),)),)), reference, (0, 1)) is None
+
+
 def test_a_taken_token_beyond_the_best_is_compared(world: World) -> None:
     reference = recorded(world, 0)
     long = world.answer(0, np.random.default_rng(9), k=40).positions[0]

@@ -6,7 +6,7 @@ from qcheck.errors import ConfigurationError, UnknownNameError
 from qcheck.registry.config import UserConfig
 from qcheck.registry.loader import get_model
 from qcheck.registry.resolve import RegistryResolver, resolve_all
-from qcheck.registry.types import Endpoint, ModelProfile, Price
+from qcheck.registry.types import Dialect, Endpoint, ModelProfile, Price, Provider
 
 KIMI = get_model("kimi-k2.6")
 TINY = get_model("lab-tiny")
@@ -77,6 +77,32 @@ def test_wrongly_put(spec, complaint):
         resolve(spec, mine={"thinking_off": "none"})
     assert "canary" not in str(caught.value)
     assert "\x1b" not in str(caught.value)
+
+
+def test_an_upstream_behind_the_id(monkeypatch):
+    hub = Provider("hub", "Hub", "https://hub.example/v1", None, None, Dialect(pin="suffix"), aggregator=True)
+    monkeypatch.setattr("qcheck.registry.resolve.load_providers", lambda: {"hub": hub})
+    model = ModelProfile("m", "M", None, None, ids={"hub": "org/M"})
+    endpoint = resolve("hub/novita", model)
+    assert (endpoint.name, endpoint.model_id, endpoint.extra_body) == ("hub/novita", "org/M:novita", {})
+    assert "novita" in endpoint.display
+    with pytest.raises(ConfigurationError, match="leave out /fp8"):
+        resolve("hub/novita/fp8", model)
+
+
+def test_an_answer_is_begun_only_where_the_template_is_known():
+    known = get_model("lab-thinking")
+    for switch in ("completions", "partial"):
+        endpoint = resolve("mine=http://127.0.0.1:9/v1", known, mine={"thinking_off": switch})
+        assert endpoint.prompt_format == known.prompt_format
+        with pytest.raises(ConfigurationError, match=rf"nobody knows the chat template of kimi-k2.6, .*'{switch}'"):
+            resolve("mine=http://127.0.0.1:9/v1", KIMI, mine={"thinking_off": switch})
+
+
+def test_a_model_that_always_thinks_needs_no_switch():
+    model = ModelProfile("m", "M", None, None, thinks=True, thinks_always=True)
+    endpoint = resolve("mine=http://127.0.0.1:9/v1", model)
+    assert (endpoint.dialect.thinking_off, endpoint.thinks_always) == (None, True)
 
 
 def test_a_provider_without_the_model_says_who_has_it():

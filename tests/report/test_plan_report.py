@@ -52,6 +52,13 @@ def test_without_any_price_the_cost_is_unknown(plan):
     assert "cost unknown" in in_short(unpriced)
 
 
+def test_what_a_provider_cannot_show_is_said(plan):
+    silent = replace(plan.providers[0], lost={"greedy_text": "no temperature but 0.6 is accepted"})
+    shown = full(replace(plan, providers=(silent,)), Paper(200))
+    assert "greedy text of openrouter/novita: no temperature but 0.6 is accepted" in shown
+    assert "lost" not in full(plan, Paper(200))
+
+
 def test_too_few_requests_are_a_warning(plan):
     assert cannot_reject(plan) is None
     assert cannot_reject(replace(plan, could_reject=False)) in " ".join(

@@ -50,17 +50,26 @@ class ChatTemplate:
         self._values = values
 
     def render(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], values: Mapping[str, Any]
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]],
+        values: Mapping[str, Any],
+        *,
+        continue_final: bool = False,
     ) -> str:
-        """The prompt.
+        """The prompt. continue_final: it ends with the words of the last message, as vLLM and transformers have it.
 
         Raises jinja2.TemplateError or TypeError where the messages are not what the template expects, ValueError where
         they hold what is no text, or arguments of a tool call that are no JSON.
         """
         plain = [_plain(message) for message in messages]
-        return self._template.render(
-            {**self._values, **values, "messages": plain, "tools": tools, "add_generation_prompt": True}
+        prompt = self._template.render(
+            {**self._values, **values, "messages": plain, "tools": tools, "add_generation_prompt": not continue_final}
         )
+        if not continue_final:
+            return prompt
+        begun = plain[-1]["content"]
+        return prompt[: prompt.rindex(begun) + len(begun)]
 
 
 def _plain(message: Mapping[str, Any]) -> Mapping[str, Any]:

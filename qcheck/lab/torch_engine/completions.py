@@ -89,6 +89,7 @@ class ChatRequest(_Request):
     top_logprobs: int | None = Field(None, ge=0)
     tools: list[dict[str, Any]] = []
     chat_template_kwargs: dict[str, Any] = {}
+    continue_final_message: bool = False
 
     @model_validator(mode="after")
     def _top_needs_logprobs(self) -> ChatRequest:

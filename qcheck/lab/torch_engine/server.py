@@ -118,7 +118,9 @@ class Server:
         body = await _parsed(request, ChatRequest)
         messages = [message.model_dump() for message in body.messages]
         try:
-            text = self._template.render(messages, body.tools, body.chat_template_kwargs)
+            text = self._template.render(
+                messages, body.tools, body.chat_template_kwargs, continue_final=body.continue_final_message
+            )
         except ValueError as error:
             raise web.HTTPInternalServerError(text=str(error)) from error  # llama.cpp's status for the same
         except (TemplateError, TypeError, KeyError) as error:

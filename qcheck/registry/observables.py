@@ -1,0 +1,28 @@
+"""What cannot be observed at an endpoint, whatever it answers: a comparison of it would accuse honest providers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qcheck.registry.types import Endpoint
+
+__all__ = ["lost_observables"]
+
+
+def lost_observables(endpoint: Endpoint, temperature: float | None = None) -> Mapping[str, str]:
+    """Names of observables that `endpoint` cannot show at a temperature, its own unless given, and why not."""
+    dialect = endpoint.dialect
+    t = endpoint.temperature if temperature is None else temperature
+    if dialect.thinking_off == "never":
+        why = "the model thinks first there, whatever it is told, and the reference does not"
+        return dict.fromkeys(("logprobs", "greedy_text", "prompt_tokens"), why)
+    lost = {}
+    if not dialect.top_logprobs_max:
+        lost["logprobs"] = "none are given"
+    elif dialect.after_temperature and t not in (0, 1):
+        lost["logprobs"] = f"those that are given are not the model's but of what is sampled from at temperature {t:g}"
+    if t:
+        lost["greedy_text"] = f"no temperature but {t:g} is accepted"
+    elif endpoint.thinks_always:
+        lost["greedy_text"] = "the model thinks first, wherever it is served"
+    return lost

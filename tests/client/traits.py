@@ -1,0 +1,658 @@
+"""Every known trait of a provider's dialect: what is sent, and what of the outcome shows that it is survived."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fake_provider import answer, http
+
+from qcheck.records import Attempt, Message, Request
+from qcheck.registry.types import Dialect
+
+REQUEST = Request("p-1", (Message("user", "Hi"),), 1, 0.0, 2)
+
+PLAIN = Dialect()
+
+
+@dataclass(frozen=True)
+class Trait:
+    """One trait. replies: what the provider sends, the last of them again and again. shown: of what was asked, and
+    what became of it, the parts that the trait is about."""
+
+    group: str
+    words: str
+    replies: tuple[bytes, ...]
+    shown: tuple[Callable[["Heard"], str], ...]
+    dialect: Dialect = PLAIN
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    request: Request = REQUEST
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was sent and what came of it."""
+
+    path: str
+    asked: Mapping[str, Any]
+    headers: Mapping[str, str]
+    attempts: list[Attempt]
+    waits: list[float]
+
+
+# ── what of it is shown ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def outcome(heard: Heard) -> str:
+    """How it ended, and why if it failed."""
+    *before, last = heard.attempts
+    again = f"after {len(before)} more tries" if len(before) > 1 else "after another try" if before else ""
+    if last.response is not None:
+        return f"answered {again}".strip()
+    ended = "unavailable" if last.fatal else "failed"
+    return " ".join(filter(None, (ended, again))) + f": {code(last.error)}"
+
+
+def text(heard: Heard) -> str:
+    """The text of the answer."""
+    return "text " + code(heard.attempts[-1].response.text)
+
+
+def reasoning(heard: Heard) -> str:
+    """The reasoning, apart from the text."""
+    response = heard.attempts[-1].response
+    return f"text {code(response.text)}, reasoning {code(response.reasoning)}"
+
+
+def lists(heard: Heard) -> str:
+    """The tokens listed at each position, by key."""
+    positions = heard.attempts[-1].response.positions
+    if not positions:
+        return "no log-probabilities"
+    return "; ".join(", ".join(f"{code(key)} {value:g}" for key, value in p.top) or "empty list" for p in positions)
+
+
+def usage(heard: Heard) -> str:
+    """Tokens and dollars."""
+    r = heard.attempts[-1].response
+    parts = (("in", r.prompt_tokens), ("cached", r.cached_tokens), ("out", r.completion_tokens), ("USD", r.cost_usd))
+    return ", ".join(f"{name} {value}" for name, value in parts if value is not None) or "no usage"
+
+
+def labels(heard: Heard) -> str:
+    """Who says that he answered, and how it ended."""
+    r = heard.attempts[-1].response
+    parts = (("model", r.reported_model), ("upstream", r.upstream), ("finish", r.finish_reason))
+    return ", ".join(f"{name} {code(value)}" for name, value in parts if value is not None)
+
+
+def wait(heard: Heard) -> str:
+    """How long it waited before another try; jitter makes it up to a tenth longer, and never more than 60 s."""
+    return f"waits {int(heard.waits[0])} s or a little more" if heard.waits[0] < 60 else "waits 60 s"
+
+
+def error(heard: Heard) -> str:
+    """What the first try is said to have failed of."""
+    return code(heard.attempts[0].error)
+
+
+def sent(*names: str) -> Callable[[Heard], str]:
+    """These fields of what was asked."""
+
+    def shown(heard: Heard) -> str:
+        asked = {name: heard.asked[name] for name in names if name in heard.asked}
+        without = [name for name in names if name not in heard.asked]
+        return ", ".join(
+            (["asks " + code(json.dumps(asked, ensure_ascii=False))] if asked else [])
+            + ([f"not {' or '.join(map(code, without))}"] if without else [])
+        )
+
+    return shown
+
+
+def path(heard: Heard) -> str:
+    """Where it was asked."""
+    return f"asks {code(heard.path)}"
+
+
+def agent(heard: Heard) -> str:
+    """The User-Agent, without the version."""
+    return f"User-Agent {code(heard.headers['user-agent'].split('/')[0] + '/…')}"
+
+
+def code(value: str) -> str:
+    """A text as code in a table."""
+    return "`" + value.replace("|", "\\|").replace("\n", "\\n") + "`" if value else "empty"
+
+
+# ── what providers send ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def reply(message: Mapping[str, Any] | None = None, logprobs: Any = None, **top: Any) -> bytes:
+    """An answer with these parts, whole."""
+    choice = answer()["choices"][0] | ({"message": message} if message else {})
+    return http(200, {"choices": [choice | ({"logprobs": logprobs} if logprobs is not None else {})]} | top)
+
+
+def chat(*tops: Any, **first: Any) -> dict[str, Any]:
+    """Log-probabilities in the chat form: at each position the token `Yes`, and what it lists."""
+    return {"content": [{"token": "Yes", "logprob": -0.25, "top_logprobs": top} | first for top in tops]}
+
+
+def entry(token: str, logprob: Any, **more: Any) -> dict[str, Any]:
+    """A listed token."""
+    return {"token": token, "logprob": logprob} | more
+
+
+def events(*data: Any, end: str = "[DONE]", between: str = "") -> bytes:
+    """A stream of chunks."""
+    lines = "".join(f"{between}data: {d if isinstance(d, str) else json.dumps(d)}\n\n" for d in (*data, end) if d)
+    return http(200, lines.encode(), "Content-Type: text/event-stream")
+
+
+def delta(finish: str | None = None, logprobs: Any = None, **said: Any) -> dict[str, Any]:
+    """A chunk of a chat."""
+    return {"choices": [{"index": 0, "delta": said, "logprobs": logprobs, "finish_reason": finish}]}
+
+
+YES_NO = [entry("Yes", -0.25), entry("No", -1.5)]
+OK = reply(logprobs=chat(YES_NO))
+THINKS = {"content": "", "reasoning_content": "Let me see."}
+LATER = {"error": {"message": "slow down", "type": "rate_limit_error"}}
+ROUTED = {
+    "error": {
+        "code": 429,
+        "message": "Provider returned error",
+        "metadata": {"provider_name": "Novita", "raw": "too many requests"},
+    },
+    "user_id": "user_1",
+}
+
+LOGPROBS, TOKENS, REASONING, SWITCH, ERRORS, KEEP_ALIVE, STREAMS, USAGE, PARAMETERS, ROUTING = (
+    "Log-probabilities", "Tokens", "Reasoning", "Thinking off", "Errors", "Keep-alive and headers", "Streams", "Usage",
+    "Parameters", "Routing and ids",
+)  # fmt: skip
+
+TRAITS = (
+    Trait(
+        LOGPROBS,
+        "`logprobs: true, top_logprobs: k`, answered in the chat form",
+        (OK,),
+        (sent("logprobs", "top_logprobs"), lists),
+    ),
+    Trait(
+        LOGPROBS,
+        "an integer instead (Together)",
+        (reply(logprobs={"tokens": ["Yes"], "token_logprobs": [-0.25], "top_logprobs": [{"Yes": -0.25, "No": -1.5}]}),),
+        (sent("logprobs", "top_logprobs"), lists),
+        Dialect(logprobs="integer"),
+    ),
+    Trait(
+        LOGPROBS,
+        "at most 5 are accepted (Fireworks)",
+        (OK,),
+        (sent("top_logprobs"),),
+        request=replace(REQUEST, top_logprobs=5),
+    ),
+    Trait(
+        LOGPROBS,
+        "none are offered (Groq): not asked for",
+        (reply(),),
+        (sent("logprobs", "top_logprobs"), outcome, lists),
+        Dialect(top_logprobs_max=0),
+    ),
+    Trait(
+        LOGPROBS,
+        "HTTP 400 where they are asked for",
+        (http(400, {"error": {"message": "logprobs is not supported with this model"}}),),
+        (outcome,),
+    ),
+    Trait(
+        LOGPROBS,
+        "HTTP 200 with `logprobs: null` and a warning elsewhere",
+        (http(200, answer() | {"warnings": ["logprobs ignored"]}),),
+        (outcome, lists),
+    ),
+    Trait(LOGPROBS, "`top_logprobs: []`", (reply(logprobs=chat([])),), (outcome, lists)),
+    Trait(
+        LOGPROBS,
+        '`-9999.0`, `"-inf"` and `-Infinity` for a probability of zero',
+        (
+            reply(
+                logprobs=chat([entry("Yes", 0.0), entry("a", -9999.0), entry("b", "-inf"), entry("c", float("-inf"))])
+            ),
+        ),
+        (lists,),
+    ),
+    Trait(
+        LOGPROBS,
+        "`null` for a log-probability",
+        (reply(logprobs=chat([entry("Yes", -0.25), entry("No", None)])),),
+        (lists,),
+    ),
+    Trait(
+        LOGPROBS, "a number above zero: no log-probability", (reply(logprobs=chat([entry("Yes", 0.5)])),), (outcome,)
+    ),
+    Trait(
+        LOGPROBS,
+        "after temperature (SGLang), asked at 0.6: not the model's, so not asked for",
+        (OK,),
+        (sent("logprobs", "temperature"), lists),
+        Dialect(after_temperature=True),
+        request=replace(REQUEST, temperature=0.6),
+    ),
+    Trait(LOGPROBS, "after temperature, asked greedily: the model's", (OK,), (lists,), Dialect(after_temperature=True)),
+    Trait(
+        LOGPROBS,
+        "16 tokens at least are generated: those asked for are compared",
+        (reply(logprobs=chat(YES_NO, *[[entry("more", -0.5)]] * 15), usage={"completion_tokens": 16}),),
+        (sent("max_tokens"), lists, usage),
+    ),
+    Trait(
+        LOGPROBS,
+        "fewer than 16 tokens are refused, which its settings say",
+        (reply(logprobs=chat(YES_NO, *[[entry("more", -0.5)]] * 15)),),
+        (sent("max_tokens"), lists),
+        Dialect(min_tokens=16),
+    ),
+    Trait(
+        TOKENS,
+        "`bytes: null`",
+        (reply(logprobs=chat([entry("Yes", -0.25, bytes=None), entry("No", -1.5, bytes=None)])),),
+        (lists,),
+    ),
+    Trait(
+        TOKENS,
+        "bytes that are no text by themselves",
+        (reply(logprobs=chat([entry("\ufffd", -0.25, bytes=[228, 189]), entry("\ufffd", -1.5, bytes=[228, 190])])),),
+        (lists,),
+    ),
+    Trait(
+        TOKENS,
+        "a replacement character and no such bytes: never taken for another token",
+        (reply(logprobs=chat([entry("\ufffd", -0.25)])),),
+        (lists,),
+    ),
+    Trait(
+        TOKENS,
+        "control tokens without text, with ids (llama.cpp)",
+        (reply(logprobs=chat([entry("", -0.25, id=2, bytes=[]), entry("", -1.5, id=3, bytes=[])])),),
+        (lists,),
+    ),
+    Trait(
+        TOKENS,
+        "control tokens by name: never taken for text",
+        (reply(logprobs=chat([entry("<|im_end|>", -0.25), entry("</s>", -1.5)])),),
+        (lists,),
+    ),
+    Trait(
+        TOKENS,
+        "one string for several tokens: the most probable one is kept",
+        (reply(logprobs=chat([entry("Yes", -0.25), entry("", -1.5), entry("", -1.25)])),),
+        (lists,),
+    ),
+    Trait(
+        REASONING,
+        "in `reasoning_content` (Moonshot, Z.ai, llama.cpp, DeepSeek)",
+        (reply({"content": "Yes", "reasoning_content": "Hm."}),),
+        (reasoning,),
+    ),
+    Trait(
+        REASONING,
+        "in `reasoning` (Groq, Cerebras, Ollama)",
+        (reply({"content": "Yes", "reasoning": "Hm."}),),
+        (reasoning,),
+    ),
+    Trait(
+        REASONING,
+        "in `reasoning` and `reasoning_details` (OpenRouter)",
+        (
+            reply(
+                {"content": "Yes", "reasoning": "Hm.", "reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}
+            ),
+        ),
+        (reasoning,),
+    ),
+    Trait(
+        REASONING,
+        "in `reasoning_details` alone",
+        (reply({"content": "Yes", "reasoning_details": [{"type": "reasoning.summary", "summary": "Hm."}]}),),
+        (reasoning,),
+    ),
+    Trait(
+        REASONING,
+        "inline tags in the content (Bedrock)",
+        (reply({"content": "<reasoning>Hm.</reasoning>Yes"}),),
+        (reasoning,),
+    ),
+    Trait(
+        REASONING,
+        "an inline block that the prompt has opened",
+        (reply({"content": "Hm.</think>\n\nYes"}),),
+        (reasoning,),
+    ),
+    Trait(
+        REASONING,
+        "parts of the content (Mistral)",
+        (
+            reply(
+                {
+                    "content": [
+                        {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
+                        {"type": "text", "text": "Yes"},
+                    ]
+                }
+            ),
+        ),
+        (reasoning,),
+    ),
+    *(
+        Trait(SWITCH, f"`{way}` ({who})", (OK,), (sent(*names), outcome), Dialect(thinking_off=way))
+        for way, who, names in (
+            ("thinking.type", "Moonshot, Z.ai, DeepSeek, MiMo", ("thinking", "reasoning_effort")),
+            ("chat_template_kwargs", "vLLM, SGLang", ("chat_template_kwargs",)),
+            ("enable_thinking", "Alibaba, SiliconFlow, Novita", ("enable_thinking",)),
+            ("reasoning", "OpenRouter, Together", ("reasoning",)),
+            ("partial", "Moonshot: an answer is begun", ("messages",)),
+            ("prefix", "DeepSeek, Mistral: an answer is begun", ("messages",)),
+            ("assistant", "an answer is begun without a mark", ("messages",)),
+            (
+                "continue_final_message",
+                "vLLM, SGLang: an answer is begun",
+                ("messages", "continue_final_message", "add_generation_prompt"),
+            ),
+        )
+    ),
+    Trait(
+        SWITCH,
+        "`completions`: a whole prompt",
+        (
+            http(
+                200,
+                {
+                    "choices": [
+                        {
+                            "text": "Yes",
+                            "logprobs": {
+                                "tokens": ["Yes"],
+                                "token_logprobs": [-0.25],
+                                "top_logprobs": [{"Yes": -0.25}],
+                            },
+                        }
+                    ]
+                },
+            ),
+        ),
+        (path, sent("prompt", "logprobs"), text, lists),
+        Dialect(thinking_off="completions"),
+    ),
+    Trait(
+        SWITCH,
+        "it thinks although it was told not to: no answer to what was asked",
+        (reply(THINKS, chat(YES_NO)),),
+        (outcome,),
+        Dialect(thinking_off="reasoning"),
+    ),
+    Trait(
+        SWITCH,
+        "it hides its thoughts but counts them",
+        (reply(usage={"completion_tokens_details": {"reasoning_tokens": 9}}),),
+        (outcome,),
+        Dialect(thinking_off="reasoning"),
+    ),
+    Trait(
+        SWITCH,
+        "it opens a thought with its first token",
+        (reply({"content": ""}, {"content": [entry("<think>", -0.25, top_logprobs=YES_NO)]}),),
+        (outcome,),
+        Dialect(thinking_off="none"),
+    ),
+    Trait(
+        SWITCH,
+        "`never`: nothing of its distribution is compared",
+        (reply({"content": "Yes", "reasoning": "Hm."}, usage={"prompt_tokens": 9}),),
+        (sent("logprobs"), reasoning, lists, usage),
+        Dialect(thinking_off="never"),
+    ),
+    Trait(
+        ERRORS,
+        "`{error: {message, type}}`",
+        (http(400, {"error": {"message": "bad request", "type": "invalid"}}),),
+        (outcome,),
+    ),
+    Trait(ERRORS, "OpenRouter's 429 with its upstream's words", (http(429, ROUTED), OK), (error, outcome)),
+    Trait(
+        ERRORS,
+        "HTTP 200 with an error body",
+        (http(200, {"error": {"code": 502, "message": "Provider returned error"}}), OK),
+        (error, outcome),
+    ),
+    Trait(
+        ERRORS,
+        "HTTP 200 with an error body that no other try would change",
+        (http(200, {"error": {"code": 402, "message": "Insufficient credits"}}),),
+        (outcome,),
+    ),
+    Trait(
+        ERRORS,
+        "HTTP 200 with `object: error`",
+        (http(200, {"object": "error", "message": "overloaded", "code": 503}), OK),
+        (error, outcome),
+    ),
+    Trait(
+        ERRORS,
+        "`finish_reason: error` in a choice",
+        (http(200, {"choices": [{"message": {"content": ""}, "finish_reason": "error"}]}), OK),
+        (error, outcome),
+    ),
+    Trait(
+        ERRORS,
+        "tool calls that the provider refuses (Groq)",
+        (
+            http(
+                400,
+                {
+                    "error": {
+                        "message": "Failed to call a function",
+                        "code": "tool_use_failed",
+                        "failed_generation": "<f>",
+                    }
+                },
+            ),
+        ),
+        (outcome,),
+    ),
+    Trait(ERRORS, "429 without Retry-After", (http(429, LATER), OK), (outcome,)),
+    Trait(ERRORS, "Retry-After as a number", (http(429, LATER, "Retry-After: 7"), OK), (wait, outcome)),
+    Trait(ERRORS, "Retry-After in milliseconds", (http(429, LATER, "retry-after-ms: 2000"), OK), (wait, outcome)),
+    Trait(
+        ERRORS,
+        "Retry-After as a date (in the past)",
+        (http(429, LATER, "Retry-After: Mon, 23 Nov 2026 18:45:00 GMT"), OK),
+        (wait, outcome),
+    ),
+    Trait(ERRORS, "Retry-After of a day", (http(429, LATER, "Retry-After: 86400"), OK), (wait, outcome)),
+    Trait(
+        ERRORS,
+        "a retired id",
+        (http(404, {"error": {"message": "Not found the model kimi-k2 or Permission denied"}}),),
+        (outcome,),
+    ),
+    Trait(
+        KEEP_ALIVE,
+        "white space before the body (OpenRouter)",
+        (http(200, b" \n \n\n" + json.dumps(answer()).encode()),),
+        (outcome, text),
+    ),
+    Trait(
+        KEEP_ALIVE,
+        "white space before an error's body",
+        (http(503, b" \n\n" + json.dumps({"error": {"message": "busy"}}).encode()), OK),
+        (error, outcome),
+    ),
+    Trait(KEEP_ALIVE, "a User-Agent that CDNs let through", (OK,), (agent, outcome)),
+    Trait(
+        STREAMS,
+        "an endpoint that answers in streams alone",
+        (
+            events(
+                delta(role="assistant", content=None),
+                delta(content="Ye", logprobs=chat(YES_NO)),
+                delta(content="s", finish="stop"),
+                {"choices": [], "usage": {"prompt_tokens": 9}},
+            ),
+        ),
+        (sent("stream", "stream_options"), text, lists, usage),
+        Dialect(stream=True),
+    ),
+    Trait(
+        STREAMS,
+        "a stream that nobody asked for",
+        (events(delta(content="Yes"), delta(finish="stop")),),
+        (sent("stream"), text),
+    ),
+    Trait(
+        STREAMS,
+        "comments (`: OPENROUTER PROCESSING`)",
+        (events(delta(content="Yes"), delta(finish="stop"), between=": OPENROUTER PROCESSING\n\n"),),
+        (text,),
+        Dialect(stream=True),
+    ),
+    Trait(
+        STREAMS,
+        "a chunk with an error and `finish_reason: error`",
+        (
+            events(
+                delta(content="Ye"),
+                {"error": {"code": 502, "message": "Provider disconnected"}} | delta(finish="error"),
+            ),
+            OK,
+        ),
+        (error, outcome),
+        Dialect(stream=True),
+    ),
+    Trait(
+        STREAMS,
+        "reasoning in chunks",
+        (
+            events(
+                delta(reasoning_content="H"), delta(reasoning_content="m."), delta(content="Yes"), delta(finish="stop")
+            ),
+        ),
+        (reasoning,),
+        Dialect(stream=True),
+    ),
+    Trait(
+        STREAMS,
+        "a stream that breaks off",
+        (events(delta(content="Ye"), end=""), OK),
+        (error, outcome),
+        Dialect(stream=True),
+    ),
+    Trait(
+        STREAMS,
+        "a plain completion",
+        (events({"choices": [{"text": "Ye"}]}, {"choices": [{"text": "s", "finish_reason": "length"}]}),),
+        (path, text),
+        Dialect(stream=True, thinking_off="completions"),
+    ),
+    Trait(
+        USAGE,
+        "cached tokens in `prompt_tokens_details`",
+        (reply(usage={"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 8}}),),
+        (usage,),
+    ),
+    Trait(
+        USAGE,
+        "cached tokens beside the others (Moonshot)",
+        (reply(usage={"prompt_tokens": 9, "cached_tokens": 8}),),
+        (usage,),
+    ),
+    Trait(
+        USAGE,
+        "`prompt_cache_hit_tokens` (DeepSeek)",
+        (reply(usage={"prompt_tokens": 9, "prompt_cache_hit_tokens": 8}),),
+        (usage,),
+    ),
+    Trait(
+        USAGE,
+        "usage inside `choices[]` of a stream (Moonshot)",
+        (
+            events(
+                delta(content="Yes"),
+                {
+                    "choices": [
+                        {
+                            "index": 0,
+                            "delta": {},
+                            "finish_reason": "stop",
+                            "usage": {"prompt_tokens": 9, "completion_tokens": 1},
+                        }
+                    ]
+                },
+            ),
+        ),
+        (usage,),
+        Dialect(stream=True),
+    ),
+    Trait(
+        USAGE,
+        "usage in `x_groq` of a stream (Groq)",
+        (events(delta(content="Yes"), delta(finish="stop") | {"x_groq": {"usage": {"prompt_tokens": 9}}}),),
+        (usage,),
+        Dialect(stream=True),
+    ),
+    Trait(
+        USAGE,
+        "`cost`, `provider` and `native_finish_reason` (OpenRouter)",
+        (
+            http(
+                200,
+                {
+                    "choices": [answer()["choices"][0] | {"native_finish_reason": "eos"}],
+                    "provider": "Novita",
+                    "model": "moonshotai/kimi-k2.6",
+                    "usage": {"prompt_tokens": 9, "cost": 0.00002},
+                },
+            ),
+        ),
+        (usage, labels),
+    ),
+    Trait(PARAMETERS, "`max_tokens`", (OK,), (sent("max_tokens", "max_completion_tokens"),)),
+    Trait(
+        PARAMETERS,
+        "`max_completion_tokens`, and not both",
+        (OK,),
+        (sent("max_tokens", "max_completion_tokens"),),
+        Dialect(max_tokens="max_completion_tokens"),
+    ),
+    Trait(
+        PARAMETERS,
+        "pinned sampling (Moonshot): its temperature, and no top_p",
+        (OK,),
+        (sent("temperature", "top_p", "n"),),
+        request=replace(REQUEST, temperature=0.6),
+    ),
+    Trait(
+        ROUTING,
+        "one upstream of OpenRouter",
+        (OK,),
+        (sent("model", "provider"),),
+        extra_body={"provider": {"only": ["novita"], "allow_fallbacks": False}},
+    ),
+    Trait(
+        ROUTING,
+        "one upstream of Hugging Face",
+        (OK,),
+        (sent("model"),),
+        fields={"model_id": "moonshotai/Kimi-K2.6:novita"},
+    ),
+    Trait(
+        ROUTING,
+        "ids in any provider's spelling are sent as they are",
+        (OK,),
+        (sent("model"),),
+        fields={"model_id": "accounts/fireworks/models/kimi-k2p6"},
+    ),
+)

@@ -1,0 +1,29 @@
+import pytest
+
+from qcheck.registry.observables import lost_observables
+from qcheck.registry.types import Dialect, Endpoint
+
+
+def endpoint(dialect=Dialect(), **changes):  # noqa: B008
+    return Endpoint("p", "p", "https://p.example/v1", "m", None, dialect, **changes)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "changes", "lost"),
+    [
+        (Dialect(), {}, set()),
+        (Dialect(), {"temperature": 0.6}, {"greedy_text"}),
+        (Dialect(), {"thinks_always": True}, {"greedy_text"}),
+        (Dialect(top_logprobs_max=0), {}, {"logprobs"}),
+        (Dialect(after_temperature=True), {}, set()),
+        (Dialect(after_temperature=True), {"temperature": 1.0}, {"greedy_text"}),
+        (Dialect(after_temperature=True), {"temperature": 0.6}, {"logprobs", "greedy_text"}),
+        (Dialect(thinking_off="never"), {}, {"logprobs", "greedy_text", "prompt_tokens"}),
+    ],
+)
+def test_what_cannot_be_compared_is_lost(dialect, changes, lost):
+    assert set(lost_observables(endpoint(dialect, **changes))) == lost
+
+
+def test_what_is_lost_may_depend_on_the_temperature_of_a_request():
+    assert "logprobs" in lost_observables(endpoint(Dialect(after_temperature=True)), 0.5)

@@ -113,7 +113,7 @@ def _parse(value: Any, endpoint: Endpoint, request: Request) -> Response:
         raise MalformedError("the body is no object")
     _raise_reported(value.get("error") or (value.get("object") == "error" and value))
     choice = _choice(value)
-    words = said(choice["message"] if choice.get("message") is not None else {"content": choice["text"]})
+    words = said(_message(choice))
     try:
         read = positions(as_object(choice.get("logprobs"), "logprobs"))[: request.max_tokens]
     except MalformedError as error:
@@ -139,15 +139,22 @@ def _parse(value: Any, endpoint: Endpoint, request: Request) -> Response:
 
 
 def _choice(value: dict[str, Any]) -> dict[str, Any]:
-    """The first choice, of a chat (with a `message`) or of a plain completion (with a `text`)."""
     choices = value.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise MalformedError("the body has no choices")
-    choice = choices[0]
+    choice: dict[str, Any] = choices[0]
     _raise_reported(choice.get("error") or choice.get("finish_reason") == "error")
-    if not isinstance(choice.get("message"), dict) and not isinstance(choice.get("text"), str):
-        raise MalformedError("the choice has no message")
     return choice
+
+
+def _message(choice: dict[str, Any]) -> dict[str, Any]:
+    """The message of a chat, or what a plain completion has in its place."""
+    message = choice.get("message")
+    if message is None and isinstance(choice.get("text"), str):
+        return {"content": choice["text"]}
+    if not isinstance(message, dict):
+        raise MalformedError("the choice has no message")
+    return message
 
 
 def parse_model_ids(body: bytes) -> tuple[str, ...]:

@@ -47,17 +47,24 @@ def said(message: dict[str, Any]) -> Said:
     return Said(inline["text"] or "", thought or None, True)
 
 
-def _content(value: Any) -> tuple[str, str]:
-    """The text and the reasoning of a content, which is a text or a list of parts."""
+def _parts(value: Any, what: str) -> list[dict[str, Any]]:
+    return [as_object(part, f"a part of {what}") for part in as_list(value, _MAX_PARTS, what)]
+
+
+def _words(value: Any, what: str) -> str:
+    """A text, or the texts of a list of parts."""
     if not isinstance(value, list):
-        return as_text(value, "content"), ""
-    parts = [as_object(part, "a part of the content") for part in as_list(value, _MAX_PARTS, "content")]
-    text = "".join(as_text(part.get("text"), "content") for part in parts)
-    thoughts = (part["thinking"] for part in parts if part.get("thinking") is not None)
-    return text, "".join(_content(thought)[0] for thought in thoughts)
+        return as_text(value, what)
+    return "".join(as_text(part.get("text"), what) for part in _parts(value, what))
+
+
+def _content(value: Any) -> tuple[str, str]:
+    """The text of a content, and the thoughts in its parts if it has any."""
+    parts = _parts(value, "content") if isinstance(value, list) else []
+    return _words(value, "content"), "".join(_words(part.get("thinking"), "reasoning") for part in parts)
 
 
 def _details(value: Any) -> str:
-    """The words in OpenRouter's `reasoning_details`; what is encrypted there has none."""
-    details = (as_object(detail, "a reasoning detail") for detail in as_list(value, _MAX_PARTS, "reasoning_details"))
+    """The words in `reasoning_details`; what is encrypted there has none."""
+    details = _parts(value, "reasoning_details")
     return "".join(as_text(detail.get("text") or detail.get("summary"), "reasoning") for detail in details)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fake_provider import listening
-from traits import TRAITS, Heard, Trait
+from heard import Heard
+from traits import TRAITS, Trait
 
 from qcheck.client.transport import Client
 from qcheck.registry.types import PromptFormat

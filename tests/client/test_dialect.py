@@ -1,3 +1,4 @@
+import contextlib
 import json
 import math
 from dataclasses import replace
@@ -246,6 +247,7 @@ def test_malformed_logprobs_are_refused(logprobs):
         b'{"choices":[{"message":{"content":[{"text":1}]}}]}',
         b'{"choices":[{"message":{"reasoning_details":"Hm."}}]}',
         b'{"choices":[{"text":null}]}',
+        b'{"choices":[{"text":"Yes","message":"Yes"}]}',
         b'{"choices":[{"message":{"content":"' + b"x" * 1_000_001 + b'"}}]}',
         body(usage=[1]),
         body(usage={"prompt_tokens": -1}),
@@ -443,6 +445,23 @@ def test_no_logprobs_raise_anything_else(content, completions, usage):
             assert values == sorted(values, reverse=True)
             assert all(value <= 0 for value in values)
             assert len({key for key, _ in position.top}) == len(values)
+
+
+def test_thoughts_within_thoughts_are_not_followed():
+    nested = '[{"thinking":' * 200 + "[]" + "}]" * 200
+    response = parsed(b'{"choices":[{"message":{"content":[{"text":"Yes","thinking":' + nested.encode() + b"}]}}]}")
+    assert (response.text, response.reasoning) == ("Yes", None)
+
+
+SPEAKS = ["content", "reasoning", "reasoning_content", "reasoning_details", "text", "thinking", "summary"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(SPEAKS), st.lists(st.dictionaries(st.sampled_from(SPEAKS), JSON)) | JSON))
+def test_no_message_raises_anything_else(message):
+    for at in (endpoint(), endpoint(Dialect(thinking_off="none"))):
+        with contextlib.suppress(DialectError):
+            parsed(body(message=message), at)
 
 
 @settings(max_examples=200, deadline=None)

@@ -12,7 +12,7 @@ from qcheck.client.logprobs import positions
 from qcheck.client.reasoning import said
 from qcheck.client.redact import plain
 from qcheck.client.stream import is_stream, put_together
-from qcheck.client.thinking import asked, shows_thought
+from qcheck.client.thinking import asked, begun, shows_thought
 from qcheck.client.usage import usage_of
 from qcheck.records import Request, Response
 from qcheck.registry.observables import lost_observables
@@ -113,7 +113,7 @@ def _parse(value: Any, endpoint: Endpoint, request: Request) -> Response:
         raise MalformedError("the body is no object")
     _raise_reported(value.get("error") or (value.get("object") == "error" and value))
     choice = _choice(value)
-    words = said(_message(choice))
+    words = said(_message(choice), begun(endpoint))
     try:
         read = positions(as_object(choice.get("logprobs"), "logprobs"))[: request.max_tokens]
     except MalformedError as error:

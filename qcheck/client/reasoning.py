@@ -28,14 +28,17 @@ class Said:
     thought: bool
 
 
-def said(message: dict[str, Any]) -> Said:
+def said(message: dict[str, Any], begun: str = "") -> Said:
     """Both out of a message. Raises MalformedError.
+
+    begun: what the answer was begun with, which some servers (llama.cpp) repeat.
 
     Reasoning stands in `reasoning_content` (Moonshot, Z.ai, DeepSeek, llama.cpp), in `reasoning` (Groq, Cerebras,
     Ollama, vLLM), in `reasoning_details` (OpenRouter, MiniMax), in parts of the content (Mistral), or between tags in
     the content.
     """
     text, parts = _content(message.get("content"))
+    text = text.removeprefix(begun)
     fields = (message.get("reasoning_content"), message.get("reasoning"), _details(message.get("reasoning_details")))
     apart = next((words for field in fields if (words := as_text(field, "reasoning"))), parts)
     if apart.strip():

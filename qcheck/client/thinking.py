@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from qcheck.client.reasoning import OPENS_THOUGHT, Said
 from qcheck.records import Message, Position
-from qcheck.registry.types import WRITTEN, Endpoint, PromptFormat, ThinkingSwitch
+from qcheck.registry.types import BEGUN, Endpoint, PromptFormat, ThinkingSwitch
 
-__all__ = ["asked", "shows_thought"]
+__all__ = ["asked", "begun", "shows_thought"]
 
 _SWITCHED: Final[Mapping[ThinkingSwitch | None, Mapping[str, Any]]] = {
     "thinking.type": {"thinking": {"type": "disabled"}},
@@ -21,7 +21,10 @@ _SWITCHED: Final[Mapping[ThinkingSwitch | None, Mapping[str, Any]]] = {
     # vLLM and SGLang render the turns without opening another one.
     "continue_final_message": {"continue_final_message": True, "add_generation_prompt": False},
 }
-_MARKED: Final[Mapping[ThinkingSwitch, Mapping[str, Any]]] = {"partial": {"partial": True}, "prefix": {"prefix": True}}
+_MARKED: Final[Mapping[ThinkingSwitch | None, Mapping[str, Any]]] = {
+    "partial": {"partial": True},
+    "prefix": {"prefix": True},
+}
 
 
 def asked(endpoint: Endpoint, messages: Sequence[Message]) -> dict[str, Any]:
@@ -31,13 +34,18 @@ def asked(endpoint: Endpoint, messages: Sequence[Message]) -> dict[str, Any]:
     """
     switch, form = endpoint.dialect.thinking_off, endpoint.prompt_format
     turns: list[dict[str, Any]] = [{"role": m.role, "content": m.content} for m in messages]
-    if switch is None or switch not in WRITTEN:
-        return {"messages": turns, **_SWITCHED.get(switch, {})}
-    assert form is not None, "an endpoint is resolved with the format that its way needs"
     if switch == "completions":
+        assert form is not None, "an endpoint is resolved with the format that its way needs"
         return {"prompt": _prompt(form, messages)}
-    begun = {"role": "assistant", "content": form.no_thought, **_MARKED.get(switch, {})}
-    return {"messages": [*turns, begun], **_SWITCHED.get(switch, {})}
+    if beginning := begun(endpoint):
+        turns.append({"role": "assistant", "content": beginning, **_MARKED.get(switch, {})})
+    return {"messages": turns, **_SWITCHED.get(switch, {})}
+
+
+def begun(endpoint: Endpoint) -> str:
+    """What the model's answers are begun with, "" where that is not the way."""
+    form = endpoint.prompt_format
+    return form.no_thought if form and endpoint.dialect.thinking_off in BEGUN else ""
 
 
 def _prompt(form: PromptFormat, messages: Sequence[Message]) -> str:

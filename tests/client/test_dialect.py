@@ -329,6 +329,14 @@ def test_a_thought_where_none_should_be_is_no_answer(switch):
     assert parsed(body(message={"content": "Yes", "reasoning": " \n"}), at).text == "Yes"
 
 
+def test_a_beginning_that_is_repeated_is_no_thought():
+    form = PromptFormat("{content}", "{content}", "{content}", "", "<think>\n\n</think>\n\n")
+    at = endpoint(Dialect(thinking_off="assistant"), prompt_format=form)
+    assert parsed(body(message={"content": "<think>\n\n</think>\n\nYes"}), at).text == "Yes"
+    with pytest.raises(DialectError, match="thought before"):
+        parsed(body(message={"content": "<think>\n\n</think>\n\n<think>Hm."}), at)
+
+
 def stream(*chunks, end=b"data: [DONE]\n\n"):
     """A stream of these chunks."""
     return b"".join(b"data: " + json.dumps(c).encode() + b"\n\n" for c in chunks) + end

@@ -461,19 +461,20 @@ def test_thoughts_within_thoughts_are_not_followed():
     assert (response.text, response.reasoning) == ("Yes", None)
 
 
-SPEAKS = ["content", "reasoning", "reasoning_content", "reasoning_details", "text", "thinking", "summary"]
+SPEAKS = st.sampled_from(["content", "reasoning", "reasoning_content", "reasoning_details", "text", "thinking"])
+PARTS = st.lists(st.dictionaries(SPEAKS, LEAVES | st.lists(LEAVES, max_size=2), max_size=2), max_size=2)
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.dictionaries(st.sampled_from(SPEAKS), st.lists(st.dictionaries(st.sampled_from(SPEAKS), JSON)) | JSON))
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(SPEAKS, LEAVES | PARTS, max_size=3))
 def test_no_message_raises_anything_else(message):
     for at in (endpoint(), endpoint(Dialect(thinking_off="none"))):
         with contextlib.suppress(DialectError):
             parsed(body(message=message), at)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(JSON, max_size=4))
+@settings(max_examples=100, deadline=None)
+@given(st.lists(JSON, max_size=3))
 def test_no_stream_raises_anything_else(deltas):
     raw = stream(*[{"choices": [{"delta": d, "logprobs": d, "finish_reason": "stop"}]} for d in deltas], *deltas)
     survives(parsed, raw)

@@ -18,6 +18,7 @@ _SWITCHED: Final[Mapping[ThinkingSwitch | None, Mapping[str, Any]]] = {
     "chat_template_kwargs": {"chat_template_kwargs": {"thinking": False, "enable_thinking": False}},
     "enable_thinking": {"enable_thinking": False},
     "reasoning": {"reasoning": {"enabled": False}},
+    "reasoning_effort": {"reasoning_effort": "none"},
     # vLLM and SGLang render the turns without opening another one.
     "continue_final_message": {"continue_final_message": True, "add_generation_prompt": False},
 }

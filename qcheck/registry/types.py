@@ -23,7 +23,7 @@ LogprobsForm = Literal["boolean", "integer"]
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 # A switch, an answer that is begun for the model ("partial" and what follows), a whole prompt, nothing, or no way.
 ThinkingSwitch = Literal[
-    "thinking.type", "chat_template_kwargs", "enable_thinking", "reasoning",
+    "thinking.type", "chat_template_kwargs", "enable_thinking", "reasoning", "reasoning_effort",
     "partial", "prefix", "assistant", "continue_final_message",
     "completions", "none", "never",
 ]  # fmt: skip

@@ -74,6 +74,7 @@ def test_no_logprobs_where_none_are_offered():
         ("chat_template_kwargs", {"chat_template_kwargs": {"thinking": False, "enable_thinking": False}}),
         ("enable_thinking", {"enable_thinking": False}),
         ("reasoning", {"reasoning": {"enabled": False}}),
+        ("reasoning_effort", {"reasoning_effort": "none"}),
     ],
 )
 def test_thinking_is_switched_off(switch, added):

@@ -259,6 +259,7 @@ TRAITS = (
             ("chat_template_kwargs", "vLLM, SGLang", ("chat_template_kwargs",)),
             ("enable_thinking", "Alibaba, SiliconFlow, Novita", ("enable_thinking",)),
             ("reasoning", "OpenRouter, Together", ("reasoning",)),
+            ("reasoning_effort", "Groq, Cerebras", ("reasoning_effort", "thinking")),
             ("partial", "Moonshot: an answer is begun", ("messages",)),
             ("prefix", "DeepSeek, Mistral: an answer is begun", ("messages",)),
             ("assistant", "an answer is begun without a mark", ("messages",)),

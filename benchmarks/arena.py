@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from qcheck.jobs.compare import Settings, clients, compare, make_manifest, start_run
-from qcheck.jobs.reference import Reference, choose_reference
+from qcheck.jobs.reference import Reference, choose_references
 from qcheck.lab.supervisor import Lab
 from qcheck.registry.loader import get_model
 from qcheck.registry.types import Endpoint
@@ -40,14 +40,14 @@ class Arena:
         endpoints = [self.endpoint(name) for name in names]
         run_id = f"{'-'.join(names)}-{seed}"
         manifest = make_manifest(
-            run_id, datetime.now(UTC), get_model(MODEL), endpoints, self.suite, self.reference, Settings(seed)
+            run_id, datetime.now(UTC), get_model(MODEL), endpoints, [(self.suite, self.reference)], Settings(seed)
         )
         folder = RunFolder.create(self.folder, run_id)
         start_run(folder, manifest)
 
         async def once() -> Result:
             async with clients(endpoints, {}, manifest.concurrency) as askers:
-                return await compare(folder, manifest, self.suite, self.reference.baseline, endpoints, askers)
+                return await compare(folder, manifest, manifest.load_panels(), endpoints, askers)
 
         return asyncio.run(once())
 
@@ -56,6 +56,6 @@ class Arena:
 def open_arena(seed: int = 0) -> Iterator[Arena]:
     """A fresh arena; `seed` is that of the gateway's routing."""
     suite = load_suite("logprobs")
-    reference = choose_reference(None, get_model(MODEL), suite, [shipped_folder("baselines")], [], {})
+    (reference,) = choose_references(None, get_model(MODEL), [suite], [shipped_folder("baselines")], [], {})
     with tempfile.TemporaryDirectory() as folder, Lab(seed=seed) as lab:
         yield Arena(lab, suite, reference, Path(folder))

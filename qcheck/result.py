@@ -61,18 +61,25 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one observable says: requests it saw, natural log of its e-value, its weight in the average."""
+    """What one observable says: requests it saw, natural log of its e-value, its weight in the average.
+
+    suite: whose answers it saw; None where it was not part of a run.
+    """
 
     observable: str
     requests: int
     log_e_value: float
     weight: float
     findings: tuple[Finding, ...]
+    suite: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fraction:
-    """Routing fraction with a confidence sequence: bounds hold at all times together with `confidence`."""
+    """Routing fraction with a confidence sequence: bounds hold at all times together with `confidence`.
+
+    Of several suites it is that of the one which shows most.
+    """
 
     low: float
     estimate: float
@@ -183,10 +190,11 @@ class ReferenceInfo:
 
 @dataclass(frozen=True, slots=True)
 class SuiteInfo:
-    """A suite by name and content hash."""
+    """A suite by name and content hash, and what its answers were compared with."""
 
     name: str
     hash: str
+    reference: ReferenceInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +208,10 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One run's result. Without a reference, `groups` agree and the pairs in `different` do not."""
+    """One run's result. Without a reference, `groups` agree and the pairs in `different` do not.
+
+    reference: the first suite's; every suite names its own.
+    """
 
     qcheck_version: str
     run_id: str

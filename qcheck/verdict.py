@@ -9,8 +9,20 @@ from typing import Literal
 
 from qcheck.jsonio import significant
 from qcheck.result import Finding, Verdict
+from qcheck.stats.bets import averaged_log_e
 
-__all__ = ["Claims", "Decision", "FailOn", "Rules", "Until", "decide", "exit_code", "should_stop", "summarise"]
+__all__ = [
+    "Claims",
+    "Decision",
+    "FailOn",
+    "Observed",
+    "Rules",
+    "Until",
+    "decide",
+    "exit_code",
+    "should_stop",
+    "summarise",
+]
 
 Until = Literal["deviates", "consistent", "either"]
 FailOn = Literal["deviates", "inconclusive"]
@@ -38,27 +50,77 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
+class Observed:
+    """What one suite's answers claim.
+
+    log_e: natural logarithm of their e-value. weight: of that in the average over the suites. upper: upper confidence
+    bound of the share of requests that deviate at least as visibly as `resolution`; None where no such bound is known
+    (no reference, or no recorded variant to say what would be visible). proven: lower confidence bound of the routing
+    fraction. Both fail with the suite's share of alpha at most, so that those of all suites hold together. outside:
+    what the `deviating` answers do, in words.
+    """
+
+    suite: str
+    answered: int
+    log_e: float
+    weight: float
+    deviating: Sequence[str]
+    outside: str
+    upper: float | None
+    resolution: str | None
+    proven: float
+
+
+@dataclass(frozen=True, slots=True)
 class Claims:
     """Everything a verdict on one provider rests on.
 
-    upper: upper confidence bound of the share of requests that deviate at least as visibly as `resolution`; None
-    where no such bound is known (no reference, or no recorded variant to say what would be visible). blind_to: what
-    would have gone unseen. proven: lower confidence bound of the routing fraction. outside: what the `deviating`
-    answers do, in words.
+    findings: those that may decide. blind_to: what would have gone unseen in every suite.
     """
 
-    answered: int
+    observed: Sequence[Observed]
     failures: int
-    log_e: float
-    deviating: Sequence[str]
-    outside: str
     findings: Sequence[Finding]
-    upper: float | None
-    resolution: str | None
     blind_to: Sequence[str]
-    proven: float
     unavailable_reason: str | None
     has_reference: bool
+
+    @property
+    def answered(self) -> int:
+        """How many answers there are."""
+        return sum(o.answered for o in self.observed)
+
+    @property
+    def deviating(self) -> tuple[str, ...]:
+        """The probes of all deviating answers."""
+        return tuple(probe for o in self.observed for probe in o.deviating)
+
+    @property
+    def log_e(self) -> float:
+        """Natural logarithm of the weighted average of the suites' e-values."""
+        return _averaged(self.observed)
+
+    @property
+    def proof(self) -> float:
+        """The same of the suites alone that rest on two deviating answers at least, to different probes.
+
+        What is left out of an average of e-values can only make it smaller. So no single odd answer accuses, whatever
+        rare answers of another suite stand beside it.
+        """
+        return _averaged([o for o in self.observed if len(set(o.deviating)) >= MIN_DEVIATING])
+
+    @property
+    def best(self) -> Observed:
+        """What bounds the share of deviating requests best. The suites' bounds hold together, so one may choose."""
+        return min(self.observed, key=lambda o: math.inf if o.upper is None else o.upper)
+
+    def where(self, observed: Observed) -> str:
+        """Which requests a bound speaks of, in words; all of them where there is one suite."""
+        return f" to the suite {observed.suite}" if len(self.observed) > 1 else ""
+
+
+def _averaged(observed: Sequence[Observed]) -> float:
+    return averaged_log_e([o.log_e for o in observed], [o.weight for o in observed]) if observed else -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +134,14 @@ class Decision:
 def decide(claims: Claims, rules: Rules) -> Decision:
     """The verdict that the claims support. `deviates` takes precedence: it means some fraction above zero is proven."""
     if claims.has_reference:
-        if claims.log_e >= rules.log_threshold and len(set(claims.deviating)) >= MIN_DEVIATING:
+        if claims.proof >= rules.log_threshold:
             return Decision("deviates", "evidence")
         if any(f.severity == "deviation" for f in claims.findings):
             return Decision("deviates", "finding")
     if claims.unavailable_reason is not None:
         return Decision("unavailable", None)
-    if claims.has_reference and claims.upper is not None and claims.upper <= rules.tolerance:
+    upper = claims.best.upper
+    if claims.has_reference and upper is not None and upper <= rules.tolerance:
         return Decision("consistent", "evidence")
     return Decision("inconclusive", None)
 
@@ -122,31 +185,31 @@ def summarise(
     nearest: str | None = None,
 ) -> str:
     """The verdict in fair words: what was shown, on how many answers, and what could not have been seen."""
-    n = claims.answered
+    best, where = claims.best, claims.where(claims.best)
     if decision.verdict == "unavailable":
         return f"unavailable: {claims.unavailable_reason}"
     if decision.verdict == "deviates":
         return _deviates(claims, rules, decision, declared, nearest)
     if decision.verdict == "consistent":
-        what = (
-            f"a deviation as visible as {claims.resolution}" if claims.resolution else "a difference beyond the margin"
-        )
+        what = f"a deviation as visible as {best.resolution}" if best.resolution else "a difference beyond the margin"
         blind = f"; could not have seen: {', '.join(claims.blind_to)}" if claims.blind_to else ""
         return (
-            f"at most {percent(claims.upper or 0.0)} of the requests sent with this key in this window show {what} "
-            f"({n} answers, confidence {1 - rules.alpha:.0%}){blind}"
+            f"at most {percent(best.upper or 0.0)} of the requests sent with this key in this window show {what} "
+            f"({best.answered} answers{where}, confidence {1 - rules.alpha:.0%}){blind}"
         )
     if not claims.has_reference:
         return "no reference: nothing can be said about fidelity, only about which providers agree with each other"
-    if n and claims.upper is None:
+    if claims.answered and best.upper is None:
         return "no recorded variant is visible enough to claim agreement for; record one to allow a consistent verdict"
     bound = (
-        f"at most {percent(claims.upper)} of the requests deviate so far" if claims.upper is not None else "no answer"
+        f"at most {percent(best.upper)} of the requests{where} deviate so far"
+        if best.upper is not None
+        else "no answer"
     )
     more = (
         f"about {needed} more requests would decide" if needed else "more requests than this suite holds would decide"
     )
-    return f"cannot tell from {n} answers: {bound}, the tolerance is {percent(rules.tolerance)}; {more}"
+    return f"cannot tell from {claims.answered} answers: {bound}, the tolerance is {percent(rules.tolerance)}; {more}"
 
 
 def _deviates(claims: Claims, rules: Rules, decision: Decision, declared: str | None, nearest: str | None) -> str:
@@ -154,12 +217,14 @@ def _deviates(claims: Claims, rules: Rules, decision: Decision, declared: str | 
         text = next(f.text for f in claims.findings if f.severity == "deviation")
         return f"deviates from the reference: {text}"
     log10 = claims.log_e / math.log(10)
+    shown = [f"{len(o.deviating)} of {o.answered} answers {o.outside}" for o in claims.observed if o.deviating]
     parts = [
-        f"deviates from the reference: {len(claims.deviating)} of {claims.answered} answers {claims.outside}",
+        f"deviates from the reference: {' and '.join(shown)}",
         f"e-value 10^{log10:.1f}, needed 10^{rules.log_threshold / math.log(10):.1f}",
     ]
-    if claims.proven > 0:
-        parts.append(f"at least {percent(claims.proven, down=True)} of the requests deviate")
+    most = max(claims.observed, key=lambda o: o.proven)
+    if most.proven > 0:
+        parts.append(f"at least {percent(most.proven, down=True)} of the requests{claims.where(most)} deviate")
     if declared and nearest and declared.lower() == nearest.lower():
         parts.append(f"matches its declared {declared}")
     return "; ".join(parts)

@@ -6,20 +6,28 @@ from typing import Any
 import pytest
 
 from qcheck.result import Finding
-from qcheck.verdict import Claims, Decision, Rules, decide, exit_code, should_stop, summarise
+from qcheck.verdict import Claims, Decision, Observed, Rules, decide, exit_code, should_stop, summarise
 
 RULES = Rules(alpha=0.01, delta=0.002, family=2, tolerance=0.05)
 ENOUGH = RULES.log_threshold + 1e-9
 DEVIATION = Finding("prompt_tokens_differ", "deviation", "76 prompt tokens where the reference has 69", None, ("a",))
 
 
-def claims(**changes: Any) -> Claims:
+def observed(**changes: Any) -> Observed:
     values: dict[str, Any] = {
-        "answered": 100, "failures": 0, "log_e": 0.0, "deviating": (), "outside": "are odd", "findings": (),
-        "upper": 0.2, "resolution": "fp8", "blind_to": (), "proven": 0.0, "unavailable_reason": None,
-        "has_reference": True,
+        "suite": "logprobs", "answered": 100, "log_e": 0.0, "weight": 1.0, "deviating": (), "outside": "are odd",
+        "upper": 0.2, "resolution": "fp8", "proven": 0.0,
     }  # fmt: skip
-    return Claims(**(values | changes))
+    return Observed(**(values | changes))
+
+
+def claims(*suites: Observed, **changes: Any) -> Claims:
+    """What those suites claim together, or one suite with changes."""
+    values: dict[str, Any] = {
+        "failures": 0, "findings": (), "blind_to": (), "unavailable_reason": None, "has_reference": True,
+    }  # fmt: skip
+    of_suite = {name: value for name, value in changes.items() if name not in values}
+    return Claims(suites or [observed(**of_suite)], **(values | {n: v for n, v in changes.items() if n in values}))
 
 
 def test_the_threshold_pays_for_family_and_calibration() -> None:
@@ -49,6 +57,54 @@ def test_the_threshold_pays_for_family_and_calibration() -> None:
 )
 def test_decisions(changes: dict[str, Any], decision: Decision) -> None:
     assert decide(claims(**changes), RULES) == decision
+
+
+ANSWERS: dict[str, Any] = {"suite": "answers", "outside": "are wrong", "resolution": "finetuned", "weight": 0.5}
+
+
+def both(logprobs: dict[str, Any], answers: dict[str, Any]) -> Claims:
+    return claims(observed(**({"weight": 0.5} | logprobs)), observed(**(ANSWERS | answers)))
+
+
+def test_the_evidence_of_several_suites_is_averaged() -> None:
+    together = both({"log_e": 8.0}, {"log_e": -1.0})
+    assert together.log_e == pytest.approx(math.log((math.exp(8) + math.exp(-1)) / 2))
+    assert together.answered == 200
+    twice = {"log_e": ENOUGH + math.log(2), "deviating": ("a", "b")}
+    assert decide(both(twice, {"log_e": -50.0}), RULES) == Decision("deviates", "evidence")
+    assert decide(both(twice | {"log_e": ENOUGH}, {"log_e": -50.0}), RULES).verdict == "inconclusive"
+
+
+def test_two_answers_of_one_suite_are_needed_whatever_stands_in_another() -> None:
+    """An odd answer beside the losses that honest providers have now and then is no more than an odd answer."""
+    odd = {"log_e": 50.0, "deviating": ("a",)}
+    assert decide(both(odd, {"deviating": ("b", "c"), "log_e": 0.5}), RULES).verdict == "inconclusive"
+    assert decide(both(odd, {"deviating": ("b",), "log_e": 50.0}), RULES).verdict == "inconclusive"
+    assert both(odd, {}).proof == -math.inf
+    assert decide(both(odd | {"deviating": ("a", "b")}, {}), RULES).verdict == "deviates"
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "answers", "best"), [(0.04, 1.0, "logprobs"), (1.0, 0.03, "answers"), (None, 0.05, "answers")]
+)
+def test_the_best_bound_counts_and_its_suite_is_named(logprobs: float | None, answers: float, best: str) -> None:
+    together = both({"upper": logprobs}, {"upper": answers, "answered": 300})
+    assert together.best.suite == best
+    decision = decide(together, RULES)
+    assert decision == Decision("consistent", "evidence")
+    text = summarise(together, RULES, decision, None)
+    assert f"as visible as {together.best.resolution} ({together.best.answered} answers to the suite {best}, " in text
+
+
+def test_the_suites_that_accuse_are_named_by_what_their_answers_do() -> None:
+    proof = {"log_e": 50.0, "deviating": ("a", "b"), "proven": 0.2}
+    alone = both({}, proof)
+    text = summarise(alone, RULES, decide(alone, RULES), None)
+    assert "2 of 100 answers are wrong; e-value" in text
+    assert "at least 20 % of the requests to the suite answers deviate" in text
+    all_of_them = both(proof, proof)
+    text = summarise(all_of_them, RULES, decide(all_of_them, RULES), None)
+    assert "2 of 100 answers are odd and 2 of 100 answers are wrong; " in text
 
 
 def test_until_deviates_goes_on_past_consistent() -> None:

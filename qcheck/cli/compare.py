@@ -30,6 +30,7 @@ EPILOG = examples(
     "qcheck compare kimi-k2.6 --providers openrouter/novita/fp8 --reference live:moonshot --budget 1.00",
     "qcheck compare lab-tiny --providers mine=http://127.0.0.1:8080/v1 --json result.json",
     "qcheck compare lab-tiny --providers lab/honest-b,lab/q4_k_m --seed 7 --until deviates",
+    "qcheck compare lab-tiny --providers mine=http://127.0.0.1:8080/v1 --suite logprobs,lab-answers",
     "",
     "Exit codes: 0 all consistent, 1 some provider deviates, 2 wrong usage, 3 undecided, 130 interrupted.",
 )
@@ -55,11 +56,18 @@ def compare(
         str | None,
         typer.Option(
             metavar="REF",
-            help="A baseline's name or folder, live:PROVIDER, or none.",
+            help="A baseline's name or folder (several: A,B, each for the suite it was recorded with), live:PROVIDER, "
+            "or none.",
             show_default="a fitting baseline, else the first party live, else none",
         ),
     ] = None,
-    suite: Annotated[str, typer.Option(metavar="NAME", help="The probes: a shipped suite or a folder.")] = "logprobs",
+    suite: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,…",
+            help="The probes: shipped suites or folders. Several are asked in turn and judged together.",
+        ),
+    ] = "logprobs",
     budget: Budget = None,
     max_requests: Annotated[
         int | None,
@@ -97,12 +105,12 @@ def compare(
     from qcheck.run.folder import default_base
 
     messages = messages_of(context)
-    specs = split(providers)
+    specs, suites = split(providers), split(suite, "--suite", "qcheck suite list")
     limits = Limits(max_requests, positive_usd(budget), duration_s(deadline, "--deadline"))
     check_target(json)
     chosen = Settings(random_seed() if seed is None else seed, alpha, tolerance, until, fail_on, concurrency, limits)
     with open_environment(messages, env_file, chosen.seed) as environment:
-        prepared = prepare(model, specs, reference, suite, chosen, environment, messages)
+        prepared = prepare(model, specs, reference, suites, chosen, environment, messages)
         if dry_run:
             messages.sheet(full(prepared.estimate(detectability=True), messages.paper()))
             return 0

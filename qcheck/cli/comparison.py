@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from qcheck.baselines import Baseline
 from qcheck.cli.environment import Environment, keys_for
 from qcheck.cli.interrupts import run_async
 from qcheck.cli.messages import Messages
@@ -17,7 +16,8 @@ from qcheck.errors import ConfigurationError
 from qcheck.jobs.compare import Settings, clients, compare, discover, make_manifest, start_run
 from qcheck.jobs.estimate import Estimate, estimate
 from qcheck.jobs.manifest import RunManifest
-from qcheck.jobs.reference import choose_reference
+from qcheck.jobs.panel import Panel
+from qcheck.jobs.reference import choose_references
 from qcheck.registry.loader import get_model
 from qcheck.registry.resolve import resolve_all
 from qcheck.registry.types import Endpoint
@@ -26,7 +26,7 @@ from qcheck.report import json as json_report
 from qcheck.report.plan import cannot_reject, in_short
 from qcheck.result import Result
 from qcheck.run.folder import RunFolder, default_base, make_run_id
-from qcheck.suites import Suite, load_suite
+from qcheck.suites import load_suite
 
 __all__ = ["Prepared", "begin", "conduct", "prepare", "reopen", "show"]
 
@@ -39,51 +39,53 @@ class Prepared:
     """
 
     manifest: RunManifest
-    suite: Suite
-    baseline: Baseline | None
+    panels: tuple[Panel, ...]
     endpoints: tuple[Endpoint, ...]
     keys: dict[str, str | None] = field(default_factory=dict)
 
     def estimate(self, *, detectability: bool) -> Estimate:
         """What it will cost and, which takes seconds to simulate, could detect."""
-        return estimate(self.manifest, self.suite, self.baseline, detectability=detectability)
+        return estimate(self.manifest, self.panels, detectability=detectability)
 
 
 def prepare(
     model_name: str,
     specs: Sequence[str],
     reference_option: str | None,
-    suite_name: str,
+    suite_names: Sequence[str],
     settings: Settings,
     environment: Environment,
     messages: Messages,
 ) -> Prepared:
-    """A new run. Checks model, suite, reference and providers in this order; raises UsageError.
+    """A new run. Checks model, suites, references and providers in this order; raises UsageError.
 
     Neither starts nor sends anything, and needs no key: those are read when the run begins.
     """
     settings.check()
     model = get_model(model_name)
-    suite = load_suite(suite_name)
+    suites = [load_suite(name) for name in suite_names]
     resolvers = environment.resolvers
-    reference = choose_reference(
-        reference_option, model, suite, environment.baseline_roots, resolvers, environment.variables, specs
+    references = choose_references(
+        reference_option, model, suites, environment.baseline_roots, resolvers, environment.variables, specs
     )
-    if reference.notice:
-        messages.note(f"note: {reference.notice}")
+    for reference in references:
+        if reference.notice:
+            messages.note(f"note: {reference.notice}")
     providers = resolve_all(specs, model, resolvers)
-    everyone = (*providers, *([reference.live] if reference.live else []))
+    everyone = (*providers, *(reference.live for reference in references if reference.live))
     now = datetime.now(UTC)
     run_id = make_run_id(now, secrets.token_hex(3))
-    manifest = make_manifest(run_id, now, model, providers, suite, reference, settings)
-    return Prepared(manifest, suite, reference.baseline, everyone)
+    asked = list(zip(suites, references, strict=True))
+    manifest = make_manifest(run_id, now, model, providers, asked, settings)
+    panels = (used.panel(suite, it.baseline) for used, (suite, it) in zip(manifest.suites, asked, strict=True))
+    return Prepared(manifest, tuple(panels), everyone)
 
 
 def reopen(folder: RunFolder, environment: Environment) -> Prepared:
     """The run of a folder. Raises UsageError, also where a provider's word now leads elsewhere."""
     manifest = RunManifest.parse(folder.read_manifest())
     model = get_model(manifest.model)
-    suite, baseline = manifest.load_suite(), manifest.load_baseline()
+    panels = manifest.load_panels()
     resolved = resolve_all([entry.spec for entry in manifest.everyone], model, environment.resolvers)
     keys = keys_for(resolved, environment.variables)
     endpoints = environment.started(resolved)
@@ -98,7 +100,7 @@ def reopen(folder: RunFolder, environment: Environment) -> Prepared:
             )
     known = {entry.name: entry.model_id for entry in manifest.everyone}
     endpoints = tuple(replace(e, model_id=known[e.name]) for e in endpoints)
-    return Prepared(manifest, suite, baseline, endpoints, keys)
+    return Prepared(manifest, panels, endpoints, keys)
 
 
 def _discovered(endpoints: Sequence[Endpoint], keys: dict[str, str | None]) -> tuple[Endpoint, ...]:
@@ -130,15 +132,7 @@ def conduct(folder: RunFolder, prepared: Prepared, messages: Messages) -> Result
     async def ask() -> Result:
         async with clients(prepared.endpoints, prepared.keys, manifest.concurrency) as askers:
             with follow(manifest, messages) as on_moment:
-                return await compare(
-                    folder,
-                    manifest,
-                    prepared.suite,
-                    prepared.baseline,
-                    prepared.endpoints,
-                    askers,
-                    on_moment=on_moment,
-                )
+                return await compare(folder, manifest, prepared.panels, prepared.endpoints, askers, on_moment=on_moment)
 
     return run_async(ask(), f"`qcheck resume {_word_for(folder)}` goes on (only answers in flight were lost)")
 

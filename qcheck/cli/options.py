@@ -67,11 +67,11 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def split(providers: str, option: str = "--providers") -> list[str]:
-    """The words between commas. Raises ConfigurationError where there is none."""
-    words = [word.strip() for word in providers.split(",") if word.strip()]
+def split(text: str, option: str = "--providers", listed: str = "qcheck providers list") -> list[str]:
+    """The words between commas; `listed` is the command that lists possible ones. Raises ConfigurationError if none."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
-        raise ConfigurationError(f"{option} names nobody; see `qcheck providers list`.")
+        raise ConfigurationError(f"{option} names nothing; see `{listed}`.")
     return words
 
 

@@ -50,7 +50,7 @@ class _Board:
 
     def __init__(self, manifest: RunManifest) -> None:
         self._needed = as_power_of_ten(manifest.rules.log_threshold)
-        self._judging = manifest.reference.kind != "none"  # else there are e-values of pairs only
+        self._judging = manifest.has_reference  # else there are e-values of pairs only
         self._compared = frozenset(manifest.names)
         self._names = [entry.name for entry in manifest.everyone]
         self._answers: Counter[str] = Counter()

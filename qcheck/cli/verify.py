@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from qcheck.cli.options import Json, Run, examples, messages_of
+
+if TYPE_CHECKING:
+    from qcheck.result import ReferenceInfo
 
 __all__ = ["EPILOG", "verify"]
 
@@ -35,10 +40,14 @@ def verify(context: typer.Context, run: Run, json: Json = None) -> int:
         for path in verification.differences:
             say(f"- {path}")
         return DIFFERS
-    reference = f"{result.reference.name} {result.reference.hash}" if result.reference.hash else result.reference.kind
+    used = ", ".join(f"suite ({s.name} {s.hash}) and reference ({_known(s.reference)})" for s in result.suites)
     say(
-        f"run {folder.run_id}: verified. Manifest, suite ({result.suites[0].name} {result.suites[0].hash}) and "
-        f"reference ({reference}) are unchanged; {count(result.totals.requests, 'recorded request')} to "
-        f"{count(len(result.providers), 'provider')} give result.json again, byte for byte."
+        f"run {folder.run_id}: verified. Manifest, {used} are unchanged; "
+        f"{count(result.totals.requests, 'recorded request')} to {count(len(result.providers), 'provider')} give "
+        "result.json again, byte for byte."
     )
     return 0
+
+
+def _known(reference: ReferenceInfo) -> str:
+    return f"{reference.name} {reference.hash}" if reference.hash else reference.kind

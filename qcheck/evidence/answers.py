@@ -5,12 +5,21 @@ repeats. Items that some reference deployment gets wrong say nothing. Adding dep
 away, so what a deployment loses against the *others* bounds what it loses as a provider once it stands among them.
 
 An answer that is empty, or ends before it says anything, is a wrong answer.
+
+Beside that stands, as a finding and never as a verdict, by how many points the provider is right less often than the
+reference deployments are on average, item by item, and whether it was shown not to be by `MARGIN`. What is won counts
+there as what is lost. Both hold at all times together for the mean over items as they were drawn. The items of a suite
+are fixed and known, and answers at temperature 0 nearly so: about another choice of items, or a provider that knows
+these, they say nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
+from statistics import fmean
+from typing import Final
 
 import pandas as pd
 
@@ -19,12 +28,14 @@ from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.tails import Shown, TailEvidence
 from qcheck.grading import grade
 from qcheck.result import Finding
+from qcheck.stats.means import NonInferiority
 from qcheck.suites import Probe, Suite
 from qcheck.tailcounts import LOSS
 
 __all__ = ["AnswerEvidence", "is_right", "losses"]
 
 SHOWN_PROBES = 10
+MARGIN: Final = 0.05  # of the accuracy: five points, a convention and no measurement
 
 
 def is_right(answer: Answer, probe: Probe) -> bool:
@@ -52,23 +63,41 @@ class AnswerEvidence(TailEvidence):
     def __init__(self, baseline: Baseline, envelope: Envelope, suite: Suite) -> None:
         super().__init__(baseline, envelope, suite)
         self._graded: Counter[tuple[bool, bool]] = Counter()  # whether the provider, and the reference, is right
+        self._paired, self._difference = NonInferiority(MARGIN), 0.0
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
         reference, probe = self._baseline.probe(probe_id), self._probes[probe_id]
         if reference is None:
             return None
         recorded = {a.text: a for i in self._baseline.references for a in reference.answers[i]}
-        expected = all(is_right(a, probe) for a in recorded.values())
-        right = is_right(answer, probe)
+        grades = {text: is_right(a, probe) for text, a in recorded.items()}
+        expected, right = all(grades.values()), is_right(answer, probe)
         self._graded[right, expected] += 1
+        usual = fmean(fmean(grades[a.text] for a in reference.answers[i]) for i in self._baseline.references)
+        self._paired.update(right - usual)
+        self._difference += right - usual
         return Shown({LOSS: float(expected and not right)})
 
     def _findings(self) -> tuple[Finding, ...]:
+        missing = "items were not answered by every recorded deployment; they count against a consistent verdict"
+        counted = self._counted(("reference_missing", self._silent, missing))
+        return (self._counts(), self._accuracy(), *counted) if self._graded else counted
+
+    def _counts(self) -> Finding:
         g = self._graded
         text = (
             f"right on {g[True, True] + g[True, False]} of {g.total()} items, every reference deployment on "
             f"{g[True, True] + g[False, True]}; lost {g[False, True]}, won {g[True, False]}"
         )
-        graded = Finding("answers_graded", "info", text, None, tuple(self.deviating[:SHOWN_PROBES]))
-        missing = "items were not answered by every recorded deployment; they count against a consistent verdict"
-        return (*([graded] if g else []), *self._counted(("reference_missing", self._silent, missing)))
+        return Finding("answers_graded", "info", text, None, tuple(self.deviating[:SHOWN_PROBES]))
+
+    def _accuracy(self) -> Finding:
+        alpha, items = self._envelope.alpha, self._graded.total()
+        low, high = (100 * float(bound) for bound in self._paired.difference(alpha))
+        shown = "shown" if self._paired.log_e >= -math.log(alpha) else "not shown"
+        text = (
+            f"{100 * self._difference / items:+.1f} points of accuracy on {items} items beside the mean of the "
+            f"reference deployments, {low:+.1f} to {high:+.1f} at all times together (confidence "
+            f"{100 * (1 - alpha):g} %); {shown} to be less than {100 * MARGIN:g} points worse on such items"
+        )
+        return Finding("accuracy_difference", "info", text, None, ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
+from qcheck.stats.fraction import requests_to_bound
 from qcheck.tailcounts import FLIP, FULL, LOSS, SIZE, CalibrationTable, Score, TailEvent
 
 __all__ = ["CALIBRATION_SHARE", "Envelope", "TailLevel", "freeze"]
@@ -45,11 +46,11 @@ class TailLevel:
 class Envelope:
     """The calibration table turned into numbers of this run; it stands in the manifest before the first request.
 
-    alpha: the run's error per provider before families. delta: the part of it that the calibration bounds may fail
-    with. levels: by view of an answer, alike in scores and weights. watched: which event of a view bounds the routing
-    fraction by its share of requests. visibility: by view and variant, lower bound of the probability that an answer of
-    the variant shows the watched event. resolution: the variant for which "consistent" is claimed; None where no
-    recorded variant is visible enough.
+    alpha: the suite's share of the run's error per provider, before families. delta: the part of it that the
+    calibration bounds may fail with. levels: by view of an answer, alike in scores and weights. watched: which event of
+    a view bounds the routing fraction by its share of requests. visibility: by view and variant, lower bound of the
+    probability that an answer of the variant shows the watched event. resolution: the variant for which "consistent" is
+    claimed; None where no recorded variant is visible enough.
     """
 
     alpha: float
@@ -67,9 +68,15 @@ class Envelope:
         least = MIN_VISIBILITY[self.levels[FULL][self.watched].score]
         return frozenset(view for view, seen in self.visibility.items() if seen[self.resolution] >= least)
 
+    def requests_expected(self, tolerance: float) -> int | None:
+        """How many requests, none of them deviating, make a provider consistent; None where nothing would."""
+        if self.resolution is None:
+            return None
+        return requests_to_bound(0, 0, tolerance * self.visibility[FULL][self.resolution], self.alpha - self.delta)
+
 
 def freeze(table: CalibrationTable, alpha: float) -> Envelope:
-    """The envelope for a run at `alpha`. Half of the weight lies on size, half on direction; or all on losses."""
+    """The envelope of one suite at `alpha`. Half of the weight lies on size, half on direction; or all on losses."""
     delta = CALIBRATION_SHARE * alpha
     lesser = [view for view in table.views if view != FULL]
     each = {view: (1 - FULL_SHARE) * delta / len(lesser) / table.bounded for view in lesser}

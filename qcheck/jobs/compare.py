@@ -7,17 +7,18 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import combinations
+from operator import attrgetter
 
 from qcheck import __version__
 from qcheck.baselines import Baseline
 from qcheck.client.transport import Client
 from qcheck.errors import ConfigurationError, RunFolderError
-from qcheck.evidence.envelope import CALIBRATION_SHARE, Envelope, freeze
+from qcheck.evidence.envelope import Envelope, freeze
 from qcheck.evidence.greedy import GreedyEvidence
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.observable import evidence_of
-from qcheck.evidence.prompt_tokens import PromptTokenEvidence
-from qcheck.jobs.fold import WEIGHTS, RunFold
+from qcheck.jobs.fold import RunFold
 from qcheck.jobs.manifest import (
     DeclaredEntry,
     EnvelopeEntry,
@@ -29,8 +30,8 @@ from qcheck.jobs.manifest import (
     SuiteUsed,
 )
 from qcheck.jobs.outcome import make_fold, make_result
+from qcheck.jobs.panel import Panel, sample
 from qcheck.jobs.reference import Reference, provenance_of
-from qcheck.jobs.sample import sample
 from qcheck.jsonio import pretty, to_plain
 from qcheck.records import Attempt, Request
 from qcheck.registry.observables import lost_observables
@@ -42,7 +43,7 @@ from qcheck.run.folder import RunFolder
 from qcheck.run.journal import Journal, read_journal, settled_requests
 from qcheck.run.plan import PlanItem, make_plan
 from qcheck.suites import Suite
-from qcheck.verdict import FailOn, Until
+from qcheck.verdict import FailOn, Until, decide
 
 __all__ = ["Moment", "Settings", "clients", "compare", "discover", "make_manifest", "start_run"]
 
@@ -120,31 +121,71 @@ def _envelope(baseline: Baseline | None, entry: ReferenceEntry, alpha: float) ->
     return freeze(baseline.table, alpha) if entry.provenance != "third-party" else None
 
 
-def make_manifest(
-    run_id: str,
-    created: datetime,
-    model: ModelProfile,
-    endpoints: Sequence[Endpoint],
-    suite: Suite,
-    reference: Reference,
-    settings: Settings,
-) -> RunManifest:
-    """Everything that the verdicts will depend on, fixed before the first request. Raises UsageError."""
-    settings.check()
+def _used(suite: Suite, reference: Reference, model: ModelProfile, alpha: float, weight: float) -> SuiteUsed:
     entry = _reference_entry(reference, model)
-    if reference.live and reference.live.name in {e.name for e in endpoints}:
-        raise ConfigurationError(f"{reference.live.name} is the live reference; leave it out of --providers.")
-    everyone = (*endpoints, *([reference.live] if reference.live else []))
-    check_prices(settings.limits, everyone)
-    _check_texts(suite, everyone)
-    envelope = _envelope(reference.baseline, entry, settings.alpha)
+    envelope = _envelope(reference.baseline, entry, alpha)
     if envelope is None and evidence_of(suite) is not LogprobEvidence:
         raise ConfigurationError(
             f"texts are judged by a recorded envelope, and there is none for {model.name} and the suite {suite.name}: "
             f"record two or more deployments that you trust with `qcheck baseline record {model.name} "
             f"--suite {suite.name} --out DIR --provider …`, or compare log-probabilities with --suite logprobs."
         )
-    if entry.kind == "none" and len(endpoints) < MIN_REFERENCES:
+    return SuiteUsed(
+        name=suite.name,
+        path=str(suite.folder.resolve()),
+        hash=suite.hash,
+        reference=entry,
+        envelope=EnvelopeEntry(**to_plain(envelope)) if envelope else None,
+        weight=weight,
+    )
+
+
+def _check_disjoint(suites: Sequence[Suite]) -> None:
+    """Raise ConfigurationError where two suites would ask what they share: a probe is evidence once."""
+    for one, other in combinations(suites, 2):
+        if one.name == other.name:
+            raise ConfigurationError(f"two suites are called {one.name}; compare with one of them at a time.")
+        for what in (attrgetter("id"), attrgetter("cluster"), attrgetter("messages")):
+            asked = set(map(what, one.fold("evaluation")))
+            if shared := next((p.id for p in other.fold("evaluation") if what(p) in asked), None):
+                raise ConfigurationError(
+                    f"the suites {one.name} and {other.name} share probes or parts of them ({shared}), so that they "
+                    "are no evidence beside each other; compare with one of them at a time."
+                )
+
+
+def make_manifest(
+    run_id: str,
+    created: datetime,
+    model: ModelProfile,
+    endpoints: Sequence[Endpoint],
+    asked: Sequence[tuple[Suite, Reference]],
+    settings: Settings,
+) -> RunManifest:
+    """Everything that the verdicts will depend on, fixed before the first request. Raises UsageError.
+
+    The run's error is split evenly over the suites. So the calibration bounds of all of them together fail with
+    probability delta, and all bounds of shares hold together with probability 1 − alpha.
+    """
+    settings.check()
+    _check_disjoint([suite for suite, _ in asked])
+    suites = tuple(
+        _used(suite, reference, model, settings.alpha / len(asked), 1 / len(asked)) for suite, reference in asked
+    )
+    kind = suites[0].reference.kind
+    if len(suites) > 1 and (unmet := next((s.name for s in suites if s.reference.kind != "recorded"), None)):
+        raise ConfigurationError(
+            f"several suites are compared with recorded baselines alone, and there is none for {model.name} and the "
+            f"suite {unmet}: record one with `qcheck baseline record {model.name} --suite {unmet} --provider …`, or "
+            "leave that suite out."
+        )
+    lives = [reference.live for _, reference in asked if reference.live]
+    if taken := {e.name for e in lives} & {e.name for e in endpoints}:
+        raise ConfigurationError(f"{min(taken)} is the live reference; leave it out of --providers.")
+    check_prices(settings.limits, (*endpoints, *lives))
+    for suite, _ in asked:
+        _check_texts(suite, (*endpoints, *lives))
+    if kind == "none" and len(endpoints) < MIN_REFERENCES:
         raise ConfigurationError(
             "there is no reference, and a single provider can then be compared with nothing: name a second provider, "
             f"or record a baseline with `qcheck baseline record {model.name} --provider …`."
@@ -158,18 +199,15 @@ def make_manifest(
         released_precision=model.released_precision,
         seed=settings.seed,
         alpha=settings.alpha,
-        delta=CALIBRATION_SHARE * settings.alpha if envelope else 0.0,
+        delta=sum(suite.envelope.delta for suite in suites if suite.envelope),
         tolerance=settings.tolerance,
-        family=pairs if entry.kind == "none" else len(endpoints),
+        family=pairs if kind == "none" else len(endpoints),
         until=settings.until,
         fail_on=settings.fail_on,
         concurrency=settings.concurrency,
-        suite=SuiteUsed(name=suite.name, path=str(suite.folder.resolve()), hash=suite.hash),
-        reference=entry,
+        suites=suites,
         providers=tuple(_entry(e) for e in endpoints),
         limits=LimitsEntry(**to_plain(settings.limits)),
-        weights={name: WEIGHTS[name] for name in (evidence_of(suite).name, PromptTokenEvidence.name)},
-        envelope=EnvelopeEntry(**to_plain(envelope)) if envelope else None,
     )
 
 
@@ -220,8 +258,7 @@ async def discover(endpoints: Sequence[Endpoint], keys: Mapping[str, str | None]
 async def compare(
     folder: RunFolder,
     manifest: RunManifest,
-    suite: Suite,
-    baseline: Baseline | None,
+    panels: Sequence[Panel],
     endpoints: Sequence[Endpoint],
     askers: Mapping[str, Asker],
     *,
@@ -229,20 +266,21 @@ async def compare(
 ) -> Result:
     """Ask until every provider is decided or its limits are reached; resumes where the folder's journal ends.
 
-    `endpoints` are the manifest's providers and a live reference, resolved. Writes `result.json` and returns it.
+    `panels` are the manifest's suites, loaded, and `endpoints` its providers and a live reference, resolved. Writes
+    `result.json` and returns it.
     """
-    fold = make_fold(manifest, suite, baseline)
+    fold = make_fold(manifest, panels)
     by_name = {e.name: e for e in endpoints}
-    groups = sample(suite, baseline, manifest.seed)
-    probes = {p.id: p for group in groups for p in group}
-    ids = [sorted(p.id for p in group) for group in groups]
+    groups = sample(panels, manifest.tolerance, manifest.seed)
+    probes = {p.id: (panel.suite, p) for panel, group in groups for p in group}
+    ids = [sorted(p.id for p in group) for _, group in groups]
     plan = make_plan([e.name for e in manifest.everyone], ids, manifest.seed)
 
     def request_for(item: PlanItem) -> Request:
-        endpoint = by_name[item.provider]
+        endpoint, (suite, probe) = by_name[item.provider], probes[item.probe_id]
         # A provider that is judged by its text may refuse a request for more.
         most = endpoint.dialect.top_logprobs_max if "logprobs" in suite.manifest.observes else 0
-        return suite.request(probes[item.probe_id], endpoint.temperature, most)
+        return suite.request(probe, endpoint.temperature, most)
 
     stops: dict[str, str] = {}
     with Journal.open(folder.journal) as journal:
@@ -258,7 +296,7 @@ async def compare(
             budget=Budget(manifest.budget_limits(), prices, before),
             should_stop=fold.should_stop,
             concurrency=manifest.concurrency,
-            together=baseline is None,
+            together=any(panel.baseline is None for panel in panels),
         )
         async with contextlib.aclosing(events):
             async for event in events:
@@ -268,7 +306,7 @@ async def compare(
                     stops[event.provider] = event.reason
                 _tell(event, fold, on_moment)
                 await asyncio.sleep(0)
-    result = make_result(manifest, suite, baseline, read_journal(folder.journal), stops)
+    result = make_result(manifest, panels, read_journal(folder.journal), stops)
     folder.write_result(pretty(result_to_json(result)).encode())
     return result
 
@@ -286,5 +324,5 @@ def _tell(event: Event, fold: RunFold, on_moment: Callable[[Moment], None]) -> N
     if provider is None:
         on_moment(Moment(event, name, 0.0, "reference"))
         return
-    verdict = provider.decide(has_reference=fold.has_reference).verdict
-    on_moment(Moment(event, name, provider.observable.log_e, verdict))
+    claims = provider.claims(has_reference=fold.has_reference)
+    on_moment(Moment(event, name, claims.log_e, decide(claims, fold.rules).verdict))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcheck.baselines import Baseline
-from qcheck.evidence.envelope import Envelope
 from qcheck.jobs.manifest import ProviderEntry, RunManifest
-from qcheck.jobs.sample import sample
-from qcheck.stats.fraction import requests_to_bound
+from qcheck.jobs.panel import Panel, sample
 from qcheck.stats.power import could_reject, median_requests
-from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import FLIP, FULL, LOSS, SIZE, CalibrationTable, Score
+from qcheck.suites import Probe
+from qcheck.tailcounts import FLIP, FULL, LOSS, SIZE, CalibrationTable, Score, TailCount
 
 __all__ = ["Detectable", "Estimate", "ProviderEstimate", "estimate"]
 
@@ -29,15 +28,16 @@ SECONDS_PER_REQUEST = 1.5  # a hosted endpoint's usual time for a few tokens; fo
 
 @dataclass(frozen=True, slots=True)
 class ProviderEstimate:
-    """One provider's share. `requests_expected` is what a faithful provider needs for *consistent*, None if unknown.
+    """One provider's share of one suite.
 
-    lost: what of the suite's observables it cannot show, and why.
-
-    Tokens and dollars are for `requests_max`, the most that may be sent. `role` is "provider" or "reference".
+    lost: what of the suite's observables it cannot show, and why. requests_expected: what a faithful provider that
+    gives all that is observed is asked until it is *consistent*; None if unknown. Tokens and dollars are for
+    `requests_max`, the most that may be sent. role: "provider" or "reference".
     """
 
     name: str
     role: str
+    suite: str
     requests_max: int
     requests_expected: int | None
     input_tokens: int
@@ -67,49 +67,72 @@ class Estimate:
     detectability: str
 
 
-def estimate(manifest: RunManifest, suite: Suite, baseline: Baseline | None, *, detectability: bool = True) -> Estimate:
-    """The plan of a run; sends nothing. `detectability` is simulated, which takes seconds."""
-    probes = tuple(p for group in sample(suite, baseline, manifest.seed) for p in group)
-    limit = manifest.limits.max_requests
-    most = len(probes) if limit is None else min(limit, len(probes))
-    envelope = manifest.frozen_envelope()
-    expected = _expected(envelope, manifest, most)
-    tokens = _prompt_tokens(probes, baseline)
+def estimate(manifest: RunManifest, panels: Sequence[Panel], *, detectability: bool = True) -> Estimate:
+    """The plan of a run; sends nothing. `detectability` is simulated, which takes seconds.
+
+    What several suites detect is the same simulation: an event of one suite, weighted by both, is not bet on in the
+    requests of another, which is what averaging their e-values comes to.
+    """
+    asked = [(panel, p) for panel, probes in sample(panels, manifest.tolerance, manifest.seed) for p in probes]
+    asked = asked[: manifest.limits.max_requests]
+    needed = {p.suite.name: p.envelope.requests_expected(manifest.tolerance) if p.envelope else None for p in panels}
+    expected = _expected([panel.suite.name for panel, _ in asked], needed)
+    shares = {panel.suite.name: [p for asking, p in asked if asking is panel] for panel in panels}
     providers = tuple(
-        _share(
-            entry, "provider" if entry in manifest.providers else "reference", most, expected, tokens, suite, manifest
-        )
+        _share(entry, panel, shares[panel.suite.name], expected, manifest)
         for entry in manifest.everyone
+        for panel in panels
     )
-    if envelope is None or baseline is None or baseline.table is None:
-        return Estimate(providers, tuple(suite.manifest.observes), most > 1, (), "detectability unknown: no baseline")
-    table, levels = baseline.table, envelope.levels[FULL]
-    names = list(dict.fromkeys(p.stratum for p in probes))
-    strata = np.array([names.index(p.stratum) for p in probes[:most]])
-    bounds = np.array([[level.null_bounds[s] for level in levels] for s in names])
-    weights, threshold = [level.weight for level in levels], manifest.rules.log_threshold
-    rng = np.random.default_rng(0)
+    observables = tuple(dict.fromkeys(o for panel in panels for o in panel.suite.manifest.observes))
+    tables = [(p, p.baseline.table, p.envelope) for p in panels if p.baseline and p.baseline.table and p.envelope]
+    if not tables:
+        return Estimate(providers, observables, len(asked) > 1, (), "detectability unknown: no baseline")
+    kinds = list(dict.fromkeys((panel.suite.name, probe.stratum) for panel, probe in asked))
+    strata = np.array([kinds.index((panel.suite.name, probe.stratum)) for panel, probe in asked])
+    columns = [
+        (panel, level, event)
+        for panel, table, envelope in tables
+        for level, event in zip(envelope.levels[FULL], table.seen(FULL), strict=True)
+    ]
+    weights = [panel.weight * level.weight for panel, level, _ in columns]
+    bounds = np.array(
+        [[level.null_bounds[s] if panel.suite.name == n else 1.0 for panel, level, _ in columns] for n, s in kinds]
+    )
+    threshold, rng = manifest.rules.log_threshold, np.random.default_rng(0)
 
     def shown(variant: str) -> NDArray[np.float64]:
-        counts = [[e.counts[s] for e in table.seen(FULL)] for s in names]
-        return np.array([[c.shown[variant] / c.variant_clusters for c in row] for row in counts])
+        """(kinds, events): how often the variant shows each event; nothing is known of one that was not recorded."""
 
+        def share(count: TailCount) -> float:
+            return count.shown.get(variant, 0) / count.variant_clusters
+
+        return np.array(
+            [
+                [share(event.counts[s]) if panel.suite.name == n else 0.0 for panel, _, event in columns]
+                for n, s in kinds
+            ]
+        )
+
+    variants = dict.fromkeys(v for _, table, _ in tables for v in table.variants) if detectability else ()
     detectable = tuple(
         Detectable(
             variant,
             fraction,
             median_requests(bounds, shown(variant), strata, weights, threshold, fraction, rng),
         )
-        for variant in (table.variants if detectability else ())
+        for variant in variants
         for fraction in FRACTIONS
     )
+    basis = "; ".join(
+        _basis(table) + (f" ({panel.suite.name})" if len(panels) > 1 else "") for panel, table, _ in tables
+    )
+    seen_by = " or ".join(dict.fromkeys(SEEN_BY[table.events[0].score] for _, table, _ in tables))
     return Estimate(
         providers,
-        tuple(suite.manifest.observes),
+        observables,
         could_reject(bounds[strata], weights, threshold),
         detectable,
-        f"estimated by simulation from {_basis(table)}; kinds of deviation that nobody recorded are seen by "
-        f"{SEEN_BY[table.events[0].score]} alone",
+        f"estimated by simulation from {basis}; kinds of deviation that nobody recorded are seen by {seen_by} alone",
     )
 
 
@@ -120,15 +143,20 @@ def _basis(table: CalibrationTable) -> str:
     return f"{deep} calibration clusters" + ("" if deep == own else f" for {first.score}, and {own} for all else")
 
 
-def _expected(envelope: Envelope | None, manifest: RunManifest, most: int) -> int | None:
-    if envelope is None or envelope.resolution is None:
-        return None
-    target = manifest.tolerance * envelope.visibility[FULL][envelope.resolution]
-    needed = requests_to_bound(0, 0, target, envelope.alpha - envelope.delta)
-    return needed if needed is not None and needed <= most else None
+def _expected(asked: Sequence[str], needed: Mapping[str, int | None]) -> Counter[str] | None:
+    """How many requests to each suite it takes until the first of them shows a faithful provider to be consistent.
+
+    asked: the suite of each request, in order. needed: requests that it takes in each alone. None where none can.
+    """
+    answered = Counter[str]()
+    for suite in asked:
+        answered[suite] += 1
+        if answered[suite] == needed[suite]:
+            return answered
+    return None
 
 
-def _prompt_tokens(probes: tuple[Probe, ...], baseline: Baseline | None) -> float:
+def _prompt_tokens(probes: Sequence[Probe], baseline: Baseline | None) -> float:
     """Mean prompt tokens of a probe: as recorded on a sample, else from its bytes."""
     sample = probes[:: max(1, len(probes) // 40)]
     if baseline and baseline.references:
@@ -141,17 +169,21 @@ def _prompt_tokens(probes: tuple[Probe, ...], baseline: Baseline | None) -> floa
 
 
 def _share(
-    entry: ProviderEntry,
-    role: str,
-    most: int,
-    expected: int | None,
-    tokens: float,
-    suite: Suite,
-    manifest: RunManifest,
+    entry: ProviderEntry, panel: Panel, probes: Sequence[Probe], expected: Counter[str] | None, manifest: RunManifest
 ) -> ProviderEstimate:
-    into, out = round(most * tokens), most * suite.manifest.max_tokens
-    cost = (into * entry.price.input + out * entry.price.output) / 1e6 if entry.price else None
-    minutes = most * SECONDS_PER_REQUEST / manifest.concurrency / 60
-    observed: Sequence[str] = suite.manifest.observes
-    lost = {observable: why for observable, why in entry.lost.items() if observable in observed}
-    return ProviderEstimate(entry.name, role, most, expected, into, out, cost, minutes, lost)
+    most = len(probes)
+    into = round(most * _prompt_tokens(probes, panel.baseline)) if probes else 0
+    out = most * panel.suite.manifest.max_tokens
+    observed: Sequence[str] = panel.suite.manifest.observes
+    return ProviderEstimate(
+        name=entry.name,
+        role="provider" if entry in manifest.providers else "reference",
+        suite=panel.suite.name,
+        requests_max=most,
+        requests_expected=None if expected is None else expected[panel.suite.name],
+        input_tokens=into,
+        output_tokens=out,
+        cost_usd=(into * entry.price.input + out * entry.price.output) / 1e6 if entry.price else None,
+        minutes=most * SECONDS_PER_REQUEST / manifest.concurrency / 60,
+        lost={observable: why for observable, why in entry.lost.items() if observable in observed},
+    )

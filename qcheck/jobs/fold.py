@@ -6,25 +6,17 @@ journal once more, so that `verify` cannot reach another one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
-from qcheck.baselines import Answer, Baseline, answer_of
+from qcheck.baselines import Answer, answer_of
 from qcheck.evidence.margin import MARGIN_SHARE, MarginEvidence
-from qcheck.evidence.prompt_tokens import PromptTokenEvidence
-from qcheck.evidence.tails import TailEvidence
+from qcheck.jobs.panel import Panel
+from qcheck.jobs.provider import Availability, ProviderFold
 from qcheck.records import Attempt
-from qcheck.result import Cause, Evidence, Finding
-from qcheck.run.lane import FAILURES_IN_A_ROW
-from qcheck.stats.attribution import NONE
-from qcheck.verdict import Claims, Decision, Rules, decide, should_stop
+from qcheck.verdict import Rules
 
-__all__ = ["WEIGHTS", "PairFold", "ProviderFold", "RunFold", "folded", "settled"]
-
-# Of each observable's e-value in the average; of the first three a run has one. Prompt tokens bet nothing: they speak
-# through findings alone.
-WEIGHTS: Mapping[str, float] = {"logprobs": 1.0, "greedy_text": 1.0, "answers": 1.0, "prompt_tokens": 0.0}
-NAMED = 0.5  # posterior from which a cause is named
+__all__ = ["PairFold", "RunFold", "folded", "settled"]
 
 
 def settled(attempts: Iterable[Attempt]) -> dict[str, list[Attempt]]:
@@ -40,124 +32,6 @@ def settled(attempts: Iterable[Attempt]) -> dict[str, list[Attempt]]:
             head.append(by_seq[len(head)])
         heads[provider] = head
     return heads
-
-
-class _Availability:
-    """The rule by which a provider counts as unavailable; `run.lane` stops sending by the same."""
-
-    def __init__(self) -> None:
-        self.requests = self.failures = self._in_a_row = 0
-        self.reason: str | None = None
-
-    def update(self, attempt: Attempt) -> None:
-        self.requests += 1
-        if attempt.outcome == "answered":
-            self._in_a_row = 0
-            return
-        self.failures += 1
-        self._in_a_row += 1
-        if attempt.fatal or self._in_a_row >= FAILURES_IN_A_ROW:
-            self.reason = attempt.error or "requests failed"
-
-
-class ProviderFold:
-    """One provider against a recorded envelope, or without one against a lone recording or a live reference (`peer`).
-
-    observable: the evidence that bets.
-    """
-
-    def __init__(
-        self, rules: Rules, baseline: Baseline | None, envelope: TailEvidence | None, weights: Mapping[str, float]
-    ) -> None:
-        self.rules, self._weights, self._baseline = rules, weights, baseline
-        self.available = _Availability()
-        self.observable: TailEvidence | MarginEvidence = envelope or MarginEvidence(rules.alpha)
-        self.prompt_tokens = PromptTokenEvidence(baseline) if baseline else None
-        self.decided = False
-
-    def update(self, attempt: Attempt) -> None:
-        """Fold one settled attempt against the recorded reference."""
-        self.availability(attempt)
-        if attempt.response is not None:
-            self._answered(attempt.probe_id, answer_of(attempt.response, with_text=True))
-
-    def availability(self, attempt: Attempt) -> None:
-        """Count whether a request was answered."""
-        self.available.update(attempt)
-        if attempt.response is None:
-            self.observable.fail()
-
-    def compare_with(self, probe_id: str, answer: Answer, peer: Answer) -> None:
-        """Fold an answer against a live reference's; the provider's availability is counted elsewhere."""
-        if isinstance(self.observable, MarginEvidence):
-            self.observable.update(probe_id, answer, peer)
-
-    def _answered(self, probe_id: str, answer: Answer) -> None:
-        if isinstance(self.observable, TailEvidence):
-            self.observable.update(probe_id, answer)
-        elif recorded := self._recorded(probe_id):
-            self.observable.update(probe_id, answer, recorded)
-        if self.prompt_tokens:
-            self.prompt_tokens.update(probe_id, answer)
-
-    def _recorded(self, probe_id: str) -> Answer | None:
-        reference = self._baseline.probe(probe_id) if self._baseline else None
-        if reference is None or self._baseline is None or not self._baseline.references:
-            return None
-        return reference.answers[self._baseline.references[0]][0]
-
-    def findings(self) -> tuple[Finding, ...]:
-        """All findings so far."""
-        return tuple(f for e in self.evidence() for f in e.findings)
-
-    def evidence(self) -> tuple[Evidence, ...]:
-        """Each observable's part of the result."""
-        observables = [self.observable, *([self.prompt_tokens] if self.prompt_tokens else [])]
-        return tuple(o.snapshot(self._weights[o.name]) for o in observables)
-
-    def claims(self, *, has_reference: bool = True) -> Claims:
-        """What the verdict rests on."""
-        seen = self.observable
-        return Claims(
-            answered=seen.answered,
-            failures=self.available.failures,
-            log_e=seen.log_e,
-            deviating=seen.deviating,
-            outside=seen.outside,
-            findings=self.findings(),
-            upper=seen.bound() if has_reference else None,
-            resolution=seen.resolution,
-            blind_to=seen.blind_to(self.rules.tolerance) if has_reference else (),
-            proven=seen.fraction()[0],
-            unavailable_reason=self.available.reason,
-            has_reference=has_reference,
-        )
-
-    def decide(self, *, has_reference: bool = True) -> Decision:
-        """The verdict so far."""
-        return decide(self.claims(has_reference=has_reference), self.rules)
-
-    def should_stop(self) -> str | None:
-        """Why no more requests are needed, or None."""
-        return should_stop(self.claims(), self.rules)
-
-    def cause(self) -> tuple[Cause | None, dict[str, float]]:
-        """The likely cause in words, and the posterior over recorded variants.
-
-        A finding that explains itself, be it too small to decide, explains more than a resemblance does.
-        """
-        posterior = self.observable.posterior() if self.observable.deviating else {}
-        for finding in self.findings():
-            if finding.likely_cause:
-                return finding.likely_cause, posterior
-        if not posterior:
-            return None, posterior
-        best, probability = next(iter(posterior.items()))
-        if best == NONE or probability < NAMED:
-            return Cause(
-                "no recorded variant explains it: another model, format or settings", posterior[NONE]
-            ), posterior
-        return Cause(f"served as the recorded variant {best}", probability), posterior
 
 
 class PairFold:
@@ -180,27 +54,16 @@ class PairFold:
 
 
 class RunFold:
-    """All providers of a run. `evidence` makes each one's against the envelope, if there is one.
-
-    `live` names the live reference among them.
-    """
+    """All providers of a run. `live` names a live reference of its one suite."""
 
     def __init__(
-        self,
-        providers: Sequence[str],
-        rules: Rules,
-        baseline: Baseline | None = None,
-        evidence: Callable[[], TailEvidence] | None = None,
-        live: str | None = None,
-        weights: Mapping[str, float] = WEIGHTS,
+        self, providers: Sequence[str], rules: Rules, panels: Sequence[Panel], live: str | None = None
     ) -> None:
         self.rules, self.live = rules, live
-        self.has_reference = baseline is not None or live is not None
-        self.providers = {
-            p: ProviderFold(rules, baseline, evidence() if evidence else None, weights) for p in providers
-        }
+        self.has_reference = live is not None or any(panel.baseline for panel in panels)
+        self.providers = {p: ProviderFold(rules, panels) for p in providers}
         everyone = [*providers, *([live] if live else [])]
-        self.live_available = _Availability()
+        self.live_available = Availability()
         self._answers: dict[str, list[Attempt]] = {p: [] for p in everyone}
         self.pairs: dict[tuple[str, str], PairFold] = {}
         if not self.has_reference:

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qcheck.baselines import Baseline, load_baseline
 from qcheck.errors import BaselineError, RunFolderError, SuiteError
 from qcheck.evidence.envelope import Envelope, TailLevel
 from qcheck.evidence.margin import MARGIN_NATS
-from qcheck.result import Provenance, ReferenceInfo, ReferenceKind
+from qcheck.jobs.panel import Panel
+from qcheck.result import Provenance, ReferenceInfo, ReferenceKind, SuiteInfo
 from qcheck.run.budget import Limits
 from qcheck.suites import Suite, load_suite
 from qcheck.verdict import FailOn, Rules, Until
 
-__all__ = ["ProviderEntry", "ReferenceEntry", "RunManifest"]
+__all__ = [
+    "DeclaredEntry",
+    "EnvelopeEntry",
+    "LimitsEntry",
+    "PriceEntry",
+    "ProviderEntry",
+    "ReferenceEntry",
+    "RunManifest",
+    "SuiteUsed",
+]
 
 
 class _Strict(BaseModel):
@@ -54,14 +64,6 @@ class ProviderEntry(_Strict):
     lost: dict[str, str] = {}
 
 
-class SuiteUsed(_Strict):
-    """The suite by name, place and content hash."""
-
-    name: str
-    path: str
-    hash: str
-
-
 class ReferenceEntry(_Strict):
     """What is compared with. `path` is a recorded baseline's folder, `live` a live reference's endpoint."""
 
@@ -85,6 +87,58 @@ class EnvelopeEntry(_Strict):
     resolution: str | None
 
 
+class SuiteUsed(_Strict):
+    """A suite by name, place and content hash, and what its answers are compared with.
+
+    weight: of its e-value in the average over the run's suites.
+    """
+
+    name: str
+    path: str
+    hash: str
+    reference: ReferenceEntry
+    envelope: EnvelopeEntry | None
+    weight: Annotated[float, Field(ge=0)]
+
+    def panel(self, suite: Suite, baseline: Baseline | None) -> Panel:
+        """The suite as the run folds its answers, given the suite and the baseline that are named here."""
+        return Panel(suite, baseline, self._frozen_envelope(), self.weight)
+
+    def load(self) -> Panel:
+        """The same, provided that both are as they were. Raises SuiteError or BaselineError."""
+        return self.panel(self._load_suite(), self._load_baseline())
+
+    def info(self) -> SuiteInfo:
+        """The suite and its reference as the result shows them."""
+        r = self.reference
+        margin = MARGIN_NATS if self.envelope is None and r.kind != "none" else None
+        reference = ReferenceInfo(r.name, r.kind, r.provenance, r.deployments, r.hash, margin)
+        return SuiteInfo(self.name, self.hash, reference)
+
+    def _frozen_envelope(self) -> Envelope | None:
+        if self.envelope is None:
+            return None
+        levels = {view: tuple(TailLevel(**level) for level in mine) for view, mine in self.envelope.levels.items()}
+        return Envelope(**(self.envelope.model_dump() | {"levels": levels}))
+
+    def _load_suite(self) -> Suite:
+        try:
+            suite = load_suite(self.path)
+        except SuiteError:
+            suite = load_suite(self.name)
+        if suite.hash != self.hash:
+            raise SuiteError(f"the suite {self.name} has changed since the run began; start a new run.")
+        return suite
+
+    def _load_baseline(self) -> Baseline | None:
+        if self.reference.path is None:
+            return None
+        baseline = load_baseline(Path(self.reference.path))
+        if baseline.hash != self.reference.hash:
+            raise BaselineError(f"the baseline {baseline.name} has changed since the run began; start a new run.")
+        return baseline
+
+
 class LimitsEntry(_Strict):
     """`qcheck.run.budget.Limits`."""
 
@@ -94,9 +148,9 @@ class LimitsEntry(_Strict):
 
 
 class RunManifest(_Strict):
-    """Everything that the verdicts depend on, but for the answers. Weights: of each observable's e-value."""
+    """Everything that the verdicts depend on, but for the answers."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     qcheck_version: str
     run_id: str
     created: str
@@ -110,12 +164,15 @@ class RunManifest(_Strict):
     until: Until
     fail_on: FailOn
     concurrency: int
-    suite: SuiteUsed
-    reference: ReferenceEntry
+    suites: Annotated[tuple[SuiteUsed, ...], Field(min_length=1)]
     providers: tuple[ProviderEntry, ...]
     limits: LimitsEntry
-    weights: dict[str, float]
-    envelope: EnvelopeEntry | None
+
+    @model_validator(mode="after")
+    def _averages(self) -> Self:
+        if sum(suite.weight for suite in self.suites) > 1 + 1e-9:
+            raise ValueError("weights: they sum to at most 1")
+        return self
 
     @classmethod
     def parse(cls, data: dict[str, Any]) -> RunManifest:
@@ -123,7 +180,8 @@ class RunManifest(_Strict):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            where = ".".join(map(str, error.errors()[0]["loc"]))
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or first["msg"]
             raise RunFolderError(
                 f"the run's manifest is not one that this version reads ({where}); start anew."
             ) from error
@@ -141,7 +199,17 @@ class RunManifest(_Strict):
     @property
     def everyone(self) -> tuple[ProviderEntry, ...]:
         """The compared providers, and a live reference last."""
-        return (*self.providers, *([self.reference.live] if self.reference.live else []))
+        return (*self.providers, *([self.live] if self.live else []))
+
+    @property
+    def live(self) -> ProviderEntry | None:
+        """The live reference, which only the one suite of a run has."""
+        return self.suites[0].reference.live
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether the providers are compared with anything but each other."""
+        return self.suites[0].reference.kind != "none"
 
     def with_model_ids(self, ids: Mapping[str, str | None]) -> RunManifest:
         """The same with the model ids that only the endpoints could tell."""
@@ -149,42 +217,18 @@ class RunManifest(_Strict):
         def told(entry: ProviderEntry) -> ProviderEntry:
             return entry.model_copy(update={"model_id": ids[entry.name]})
 
-        live = self.reference.live
-        reference = self.reference.model_copy(update={"live": told(live) if live else None})
-        return self.model_copy(update={"providers": tuple(map(told, self.providers)), "reference": reference})
+        def met(suite: SuiteUsed) -> SuiteUsed:
+            live = suite.reference.live
+            reference = suite.reference.model_copy(update={"live": told(live) if live else None})
+            return suite.model_copy(update={"reference": reference})
 
-    def frozen_envelope(self) -> Envelope | None:
-        """The envelope as evidence uses it."""
-        if self.envelope is None:
-            return None
-        levels = {view: tuple(TailLevel(**level) for level in mine) for view, mine in self.envelope.levels.items()}
-        return Envelope(**(self.envelope.model_dump() | {"levels": levels}))
+        providers, suites = tuple(map(told, self.providers)), tuple(map(met, self.suites))
+        return self.model_copy(update={"providers": providers, "suites": suites})
 
     def budget_limits(self) -> Limits:
         """The user's limits."""
         return Limits(**self.limits.model_dump())
 
-    def reference_info(self) -> ReferenceInfo:
-        """The reference as the result shows it."""
-        r = self.reference
-        margin = MARGIN_NATS if self.envelope is None and r.kind != "none" else None
-        return ReferenceInfo(r.name, r.kind, r.provenance, r.deployments, r.hash, margin)
-
-    def load_suite(self) -> Suite:
-        """The suite, provided that it is still the same. Raises SuiteError."""
-        try:
-            suite = load_suite(self.suite.path)
-        except SuiteError:
-            suite = load_suite(self.suite.name)
-        if suite.hash != self.suite.hash:
-            raise SuiteError(f"the suite {self.suite.name} has changed since the run began; start a new run.")
-        return suite
-
-    def load_baseline(self) -> Baseline | None:
-        """The recorded reference, provided that it is still the same. Raises BaselineError."""
-        if self.reference.path is None:
-            return None
-        baseline = load_baseline(Path(self.reference.path))
-        if baseline.hash != self.reference.hash:
-            raise BaselineError(f"the baseline {baseline.name} has changed since the run began; start a new run.")
-        return baseline
+    def load_panels(self) -> tuple[Panel, ...]:
+        """Its suites with their references, provided that all are as they were. Raises SuiteError or BaselineError."""
+        return tuple(used.load() for used in self.suites)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
-from qcheck.baselines import Baseline
 from qcheck.errors import RunFolderError
-from qcheck.evidence.observable import evidence_of
 from qcheck.jobs.fold import RunFold, folded
 from qcheck.jobs.manifest import ProviderEntry, RunManifest
+from qcheck.jobs.panel import Panel
 from qcheck.records import Attempt
 from qcheck.registry.types import Price
 from qcheck.result import (
@@ -21,13 +19,11 @@ from qcheck.result import (
     PriceUsd,
     ProviderResult,
     Result,
-    SuiteInfo,
     Tokens,
     Totals,
 )
 from qcheck.run.budget import cost_usd
 from qcheck.run.journal import settled_requests
-from qcheck.suites import Suite
 from qcheck.verdict import exit_code, summarise
 
 __all__ = ["make_fold", "make_result"]
@@ -35,17 +31,14 @@ __all__ = ["make_fold", "make_result"]
 SHOWN_PROBES = 10
 
 
-def make_fold(manifest: RunManifest, suite: Suite, baseline: Baseline | None) -> RunFold:
+def make_fold(manifest: RunManifest, panels: Sequence[Panel]) -> RunFold:
     """The empty fold of a run."""
-    live, envelope = manifest.reference.live, manifest.frozen_envelope()
-    evidence = partial(evidence_of(suite), baseline, envelope, suite) if baseline and envelope else None
-    return RunFold(manifest.names, manifest.rules, baseline, evidence, live.name if live else None, manifest.weights)
+    return RunFold(manifest.names, manifest.rules, panels, manifest.live.name if manifest.live else None)
 
 
 def make_result(
     manifest: RunManifest,
-    suite: Suite,
-    baseline: Baseline | None,
+    panels: Sequence[Panel],
     attempts: Sequence[Attempt],
     stops: Mapping[str, str],
 ) -> Result:
@@ -53,7 +46,8 @@ def make_result(
 
     `stops` are the reasons, by provider, why no more was asked; those that follow from evidence are derived anew.
     """
-    fold = make_fold(manifest, suite, baseline)
+    fold = make_fold(manifest, panels)
+    suites = tuple(used.info() for used in manifest.suites)
     folded(fold, attempts)
     spent = {entry.name: _spent(entry, attempts) for entry in manifest.everyone}
     providers = tuple(_provider(e, fold, attempts, stops, spent[e.name]) for e in manifest.providers)
@@ -68,8 +62,8 @@ def make_result(
         alpha=manifest.alpha,
         tolerance=manifest.tolerance,
         exit_code=exit_code((p.verdict for p in providers), manifest.fail_on),
-        reference=manifest.reference_info(),
-        suites=(SuiteInfo(manifest.suite.name, manifest.suite.hash),),
+        reference=suites[0].reference,
+        suites=suites,
         groups=fold.groups(),
         different=fold.different(),
         totals=Totals(
@@ -113,8 +107,8 @@ def _provider(
     decision = fold.decide(has_reference=run.has_reference)
     cause, posterior = fold.cause() if decision.verdict == "deviates" else (None, {})
     undecided = decision.verdict == "inconclusive" and run.has_reference
-    needed = fold.observable.needed(rules.tolerance) if undecided else None
-    low, estimate, high = fold.observable.fraction() if run.has_reference else (0.0, 0.0, 1.0)
+    needed = fold.needed() if undecided else None
+    low, estimate, high = fold.fraction(decision.verdict) if run.has_reference else (0.0, 0.0, 1.0)
     mine = [a for a in attempts if a.provider == entry.name]
     requests, tokens, cost = spent
     return ProviderResult(
@@ -147,7 +141,7 @@ def _provider(
         deviating=Deviating(len(claims.deviating), claims.answered, tuple(claims.deviating[:SHOWN_PROBES])),
         routing_fraction=Fraction(low, estimate, high, 1 - 2 * rules.alpha),
         blind_to=tuple(claims.blind_to),
-        divergence=fold.observable.divergence(),
+        divergence=fold.divergence(),
         nearest=tuple(Nearest(v, p) for v, p in posterior.items()),
         evidence=fold.evidence(),
         findings=fold.findings(),

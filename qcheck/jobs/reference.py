@@ -1,4 +1,4 @@
-"""Which reference a run compares with."""
+"""Which references a run compares with: one for each of its suites."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from qcheck.registry.types import Endpoint, ModelProfile, Resolver
 from qcheck.result import Provenance
 from qcheck.suites import Suite
 
-__all__ = ["Reference", "choose_reference", "provenance_of"]
+__all__ = ["Reference", "choose_references", "provenance_of"]
 
-LIVE = "live:"
+LIVE, NO_REFERENCE = "live:", "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +39,57 @@ def _fitting(baseline: Baseline, model: ModelProfile, suite: Suite) -> str | Non
     return None
 
 
-def choose_reference(
+def choose_references(
     option: str | None,
+    model: ModelProfile,
+    suites: Sequence[Suite],
+    roots: Sequence[Path],
+    resolvers: Sequence[Resolver],
+    environ: Mapping[str, str],
+    compared: Sequence[str] = (),
+) -> tuple[Reference, ...]:
+    """The references for `model`, one a suite: the option's, else a fitting baseline, else the first party live.
+
+    `option` names baselines or their folders, separated by commas, each for the suite that it was recorded with, or is
+    `live:PROVIDER` or "none" for a single suite, or None for the default order. A first party that stands among the
+    `compared` providers is no reference for itself. Raises UsageError where the option names something that does not
+    exist or does not fit.
+    """
+    if option and (option == NO_REFERENCE or option.startswith(LIVE)):
+        if len(suites) > 1:
+            raise ConfigurationError(
+                f"--reference {option} goes with one suite: several are compared with recorded baselines alone."
+            )
+        live = None if option == NO_REFERENCE else _live(option.removeprefix(LIVE), model, resolvers)
+        return (Reference(live=live),)
+    named = _named([find_baseline(word.strip(), roots) for word in option.split(",")] if option else [], model, suites)
+    return tuple(
+        named.get(suite.name) or _default(model, suite, roots, resolvers, environ, compared) for suite in suites
+    )
+
+
+def _named(baselines: Sequence[Baseline], model: ModelProfile, suites: Sequence[Suite]) -> dict[str, Reference]:
+    """The baselines that the user names, by the name of the suite that each was recorded with."""
+    found: dict[str, Reference] = {}
+    for baseline in baselines:
+        suite = next((s for s in suites if s.name == baseline.manifest.suite.name), suites[0])
+        if problem := _fitting(baseline, model, suite):
+            again = f"qcheck baseline record {model.name} --suite {suite.name} --provider …"
+            raise BaselineError(f"{problem}; record one with `{again}`.")
+        if suite.name in found:
+            raise ConfigurationError(f"--reference names two baselines for the suite {suite.name}; name one of them.")
+        found[suite.name] = Reference(baseline)
+    return found
+
+
+def _default(
     model: ModelProfile,
     suite: Suite,
     roots: Sequence[Path],
     resolvers: Sequence[Resolver],
     environ: Mapping[str, str],
-    compared: Sequence[str] = (),
+    compared: Sequence[str],
 ) -> Reference:
-    """The reference for `model`: the option's, else a fitting baseline, else the first party live, else none.
-
-    `option` is a baseline's name or folder, `live:PROVIDER`, "none", or None for the default order. A first party
-    that stands among the `compared` providers is no reference for itself. Raises UsageError where the option names
-    something that does not exist or does not fit.
-    """
-    if option == "none":
-        return Reference()
-    if option and option.startswith(LIVE):
-        return Reference(live=_live(option.removeprefix(LIVE), model, resolvers))
-    if option:
-        baseline = find_baseline(option, roots)
-        if problem := _fitting(baseline, model, suite):
-            again = f"qcheck baseline record {model.name} --suite {suite.name} --provider …"
-            raise BaselineError(f"{problem}; record one with `{again}`.")
-        return Reference(baseline)
     notices = []
     for folder in list_baselines(roots).values():
         try:

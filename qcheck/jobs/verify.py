@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from qcheck.baselines import Baseline
 from qcheck.errors import RunFolderError
 from qcheck.evidence.envelope import freeze
 from qcheck.jobs.manifest import RunManifest
 from qcheck.jobs.outcome import make_result
+from qcheck.jobs.panel import Panel
 from qcheck.jsonio import loads, pretty
 from qcheck.result import Result, result_to_json
 from qcheck.run.folder import RunFolder
@@ -43,22 +43,24 @@ def verify(folder: RunFolder) -> Verification:
     except (ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"{folder.path / 'result.json'} is damaged; delete it and resume the run.") from error
     manifest = RunManifest.parse(folder.read_manifest())
-    suite = manifest.load_suite()
-    attempts = read_journal(folder.journal)
-    baseline = manifest.load_baseline()
-    result = make_result(manifest, suite, baseline, attempts, stops)
+    panels = manifest.load_panels()
+    result = make_result(manifest, panels, read_journal(folder.journal), stops)
     new = result_to_json(result)
-    differences = [] if _same_envelope(manifest, baseline) else ["the manifest's envelope (not the baseline's)"]
+    differences = [
+        f"the manifest's envelope of the suite {panel.suite.name} (not the baseline's)"
+        for panel in panels
+        if not _same_envelope(panel, manifest.alpha / len(panels))
+    ]
     if pretty(new).encode() != written:
         differences += _differences(old, new, "") or ["the bytes (formatting)"]
     return Verification(result, tuple(differences))
 
 
-def _same_envelope(manifest: RunManifest, baseline: Baseline | None) -> bool:
+def _same_envelope(panel: Panel, alpha: float) -> bool:
     """Whether the thresholds and bounds that were used are those that the baseline's calibration gives."""
-    used = manifest.frozen_envelope()
+    used, baseline = panel.envelope, panel.baseline
     return used is None or (
-        baseline is not None and baseline.table is not None and used == freeze(baseline.table, manifest.alpha)
+        baseline is not None and baseline.table is not None and used == freeze(baseline.table, alpha)
     )
 
 

@@ -46,6 +46,8 @@ def _parts(result: Result, run: str, width: int) -> Iterator[RenderableType]:
     for summary, names in summaries.items():
         yield entry(", ".join(names), summary)
     for provider in result.providers:
+        if len(result.suites) > 1:
+            yield entry(f"{provider.name}, by suite", _by_suite(provider))
         if columns < len(HEADINGS) and provider.likely_cause:
             yield entry(f"{provider.name}, likely cause", _cause(provider))
         for finding in provider.findings:
@@ -55,7 +57,9 @@ def _parts(result: Result, run: str, width: int) -> Iterator[RenderableType]:
     if result.groups is not None:
         yield from _agreement(result)
     yield entry("model", f"{result.model}, released as {result.released_precision or 'an unknown precision'}")
-    yield entry("reference", _reference(result.reference))
+    for suite in result.suites:
+        head = f"reference, {suite.name}" if len(result.suites) > 1 else "reference"
+        yield entry(head, _reference(suite.reference))
     yield entry("run", f"{result.run_id}, seed {result.seed}, alpha {result.alpha:g}, tolerance {result.tolerance:g}")
     yield entry("total", _total(result.totals))
     yield entry("next", f"`qcheck verify {run}` makes the same result from the recorded answers")
@@ -73,6 +77,14 @@ def _row(provider: ProviderResult, result: Result) -> tuple[str | Text, ...]:
         as_power_of_ten(provider.log_e_value),
         f"{_least(provider)} – {percent(fraction.high)}" if judged else "–",
         _cause(provider),
+    )
+
+
+def _by_suite(provider: ProviderResult) -> str:
+    """The e-value of each suite's answers."""
+    betting = (part for part in provider.evidence if part.weight)
+    return "; ".join(
+        f"{part.suite} {as_power_of_ten(part.log_e_value)} from {count(part.requests, 'answer')}" for part in betting
     )
 
 

@@ -12,8 +12,8 @@ from qcheck.report.paper import Paper, count, entry, grid, put_on
 
 __all__ = ["cannot_reject", "full", "in_short"]
 
-HEADINGS = ("provider", "role", "at most", "expected", "tokens in", "tokens out", "USD ≤", "minutes")
-NUMBERS = (2, 3, 4, 5, 6, 7)
+HEADINGS = ("provider", "role", "suite", "at most", "expected", "tokens in", "tokens out", "USD ≤", "minutes")
+SUITE = HEADINGS.index("suite")  # shown where there are several
 
 
 def in_short(plan: Estimate) -> str:
@@ -21,8 +21,9 @@ def in_short(plan: Estimate) -> str:
     everyone = plan.providers
     requests = sum(p.requests_max for p in everyone)
     tokens = sum(p.input_tokens + p.output_tokens for p in everyone)
-    minutes = max((p.minutes for p in everyone), default=0.0)
-    asked = f"{count(requests, 'request')} to {count(len(everyone), 'endpoint')}"
+    names = dict.fromkeys(p.name for p in everyone)
+    minutes = max((sum(p.minutes for p in everyone if p.name == name) for name in names), default=0.0)
+    asked = f"{count(requests, 'request')} to {count(len(names), 'endpoint')}"
     expected = [p.requests_expected for p in everyone if p.requests_expected is not None]
     if everyone and len(expected) == len(everyone):
         asked += f" (about {sum(expected)} if all are consistent)"
@@ -42,7 +43,11 @@ def full(plan: Estimate, paper: Paper) -> str:
 
 
 def _parts(plan: Estimate) -> Iterator[RenderableType]:
-    yield grid(HEADINGS, (_row(p) for p in plan.providers), right=NUMBERS)
+    several = len({p.suite for p in plan.providers}) > 1
+    columns = [i for i in range(len(HEADINGS)) if several or i != SUITE]
+    rows = ([_row(p)[i] for i in columns] for p in plan.providers)
+    right = range(columns.index(SUITE + 1), len(columns))
+    yield grid([HEADINGS[i] for i in columns], rows, right=right)
     yield entry("plan", in_short(plan))
     yield entry("observables", ", ".join(name.replace("_", " ") for name in plan.observables))
     for provider in plan.providers:
@@ -55,11 +60,11 @@ def _parts(plan: Estimate) -> Iterator[RenderableType]:
         yield Text("")
         yield Text("median requests until `deviates`, by the share of requests that the deviation answers:")
         fractions = sorted({d.fraction for d in plan.detectable}, reverse=True)
-        rows = (
+        medians = (
             _detectable_row(v, fractions, plan.detectable) for v in dict.fromkeys(d.variant for d in plan.detectable)
         )
         yield grid(
-            ("variant", *(f"{fraction:.0%}" for fraction in fractions)), rows, right=range(1, len(fractions) + 1)
+            ("variant", *(f"{fraction:.0%}" for fraction in fractions)), medians, right=range(1, len(fractions) + 1)
         )
 
 
@@ -67,8 +72,9 @@ def _row(share: ProviderEstimate) -> tuple[str, ...]:
     return (
         share.name,
         share.role,
+        share.suite,
         str(share.requests_max),
-        "unknown" if share.requests_expected is None else f"about {share.requests_expected}",
+        "unknown" if (expected := share.requests_expected) is None else f"about {expected}" if expected else "none",
         str(share.input_tokens),
         str(share.output_tokens),
         "unknown" if share.cost_usd is None else f"{share.cost_usd:.4f}",
@@ -82,10 +88,10 @@ def _detectable_row(variant: str, fractions: list[float], all_of_them: tuple[Det
 
 
 def _dollars(shares: tuple[ProviderEstimate, ...]) -> str:
-    unknown = [s.name for s in shares if s.cost_usd is None]
+    unknown = dict.fromkeys(s.name for s in shares if s.cost_usd is None)
     known = sum(s.cost_usd for s in shares if s.cost_usd is not None)
     if not unknown:
         return f"at most {known:.4f} USD" if known else "free of charge"
-    if len(unknown) == len(shares):
+    if unknown.keys() == {s.name for s in shares}:
         return "cost unknown (no price known)"
     return f"at most {known:.4f} USD and what {', '.join(unknown)} will charge (price unknown)"

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
-__all__ = ["LAMBDAS", "TailBets", "binomial_lower", "binomial_upper", "log_e_paths"]
+__all__ = ["LAMBDAS", "TailBets", "averaged_log_e", "binomial_lower", "binomial_upper", "log_e_paths"]
 
 Array = NDArray[np.float64]
 
@@ -64,6 +64,15 @@ def _checked(weights: Sequence[float]) -> Array:
     if row.ndim != 1 or (row < 0).any() or row.sum() > 1 + 1e-9:
         raise ValueError("weights must be a row of non-negative numbers that sum to at most 1")
     return row
+
+
+def averaged_log_e(log_e: Sequence[float], weights: Sequence[float]) -> float:
+    """Natural logarithm of the weighted average of e-values given by theirs.
+
+    weights: one each, summing to at most 1. Where all e-processes are test supermartingales of the same filtration, so
+    is their average (Vovk & Wang 2021, section 3), in whatever order and however often each is folded.
+    """
+    return float(special.logsumexp(np.asarray(log_e, float), b=_checked(weights)))
 
 
 def log_e_paths(

@@ -44,6 +44,32 @@ def test_a_dry_run_sends_and_keeps_nothing(qcheck, own_folders):
     assert not (own_folders / "data").exists()
 
 
+def test_a_dry_run_of_several_suites_says_what_each_costs(qcheck, own_folders):
+    arguments = ("compare", "lab-tiny", "--providers", "a=http://127.0.0.1:9/v1", "--suite", "logprobs,lab-answers")
+    spoken = qcheck(*arguments, "--seed", "7", "--max-requests", "300", "--dry-run")
+    assert (spoken.code, spoken.err) == (0, "")
+    rows = [line.split() for line in spoken.out.splitlines() if line.startswith("a ")]
+    assert [row[2] for row in rows] == ["logprobs", "lab-answers"]
+    assert sum(int(row[3]) for row in rows) == 300
+    assert "at most 300 requests to 1 endpoint " in spoken.out
+
+
+@pytest.mark.parametrize(
+    ("suites", "reference", "says"),
+    [
+        (",", None, "--suite names nothing; see `qcheck suite list`"),
+        ("logprobs,logprobs", None, "two suites are called logprobs"),
+        ("logprobs,lab-answer", None, "lab-answers"),
+        ("logprobs,lab-answers", "none", "goes with one suite"),
+        ("logprobs,answers", None, "none for lab-tiny and the suite answers"),
+    ],
+)
+def test_suites_that_cannot_be_asked_together_are_refused(qcheck, suites, reference, says):
+    arguments = ["compare", "lab-tiny", "--providers", "a=http://127.0.0.1:9/v1", "--suite", suites]
+    spoken = qcheck(*arguments, *(["--reference", reference] if reference else []))
+    assert (spoken.code, says in " ".join(spoken.err.split())) == (2, True), spoken.err
+
+
 def test_verify_says_what_it_checked_and_lists_what_differs(qcheck, provider, tmp_path):
     specs = f"a={provider()},b={provider()}"
     qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--run-dir", "runs")

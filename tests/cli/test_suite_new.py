@@ -68,7 +68,7 @@ def test_answers_are_kept_where_too_little_is_found(new, provider):
         (("--for", "greedy", "--gap", "0.2"), "--gap '0.2' is no LOW:HIGH"),
         (("--for", "greedy", "--gap", "0.2:0.1"), "--gap '0.2:0.1' is no LOW:HIGH"),
         (("--for", "greedy", "--margin", "0"), "--margin is a number of nats above zero"),
-        (("--for", "greedy", "--against", ","), "--against names nobody"),
+        (("--for", "greedy", "--against", ","), "--against names nothing"),
         (("--for", "logprobs", "--margin", "0.1"), "--against, --margin and --gap are for --for greedy"),
         (("--for", "greedy", "--against", f"a={NOWHERE}"), "given twice"),
         (("--for", "greedy", "--budget", "1"), "--budget cannot be kept"),

@@ -17,7 +17,7 @@ def no_lab(monkeypatch):
     [
         (["compare"], "Missing argument 'MODEL'"),
         (["compare", "lab-tiny"], "Missing option '--providers'"),
-        (["compare", "lab-tiny", "--providers", ","], "--providers names nobody"),
+        (["compare", "lab-tiny", "--providers", ","], "--providers names nothing"),
         (["compare", "kimi-k2.7", "--providers", URL], "did you mean kimi-k2.6"),
         (["compare", "kimi-k2.6", "--providers", "moonshto"], "did you mean moonshot"),
         (["compare", "lab-tiny", "--providers", "lab/honst"], "did you mean lab/honest"),

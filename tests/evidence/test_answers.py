@@ -94,7 +94,8 @@ def test_at_the_bound_itself_alarms_stay_below_alpha(graded: Recorded) -> None:
 def test_a_worse_model_is_found_and_what_it_lost_is_counted(graded: Recorded, items: Items) -> None:
     evidence, largest = stream(graded, 1, lambda p, r: items.answer(p, r, 0.3, 1), 60)
     assert largest >= THRESHOLD
-    (finding,) = evidence.snapshot(1.0).findings
+    finding, accuracy = evidence.snapshot(1.0).findings
+    assert "; not shown to be less than 5 points worse" in accuracy.text
     right, of, reference, lost, won = map(int, re.findall(r"\d+", finding.text))
     assert (of, finding.severity) == (60, "info")
     assert right == reference - lost + won
@@ -111,6 +112,45 @@ def test_a_part_of_the_requests_is_found_and_bounded(graded: Recorded, items: It
     assert largest >= THRESHOLD
     assert 0 < low <= 0.4 <= high
     assert low <= estimate <= high
+
+
+POINTS = re.compile(r"(\S+) points of accuracy on (\d+) items .*, (\S+) to (\S+) at all times")
+
+
+def accuracy(evidence: AnswerEvidence) -> tuple[float, int, float, float]:
+    """The difference in points that a finding states, on how many items, and its bounds."""
+    (finding,) = (f for f in evidence.snapshot(1.0).findings if f.kind == "accuracy_difference")
+    assert finding.severity == "info"
+    match = POINTS.match(finding.text)
+    assert match
+    mean, items, low, high = map(float, match.groups())
+    return mean, int(items), low, high
+
+
+def test_the_difference_in_accuracy_is_bounded_in_points(graded: Recorded, items: Items) -> None:
+    """Item by item against the mean of the reference deployments; what is won makes up for what is lost."""
+    baseline, suite = graded
+    honest, _ = stream(graded, 2, items.answer)
+    mean, number, low, high = accuracy(honest)
+    assert number == 300
+    assert -5 < low < mean < high < 5
+    assert "; shown to be less than 5 points worse" in honest.snapshot(1.0).findings[1].text
+    worse, _ = stream(graded, 2, lambda p, r: items.answer(p, r, 0.3, 1))
+    mean, _, low, high = accuracy(worse)
+    right = [is_right(a, p) for p in suite.fold("evaluation") for i in baseline.references
+             for a in baseline.probe(p.id).answers[i]]  # type: ignore[union-attr]  # fmt: skip
+    rng = np.random.default_rng(0)
+    truth = np.mean([is_right(items.answer(int(p.id[1:]), rng, 0.3, 1), p) for p in suite.fold("evaluation")])
+    assert mean == pytest.approx(100 * (truth - np.mean(right)), abs=1.5)
+    assert low < mean < high < -5
+
+
+def test_who_answers_all_items_has_won_what_the_reference_gets_wrong(graded: Recorded) -> None:
+    evidence, largest = stream(graded, 1, lambda p, _: Answer(10, (), str(p)))
+    mean, *_ = accuracy(evidence)
+    assert mean > 10
+    assert largest < THRESHOLD
+    assert evidence.deviating == []
 
 
 def test_what_cannot_be_seen_is_said(graded: Recorded, items: Items) -> None:
@@ -179,7 +219,7 @@ def test_a_table_of_losses_says_nothing_of_log_probabilities(graded: Recorded) -
     assert counts.shown["poor"] > counts.shown["worse"] > counts.shown["tiny"]
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(2, 5).flatmap(lambda n: st.lists(st.lists(st.booleans(), min_size=n, max_size=n), min_size=1)))
 def test_more_references_never_mean_more_losses(rows: list[list[bool]]) -> None:
     """What makes leave-one-out calibration valid for the deployments that stand in the baseline."""

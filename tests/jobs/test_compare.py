@@ -16,7 +16,7 @@ import pytest
 from qcheck.errors import BaselineError, ConfigurationError, RunFolderError
 from qcheck.jobs.compare import Settings, clients, compare, make_manifest
 from qcheck.jobs.manifest import RunManifest
-from qcheck.jobs.reference import Reference, choose_reference
+from qcheck.jobs.reference import Reference, choose_references
 from qcheck.jobs.verify import verify
 from qcheck.lab.supervisor import Lab
 from qcheck.registry.loader import get_model
@@ -82,7 +82,7 @@ def test_a_tampered_result_or_journal_does_not_verify(lab: Lab, run: Any) -> Non
     assert verify(folder).differences == ()
     manifest = folder.path / "manifest.json"
     kept = manifest.read_text()
-    bound = json.loads(kept)["envelope"]["levels"]["full"][2]["null_bounds"]["words"]
+    bound = json.loads(kept)["suites"][0]["envelope"]["levels"]["full"][2]["null_bounds"]["words"]
     manifest.write_text(kept.replace(str(bound), str(bound / 2), 1))
     assert any("envelope" in d for d in verify(folder).differences)
     manifest.write_text(kept)
@@ -140,7 +140,7 @@ def test_limits_end_a_run_undecided_and_say_what_is_missing(lab: Lab, run: Any) 
     assert verify(folder).differences == ()
 
 
-def test_resuming_asks_nothing_twice_and_ends_the_same(lab: Lab, run: Any, suite: Suite, shipped: Reference) -> None:
+def test_resuming_asks_nothing_twice_and_ends_the_same(lab: Lab, run: Any) -> None:
     endpoints = [lab.endpoint("honest"), lab.endpoint("q4_k_m")]
     whole, folder = run(endpoints)
     lines = folder.journal.read_text().splitlines(keepends=True)
@@ -150,7 +150,7 @@ def test_resuming_asks_nothing_twice_and_ends_the_same(lab: Lab, run: Any, suite
 
     async def again() -> Result:
         async with clients(endpoints, {}, 4) as askers:
-            return await compare(folder, manifest, suite, shipped.baseline, endpoints, askers)
+            return await compare(folder, manifest, manifest.load_panels(), endpoints, askers)
 
     resumed = asyncio.run(again())
     assert [(p.verdict, p.log_e_value, p.deviating) for p in resumed.providers] == [
@@ -166,7 +166,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_sent(
     model, honest = get_model("lab-tiny"), lab.endpoint("honest")
 
     def manifest(reference: Reference, settings: Settings) -> RunManifest:
-        return make_manifest("r", datetime.now(UTC), model, [honest], suite, reference, settings)
+        return make_manifest("r", datetime.now(UTC), model, [honest], [(suite, reference)], settings)
 
     with pytest.raises(ConfigurationError, match="second provider"):
         manifest(Reference(), Settings(1))
@@ -176,5 +176,5 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_sent(
         manifest(shipped, Settings(1, alpha=0.0))
     other = get_model("kimi-k2.6")
     with pytest.raises(BaselineError, match="record"):
-        choose_reference("lab-tiny", other, suite, [shipped_folder("baselines")], [], {})
-    assert choose_reference(None, other, suite, [shipped_folder("baselines")], [], {}) == Reference()
+        choose_references("lab-tiny", other, [suite], [shipped_folder("baselines")], [], {})
+    assert choose_references(None, other, [suite], [shipped_folder("baselines")], [], {}) == (Reference(),)

@@ -18,9 +18,9 @@ UNPRICED = Endpoint("unpriced", "x", "http://127.0.0.1:9/v1", "m", None)
 
 def planned(suite: Suite, reference: Reference, settings: Settings) -> Estimate:
     manifest = make_manifest(
-        "r", datetime.now(UTC), get_model("lab-tiny"), [PRICED, UNPRICED], suite, reference, settings
+        "r", datetime.now(UTC), get_model("lab-tiny"), [PRICED, UNPRICED], [(suite, reference)], settings
     )
-    return estimate(manifest, suite, reference.baseline)
+    return estimate(manifest, manifest.load_panels())
 
 
 def test_costs_and_detectability_are_stated_beforehand(suite: Suite, shipped: Reference) -> None:
@@ -47,6 +47,42 @@ def test_a_test_that_cannot_reject_says_so(suite: Suite, shipped: Reference) -> 
     assert all(d.median_requests is None for d in plan.detectable)
 
 
+def test_several_suites_are_planned_in_their_order(both: list[tuple[Suite, Reference]]) -> None:
+    def plan(limit: int | None, *, detectability: bool = False) -> Estimate:
+        settings = Settings(1, limits=Limits(max_requests=limit))
+        manifest = make_manifest("r", datetime.now(UTC), get_model("lab-tiny"), [PRICED, UNPRICED], both, settings)
+        return estimate(manifest, manifest.load_panels(), detectability=detectability)
+
+    whole = plan(None)
+    assert [(p.name, p.suite) for p in whole.providers] == [
+        (name, suite.name) for name in ("priced", "unpriced") for suite, _ in both
+    ]
+    logprobs, answers, *_ = whole.providers
+    assert (logprobs.requests_max, answers.requests_max) == tuple(len(suite.fold("evaluation")) for suite, _ in both)
+    assert answers.output_tokens == answers.requests_max * both[1][0].manifest.max_tokens
+    assert logprobs.cost_usd is not None
+    assert answers.cost_usd is not None
+    assert logprobs.requests_expected is not None
+    assert 100 <= logprobs.requests_expected <= 200
+    assert answers.requests_expected == 0  # it is its turn where log-probabilities have not decided
+    assert whole.observables == ("logprobs", "prompt_tokens", "answers")
+    assert "their size or wrong answers" in whole.detectability
+    assert "(logprobs); 1600 calibration clusters (lab-answers)" in whole.detectability
+
+    limited = plan(300, detectability=True)
+    assert [p.requests_max for p in limited.providers[:2]] == [
+        2 * logprobs.requests_expected,
+        300 - 2 * logprobs.requests_expected,
+    ]
+    medians = {(d.variant, d.fraction): d.median_requests for d in limited.detectable}
+    full, tenth = medians["q4_k_m", 1.0], medians["q4_k_m", 0.1]
+    assert full is not None
+    assert tenth is not None
+    assert full <= 6 < tenth <= 90
+    assert limited.could_reject
+    assert not plan(1).could_reject
+
+
 def test_without_a_baseline_detectability_is_unknown(suite: Suite) -> None:
     plan = planned(suite, Reference(), Settings(1))
     assert plan.detectability == "detectability unknown: no baseline"
@@ -60,7 +96,7 @@ def test_what_the_estimates_rest_on_is_stated(suite: Suite, shipped: Reference) 
     assert baseline.table is not None
     own = sum(c.variant_clusters for c in baseline.table.events[0].counts.values())
     deep = sum(baseline.table.clusters.values())
-    manifest = make_manifest("r", datetime.now(UTC), get_model("lab-tiny"), [PRICED], suite, shipped, Settings(1))
-    said = estimate(manifest, suite, baseline, detectability=False).detectability
+    manifest = make_manifest("r", datetime.now(UTC), get_model("lab-tiny"), [PRICED], [(suite, shipped)], Settings(1))
+    said = estimate(manifest, manifest.load_panels(), detectability=False).detectability
     assert deep >= own + 40_000
     assert f"from {deep} calibration clusters for size, and {own} for all else" in said

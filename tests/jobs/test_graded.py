@@ -18,7 +18,7 @@ from qcheck.errors import BaselineError, ConfigurationError
 from qcheck.jobs.compare import Settings, clients, make_manifest
 from qcheck.jobs.estimate import estimate
 from qcheck.jobs.record import Recording, recalibrate, record
-from qcheck.jobs.reference import Reference, choose_reference
+from qcheck.jobs.reference import Reference, choose_references
 from qcheck.jobs.verify import verify
 from qcheck.lab.supervisor import Lab
 from qcheck.registry.loader import get_model
@@ -69,7 +69,8 @@ def graded(lab: Lab, sorting: Suite, tmp_path_factory: pytest.TempPathFactory) -
 
 def manifest(lab: Lab, suite: Suite, reference: Reference, names: Sequence[str] = ("honest", "finetuned")) -> Any:
     endpoints = [lab.endpoint(n) for n in names]
-    return make_manifest("r", datetime.now(UTC), MODEL, endpoints, suite, reference, Settings(1, tolerance=TOLERANCE))
+    settings = Settings(1, tolerance=TOLERANCE)
+    return make_manifest("r", datetime.now(UTC), MODEL, endpoints, [(suite, reference)], settings)
 
 
 def test_who_answers_worse_than_every_reference_deviates(lab: Lab, run: Any, sorting: Suite, graded: Reference) -> None:
@@ -83,7 +84,8 @@ def test_who_answers_worse_than_every_reference_deviates(lab: Lab, run: Any, sor
     assert f"{worse.deviating.answers} of {worse.deviating.of} answers are wrong where every reference" in worse.summary
     for provider in result.providers:
         assert [e.observable for e in provider.evidence] == ["answers", "prompt_tokens"]
-        (finding,) = provider.findings
+        finding, accuracy = provider.findings
+        assert (accuracy.kind, accuracy.severity) == ("accuracy_difference", "info")
         right, of, reference, lost, won = map(int, re.findall(r"\d+", finding.text))
         assert (finding.kind, finding.severity, of) == ("answers_graded", "info", provider.deviating.of)
         assert right == reference - lost + won
@@ -94,8 +96,7 @@ def test_who_answers_worse_than_every_reference_deviates(lab: Lab, run: Any, sor
 
 def test_what_could_be_seen_is_stated_beforehand(lab: Lab, sorting: Suite, graded: Reference) -> None:
     planned = manifest(lab, sorting, graded)
-    assert planned.weights == {"answers": 1.0, "prompt_tokens": 0.0}
-    plan = estimate(planned, sorting, graded.baseline)
+    plan = estimate(planned, planned.load_panels())
     assert plan.could_reject
     assert plan.observables == ("answers", "prompt_tokens")
     medians = {d.fraction: d.median_requests for d in plan.detectable if d.variant == "finetuned"}
@@ -121,8 +122,8 @@ def test_the_baseline_of_the_suite_is_found_among_others(
     (other / "manifest.json").write_text(json.dumps(manifest))
 
     for wanted, name in ((sorting, "z-answers"), (suite, "a-logprobs")):
-        found = choose_reference(None, MODEL, wanted, [tmp_path], [], {})
+        (found,) = choose_references(None, MODEL, [wanted], [tmp_path], [], {})
         assert found.baseline is not None
         assert (found.baseline.name, found.notice) == (name, None)
     with pytest.raises(BaselineError, match=r"recorded with the suite logprobs; record one with .*--suite lab-answers"):
-        choose_reference("a-logprobs", MODEL, sorting, [tmp_path], [], {})
+        choose_references("a-logprobs", MODEL, [sorting], [tmp_path], [], {})

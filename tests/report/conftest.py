@@ -22,6 +22,7 @@ from qcheck.result import (
     Totals,
 )
 
+REFERENCE = ReferenceInfo("lab-tiny", "recorded", "self-hosted", ("honest", "honest-flash"), "sha256:00", None)
 GOLDEN = Path(__file__).with_name("golden")
 
 
@@ -63,10 +64,15 @@ def provider(name: str, **changes: Any) -> ProviderResult:
         blind_to=("q6_k",),
         divergence=Divergence(0.0001, 0.0, 0.0002, 0.0003),
         nearest=(),
-        evidence=(Evidence("logprobs", 120, -0.5, 1.0, ()),),
+        evidence=(Evidence("logprobs", 120, -0.5, 1.0, (), "logprobs"),),
         findings=(),
     )
     return replace(base, **changes)
+
+
+def compared_with(reference: ReferenceInfo) -> dict[str, Any]:
+    """What a result says of its one suite and the reference."""
+    return {"reference": reference, "suites": (SuiteInfo("logprobs", "sha256:01", reference),)}
 
 
 def result(*providers: ProviderResult, **changes: Any) -> Result:
@@ -81,8 +87,7 @@ def result(*providers: ProviderResult, **changes: Any) -> Result:
         alpha=0.01,
         tolerance=0.05,
         exit_code=1,
-        reference=ReferenceInfo("lab-tiny", "recorded", "self-hosted", ("honest", "honest-flash"), "sha256:00", None),
-        suites=(SuiteInfo("logprobs", "sha256:01"),),
+        **compared_with(REFERENCE),
         groups=None,
         totals=Totals(245, Tokens(14700, 980), 0.00931),
         providers=providers,
@@ -159,7 +164,7 @@ def without_reference() -> Result:
     return result(
         *(provider(name, **changes) for name in ("a", "b", "c")),
         exit_code=3,
-        reference=ReferenceInfo(None, "none", None, (), None, None),
+        **compared_with(ReferenceInfo(None, "none", None, (), None, None)),
         groups=(("a", "b"), ("c",)),
         different=(("a", "c"),),
     )
@@ -179,5 +184,5 @@ def hostile() -> Result:
         ),
         provider("w" * 150),
         model=evil,
-        reference=ReferenceInfo(evil, "live", "third-party", (evil,), None, 0.002),
+        **compared_with(ReferenceInfo(evil, "live", "third-party", (evil,), None, 0.002)),
     )

@@ -1,3 +1,4 @@
+import math
 import re
 import unicodedata
 from dataclasses import replace
@@ -6,6 +7,7 @@ import pytest
 
 from qcheck.report.console import DIFFERENT, as_power_of_ten, render
 from qcheck.report.paper import Paper
+from qcheck.result import Evidence
 
 RUN = "20261123T184500-3f9a2c"
 PLAIN = Paper(100)
@@ -48,3 +50,15 @@ def test_a_difference_is_only_claimed_where_it_is_proven(without_reference):
 @pytest.mark.parametrize(("natural", "shown"), [(0.0, "1"), (0.01, "1"), (2.302585, "10^1.0"), (-6.0, "10^-2.6")])
 def test_powers_of_ten(natural, shown):
     assert as_power_of_ten(natural) == shown
+
+
+def test_several_suites_are_told_apart(every_verdict):
+    first = every_verdict.suites[0]
+    answers = replace(first, name="answers", reference=replace(first.reference, name="graded"))
+    provider = every_verdict.providers[0]
+    evidence = (*provider.evidence, Evidence("answers", 7, math.log(100), 0.5, (), "answers"))
+    both = replace(every_verdict, suites=(first, answers), providers=(replace(provider, evidence=evidence),))
+    text = " ".join(render(both, PLAIN, RUN).split())
+    assert "moonshot, by suite: logprobs 10^-0.2 from 120 answers; answers 10^2.0 from 7 answers" in text
+    assert "reference, logprobs: lab-tiny, recorded" in text
+    assert "reference, answers: graded, recorded" in text

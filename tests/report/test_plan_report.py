@@ -11,9 +11,9 @@ from qcheck.report.plan import cannot_reject, full, in_short
 def plan():
     return Estimate(
         providers=(
-            ProviderEstimate("openrouter/novita", "provider", 744, 119, 41310, 2976, 0.0512, 4.65),
-            ProviderEstimate("mine", "provider", 744, None, 41310, 2976, None, 4.65),
-            ProviderEstimate("moonshot", "reference", 744, 119, 41310, 2976, 0.0511, 4.65),
+            ProviderEstimate("openrouter/novita", "provider", "logprobs", 744, 119, 41310, 2976, 0.0512, 4.65),
+            ProviderEstimate("mine", "provider", "logprobs", 744, None, 41310, 2976, None, 4.65),
+            ProviderEstimate("moonshot", "reference", "logprobs", 744, 119, 41310, 2976, 0.0511, 4.65),
         ),
         observables=("logprobs", "prompt_tokens"),
         could_reject=True,

@@ -229,8 +229,8 @@ class Baseline:
         return {probe_id: answers[0] for probe_id, answers in read_answers(self.folder, file).items()}
 
     def fits(self, suite: Suite) -> bool:
-        """Whether this baseline was recorded with exactly this suite."""
-        return self.manifest.suite.hash == suite.hash
+        """Whether this baseline was recorded with exactly this suite, or with the one whose probes it samples."""
+        return self.manifest.suite.hash == suite.recorded.hash
 
 
 def _read_checked(folder: Path, path: str, digest: str) -> bytes:

@@ -6,6 +6,9 @@ baseline or a run can say exactly which probes it speaks of.
 Texts. A suite that observes `greedy_text` compares what providers say at temperature 0 with what reference deployments
 said. How sure those were is told by their log-probabilities, so these are asked for; a provider need not give them.
 
+A suite that observes `sampled_text` asks the probes of another one (`of`), one token of text each at a temperature, and
+compares with the log-probabilities that were recorded with that one.
+
 Folds. A probe belongs to one fold: `evaluation` probes are asked when providers are compared, `selection` probes
 choose thresholds and `calibration` probes bound how often honest deployments exceed them. Folds share no part.
 A probe's `cluster` names what it shares with others; bounds count clusters, never probes.
@@ -52,21 +55,32 @@ class _Strict(BaseModel):
 
 
 class Manifest(_Strict):
-    """`suite.json`: what the suite is, what is observed, and how each probe is asked."""
+    """`suite.json`: what the suite is, what is observed, and how each probe is asked.
+
+    temperature: of sampled text; None where each endpoint's own is asked. of: the suite whose probes and baselines
+    these are.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     licence: str = Field(min_length=1)
     description: str = Field(min_length=1)
-    observes: list[Literal["logprobs", "greedy_text", "prompt_tokens", "answers"]] = Field(min_length=1)
+    observes: list[Literal["logprobs", "greedy_text", "sampled_text", "prompt_tokens", "answers"]] = Field(min_length=1)
     max_tokens: int = Field(ge=1, le=4096)
     top_logprobs: int = Field(ge=0, le=100)
     generator: str | None = None
+    temperature: float | None = Field(default=None, gt=0, le=1)
+    of: str | None = None
 
     @model_validator(mode="after")
     def _asks_for_what_it_observes(self) -> Manifest:
         if not self.top_logprobs and {"logprobs", "greedy_text"} & set(self.observes):
             raise ValueError("top_logprobs: at least 1 is needed where logprobs or greedy_text are observed")
+        sampled = "sampled_text" in self.observes
+        if {self.temperature is not None, self.of is not None} != {sampled}:
+            raise ValueError("observes: sampled_text needs `temperature` and `of`, and nothing else has them")
+        if sampled and (self.max_tokens > 1 or self.top_logprobs or "answers" in self.observes):
+            raise ValueError("observes: where text is sampled, one token of text alone is asked for")
         return self
 
 
@@ -110,17 +124,23 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A validated suite. `hash` covers manifest and probes."""
+    """A validated suite. `hash` covers manifest and probes. base: the suite whose probes it samples text on, if any."""
 
     manifest: Manifest
     probes: tuple[Probe, ...]
     hash: str
     folder: Path
+    base: Suite | None = None
 
     @property
     def name(self) -> str:
         """The manifest's name."""
         return self.manifest.name
+
+    @property
+    def recorded(self) -> Suite:
+        """The suite that its baselines are recorded with."""
+        return self.base or self
 
     @property
     def judges_text(self) -> bool:
@@ -142,7 +162,8 @@ class Suite:
     def request(self, probe: Probe, temperature: float, top_logprobs_max: int) -> Request:
         """How `probe` is asked of an endpoint with that (pinned or greedy) temperature and that largest k."""
         m = self.manifest
-        return Request(probe.id, probe.messages, m.max_tokens, temperature, min(m.top_logprobs, top_logprobs_max))
+        asked = temperature if m.temperature is None else m.temperature
+        return Request(probe.id, probe.messages, m.max_tokens, asked, min(m.top_logprobs, top_logprobs_max))
 
 
 def shipped_folder(name: str) -> Path:
@@ -181,15 +202,27 @@ def load_suite(name_or_path: str) -> Suite:
         folder = Path(name_or_path)
         if not folder.is_dir():
             raise UnknownNameError("suite", name_or_path, shipped, "Or give the path of a suite folder.")
-    manifest_bytes, probe_bytes = _read(folder / "suite.json"), _read(folder / "probes.jsonl")
+    manifest_bytes = _read(folder / "suite.json")
     try:
         manifest = Manifest.model_validate(loads(manifest_bytes))
     except ValueError as error:
         raise SuiteError(f"{folder / 'suite.json'}: {_explain(error)}.") from error
+    if manifest.of is not None:
+        return _sampled(folder, manifest, content_hash(manifest_bytes))
+    probe_bytes = _read(folder / "probes.jsonl")
     probes = list(_probes(folder / "probes.jsonl", probe_bytes))
     _check(folder, probes, answers="answers" in manifest.observes)
     digest = content_hash(content_hash(manifest_bytes).encode() + content_hash(probe_bytes).encode())
     return Suite(manifest, tuple(probes), digest, folder)
+
+
+def _sampled(folder: Path, manifest: Manifest, digest: str) -> Suite:
+    """The suite that samples text on another one's probes, found by name or beside it. Raises SuiteError."""
+    beside = folder / str(manifest.of)
+    base = load_suite(str(beside) if beside.is_dir() else str(manifest.of))
+    if "logprobs" not in base.manifest.observes:
+        raise SuiteError(f"{folder / 'suite.json'}: of: the suite {base.name} does not observe log-probabilities.")
+    return Suite(manifest, base.probes, content_hash((digest + base.hash).encode()), folder, base)
 
 
 def load_prompts(path: Path) -> tuple[Probe, ...]:

@@ -200,7 +200,10 @@ def summarise(
     if not claims.has_reference:
         return "no reference: nothing can be said about fidelity, only about which providers agree with each other"
     if claims.answered and best.upper is None:
-        return "no recorded variant is visible enough to claim agreement for; record one to allow a consistent verdict"
+        return (
+            f"cannot tell from {claims.answered} answers: no recorded variant is visible enough in them to claim "
+            "agreement for; answers that show more, or a variant that deviates more, would allow a consistent verdict"
+        )
     bound = (
         f"at most {percent(best.upper)} of the requests{where} deviate so far"
         if best.upper is not None

@@ -71,7 +71,7 @@ def record(
     from qcheck.suites import load_suite
 
     messages = messages_of(context)
-    profile, probes = get_model(model), load_suite(suite)
+    profile, probes = get_model(model), load_suite(suite).recorded
     limits = Limits(None, positive_usd(budget), duration_s(deadline, "--deadline"))
     with open_environment(messages, env_file) as environment:
         (endpoint,) = resolve_all([provider], profile, environment.resolvers)

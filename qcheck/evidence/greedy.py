@@ -27,6 +27,7 @@ import pandas as pd
 from qcheck.baselines import Answer, Baseline, list_floor
 from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.tails import Shown, TailEvidence
+from qcheck.evidence.texts import RAW, seen, token_bytes
 from qcheck.records import Position
 from qcheck.result import Finding
 from qcheck.stats.attribution import Attribution
@@ -35,24 +36,10 @@ from qcheck.tailcounts import FLIP
 
 __all__ = ["GreedyEvidence", "GreedyPath", "flip", "flip_scores"]
 
-REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"  # of bytes that are no text by themselves
-RAW: Final = "surrogateescape"  # keeps such bytes as they are
 # For naming a cause: how often a deployment gives the text that was recorded of it, and a deviation that nobody
 # recorded that of an honest one. Most of what leaves a path says the runner-up, so that a flip by itself names nobody.
 RECURS: Final = 0.98
 UNKNOWN_RECURS: Final = 0.5
-
-
-def _seen(text: str) -> bytes:
-    """What of a text is compared."""
-    return text.split(REPLACEMENT, maxsplit=1)[0].strip().encode("utf-8", "surrogatepass")
-
-
-def _token(key: str) -> bytes:
-    """The text of a token by its key (`qcheck.records.token_key`); nothing for control tokens, which show none."""
-    if key.startswith("x"):
-        return bytes.fromhex(key[1:])
-    return key[1:].encode("utf-8", "surrogatepass") if key.startswith("=") else b""
 
 
 def _trimmed(beginning: bytes) -> bytes:
@@ -76,9 +63,9 @@ class GreedyPath:
     def of(cls, answer: Answer) -> Self:
         """The path of an answer. Its text is the one that it came with, else what its tokens spell."""
         if answer.text is not None:
-            return cls(_seen(answer.text), answer.positions)
-        spelt = b"".join(_token(p.token) for p in answer.positions)
-        return cls(_seen(spelt.decode("utf-8", "replace")), answer.positions)
+            return cls(seen(answer.text), answer.positions)
+        spelt = b"".join(token_bytes(p.token) for p in answer.positions)
+        return cls(seen(spelt.decode("utf-8", "replace")), answer.positions)
 
     def flip(self, text: bytes) -> float:
         """The margin, in nats, at which `text` leaves this path; 0 where it does not, or where no list says.
@@ -90,9 +77,9 @@ class GreedyPath:
             return 0.0
         path = b""
         for position in self.positions:
-            before, path = path, path + _token(position.token)
+            before, path = path, path + token_bytes(position.token)
             if not _compatible(text, _trimmed(path)):
-                leading = (v for key, v in position.top if _compatible(text, _trimmed(before + _token(key))))
+                leading = (v for key, v in position.top if _compatible(text, _trimmed(before + token_bytes(key))))
                 return _margin(position, leading)
         return 0.0
 
@@ -102,8 +89,8 @@ class GreedyPath:
         if not self.text or not self.positions:
             return 0.0
         first = self.positions[0]
-        own = _trimmed(_token(first.token))
-        return _margin(first, (v for key, v in first.top if not _compatible(own, _trimmed(_token(key)))))
+        own = _trimmed(token_bytes(first.token))
+        return _margin(first, (v for key, v in first.top if not _compatible(own, _trimmed(token_bytes(key)))))
 
 
 def _margin(position: Position, others: Iterable[float]) -> float:

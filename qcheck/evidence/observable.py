@@ -8,18 +8,19 @@ from typing import Final
 from qcheck.evidence.answers import AnswerEvidence
 from qcheck.evidence.greedy import GreedyEvidence
 from qcheck.evidence.logprobs import LogprobEvidence
-from qcheck.evidence.tails import TailEvidence
+from qcheck.evidence.recorded import RecordedEvidence
+from qcheck.evidence.sampled_text import SampledTextEvidence
 from qcheck.suites import Suite
 
 __all__ = ["evidence_of", "graded"]
 
 # The strongest first.
-EVIDENCE: Final[Mapping[str, type[TailEvidence]]] = {
-    e.name: e for e in (LogprobEvidence, GreedyEvidence, AnswerEvidence)
+EVIDENCE: Final[Mapping[str, type[RecordedEvidence]]] = {
+    e.name: e for e in (LogprobEvidence, GreedyEvidence, SampledTextEvidence, AnswerEvidence)
 }
 
 
-def evidence_of(suite: Suite) -> type[TailEvidence]:
+def evidence_of(suite: Suite) -> type[RecordedEvidence]:
     """The evidence that judges answers to the suite against an envelope."""
     return next((e for name, e in EVIDENCE.items() if name in suite.manifest.observes), LogprobEvidence)
 

@@ -10,14 +10,13 @@ nothing, or if it shows less than the calibration measured, or too little of it 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 from qcheck.baselines import Answer, Baseline
 from qcheck.evidence.envelope import Envelope
-from qcheck.result import Divergence, Evidence, Finding
+from qcheck.evidence.recorded import RecordedEvidence
 from qcheck.stats.bets import TailBets
 from qcheck.stats.fraction import fraction_lower, fraction_upper, requests_to_bound
 from qcheck.suites import Suite
@@ -40,38 +39,18 @@ class Shown:
     bets: bool = True
 
 
-class TailEvidence(ABC):
-    """Folds one provider's answers in plan order.
-
-    name: the observable's. outside: what a deviating answer does, in words. deviating: the probes of those answers so
-    far. answered: how many answers were folded.
-    """
-
-    name: ClassVar[str]
-    outside: ClassVar[str]
+class TailEvidence(RecordedEvidence):
+    """Bets on tail events of the scores that answers show."""
 
     def __init__(self, baseline: Baseline, envelope: Envelope, suite: Suite) -> None:
-        self._baseline, self._envelope = baseline, envelope
-        self._probes = {p.id: p for p in suite.probes}
-        self._variant_names = baseline.names(baseline.variants)
+        super().__init__(baseline, envelope, suite)
         self._bets = TailBets([level.weight for level in envelope.levels[FULL]])
         self._views: set[str] = set()  # that answers were evidence in
-        self.deviating: list[str] = []
-        self.answered = self._failed = self._silent = self._short = self._dim = self._watched = self._proven = 0
+        self._short = self._dim = self._watched = self._proven = 0
 
     @abstractmethod
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
         """What the answer to one probe shows; None for nothing."""
-
-    @abstractmethod
-    def _findings(self) -> tuple[Finding, ...]:
-        """What is to be said besides the e-value."""
-
-    def _counted(self, *rows: tuple[str, int, str]) -> tuple[Finding, ...]:
-        """A finding for each kind of answer of which there were some. rows: kind, how many, and what they do."""
-        return tuple(
-            Finding(kind, "info", f"{count} of {self.answered} {what}", None, ()) for kind, count, what in rows if count
-        )
 
     def update(self, probe_id: str, answer: Answer) -> None:
         """Fold the answer to one probe."""
@@ -96,10 +75,6 @@ class TailEvidence(ABC):
             self._dim += not watched
         if any(hit and level.outlying for hit, level in zip(hits, levels, strict=True)):
             self.deviating.append(probe_id)
-
-    def fail(self) -> None:
-        """Count a request that finally failed: e = 1, and no agreement."""
-        self._failed += 1
 
     @property
     def log_e(self) -> float:
@@ -153,15 +128,3 @@ class TailEvidence(ABC):
     def blind_to(self, tolerance: float) -> tuple[str, ...]:
         """Recorded variants of which more than `tolerance` of the requests could come for all that was seen."""
         return tuple(v for v in self._variant_names if self.upper(v) > tolerance)
-
-    def divergence(self) -> Divergence | None:
-        """How far the answers lie from the reference in nats; None where no log-probabilities are compared."""
-        return None
-
-    def posterior(self) -> dict[str, float]:
-        """Probability of each recorded variant and of none of them, given that something deviates; {} if unknown."""
-        return {}
-
-    def snapshot(self, weight: float) -> Evidence:
-        """The observable's part of the result."""
-        return Evidence(self.name, self.answered, self.log_e, weight, self._findings())

@@ -128,7 +128,8 @@ def _used(suite: Suite, reference: Reference, model: ModelProfile, alpha: float,
         raise ConfigurationError(
             f"texts are judged by a recorded envelope, and there is none for {model.name} and the suite {suite.name}: "
             f"record two or more deployments that you trust with `qcheck baseline record {model.name} "
-            f"--suite {suite.name} --out DIR --provider …`, or compare log-probabilities with --suite logprobs."
+            f"--suite {suite.recorded.name} --out DIR --provider …`, or compare log-probabilities with --suite "
+            "logprobs."
         )
     return SuiteUsed(
         name=suite.name,
@@ -185,6 +186,7 @@ def make_manifest(
     check_prices(settings.limits, (*endpoints, *lives))
     for suite, _ in asked:
         _check_texts(suite, (*endpoints, *lives))
+        _check_temperature(suite, endpoints, model)
     if kind == "none" and len(endpoints) < MIN_REFERENCES:
         raise ConfigurationError(
             "there is no reference, and a single provider can then be compared with nothing: name a second provider, "
@@ -220,6 +222,17 @@ def _check_texts(suite: Suite, endpoints: Sequence[Endpoint]) -> None:
             raise ConfigurationError(
                 f"{endpoint.name} cannot be judged by the suite {suite.name}, which compares greedy texts: {why}; "
                 "leave it out, or choose another --suite."
+            )
+
+
+def _check_temperature(suite: Suite, endpoints: Sequence[Endpoint], model: ModelProfile) -> None:
+    """Raise ConfigurationError where an endpoint pins another temperature than the one that the suite samples at."""
+    for e in endpoints:
+        if suite.manifest.temperature is not None and e.temperature not in (0.0, suite.manifest.temperature):
+            raise ConfigurationError(
+                f"{e.name} takes {model.name} at temperature {e.temperature:g} alone, and the suite {suite.name} asks "
+                f"at {suite.manifest.temperature:g}; copy its suite.json into a folder, change the temperature, and "
+                "name the folder with --suite."
             )
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcheck.baselines import Baseline
+from qcheck.evidence.observable import evidence_of
+from qcheck.evidence.tails import TailEvidence
 from qcheck.jobs.manifest import ProviderEntry, RunManifest
 from qcheck.jobs.panel import Panel, sample
 from qcheck.stats.power import could_reject, median_requests
@@ -75,7 +77,7 @@ def estimate(manifest: RunManifest, panels: Sequence[Panel], *, detectability: b
     """
     asked = [(panel, p) for panel, probes in sample(panels, manifest.tolerance, manifest.seed) for p in probes]
     asked = asked[: manifest.limits.max_requests]
-    needed = {p.suite.name: p.envelope.requests_expected(manifest.tolerance) if p.envelope else None for p in panels}
+    needed = {p.suite.name: p.requests_expected(manifest.tolerance) for p in panels}
     expected = _expected([panel.suite.name for panel, _ in asked], needed)
     shares = {panel.suite.name: [p for asking, p in asked if asking is panel] for panel in panels}
     providers = tuple(
@@ -84,9 +86,12 @@ def estimate(manifest: RunManifest, panels: Sequence[Panel], *, detectability: b
         for panel in panels
     )
     observables = tuple(dict.fromkeys(o for panel in panels for o in panel.suite.manifest.observes))
-    tables = [(p, p.baseline.table, p.envelope) for p in panels if p.baseline and p.baseline.table and p.envelope]
+    known = [(p, p.baseline.table, p.envelope) for p in panels if p.baseline and p.baseline.table and p.envelope]
+    tables = [row for row in known if issubclass(evidence_of(row[0].suite), TailEvidence)]
     if not tables:
-        return Estimate(providers, observables, len(asked) > 1, (), "detectability unknown: no baseline")
+        sampled = "samples of text show strong deviations alone, and never agreement; how soon is not simulated"
+        note = sampled if known else "detectability unknown: no baseline"
+        return Estimate(providers, observables, len(asked) > 1, (), note)
     kinds = list(dict.fromkeys((panel.suite.name, probe.stratum) for panel, probe in asked))
     strata = np.array([kinds.index((panel.suite.name, probe.stratum)) for panel, probe in asked])
     columns = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from qcheck.baselines import Baseline
 from qcheck.evidence.envelope import Envelope
+from qcheck.evidence.observable import evidence_of
 from qcheck.suites import Probe, Suite
 
 __all__ = ["Group", "Panel", "sample"]
@@ -29,6 +30,12 @@ class Panel:
     envelope: Envelope | None
     weight: float
 
+    def requests_expected(self, tolerance: float) -> int | None:
+        """How many requests a faithful provider needs for *consistent*; None where none do, or nobody knows."""
+        if self.envelope is None or not evidence_of(self.suite).shows_agreement:
+            return None
+        return self.envelope.requests_expected(tolerance)
+
 
 Group = tuple[Panel, Sequence[Probe]]  # probes that are asked in random order, of one panel
 
@@ -40,7 +47,7 @@ def sample(panels: Sequence[Panel], tolerance: float, seed: int) -> list[Group]:
     deviations with the fewest, too. But it may find none: a provider that withholds log-probabilities is met by the
     suites that come after. So each has a turn that should decide, and what is left over follows in the same order.
     """
-    expected = [panel.envelope.requests_expected(tolerance) if panel.envelope else None for panel in panels]
+    expected = [panel.requests_expected(tolerance) for panel in panels]
     first: list[Group] = []
     rest: list[Group] = []
     rng = random.Random(seed)  # noqa: S311  (a sample, no secret)

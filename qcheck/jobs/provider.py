@@ -10,9 +10,9 @@ from qcheck.errors import RunFolderError
 from qcheck.evidence.margin import MarginEvidence
 from qcheck.evidence.observable import evidence_of
 from qcheck.evidence.prompt_tokens import PromptTokenEvidence
-from qcheck.evidence.tails import TailEvidence
+from qcheck.evidence.recorded import RecordedEvidence
 from qcheck.jobs.panel import Panel
-from qcheck.records import Attempt
+from qcheck.records import Attempt, Response
 from qcheck.result import Cause, Divergence, Evidence, Finding, Verdict
 from qcheck.run.lane import FAILURES_IN_A_ROW
 from qcheck.stats.attribution import NONE
@@ -53,21 +53,21 @@ class _PanelFold:
 
     def __init__(self, panel: Panel, alpha: float) -> None:
         self.panel, baseline = panel, panel.baseline
-        self.observable: TailEvidence | MarginEvidence = (
+        self.observable: RecordedEvidence | MarginEvidence = (
             evidence_of(panel.suite)(baseline, panel.envelope, panel.suite)
             if baseline and panel.envelope
             else MarginEvidence(alpha)
         )
         self.prompt_tokens = PromptTokenEvidence(baseline) if baseline else None
 
-    def update(self, probe_id: str, answer: Answer) -> None:
-        """Fold an answer against the recorded reference."""
-        if isinstance(self.observable, TailEvidence):
-            self.observable.update(probe_id, answer)
+    def update(self, probe_id: str, response: Response) -> None:
+        """Fold a response against the recorded reference."""
+        if isinstance(self.observable, RecordedEvidence):
+            self.observable.update(probe_id, self.observable.read(response))
         elif recorded := self._recorded(probe_id):
-            self.observable.update(probe_id, answer, recorded)
+            self.observable.update(probe_id, answer_of(response), recorded)
         if self.prompt_tokens:
-            self.prompt_tokens.update(probe_id, answer)
+            self.prompt_tokens.update(probe_id, answer_of(response))
 
     def _recorded(self, probe_id: str) -> Answer | None:
         baseline = self.panel.baseline
@@ -128,8 +128,7 @@ class ProviderFold:
         """Fold one settled attempt against the recorded reference."""
         self.availability(attempt)
         if attempt.response is not None:
-            answer = answer_of(attempt.response, with_text=True)
-            self._fold_of(attempt.probe_id).update(attempt.probe_id, answer)
+            self._fold_of(attempt.probe_id).update(attempt.probe_id, attempt.response)
 
     def availability(self, attempt: Attempt) -> None:
         """Count whether a request was answered."""
@@ -170,7 +169,7 @@ class ProviderFold:
         unseen = dict.fromkeys(v for fold in self._folds for v in fold.observable.blind_to(tolerance))
         return tuple(v for v in unseen if v not in seen)
 
-    def _strongest(self) -> TailEvidence | MarginEvidence:
+    def _strongest(self) -> RecordedEvidence | MarginEvidence:
         """The evidence, of answers there are, that speaks most for a deviation."""
         return max((fold.observable for fold in self._folds), key=lambda seen: (seen.answered > 0, seen.log_e))
 

@@ -30,10 +30,10 @@ class Reference:
 def _fitting(baseline: Baseline, model: ModelProfile, suite: Suite) -> str | None:
     if baseline.manifest.model != model.name:
         return f"the baseline {baseline.name} is of {baseline.manifest.model}, not of {model.name}"
-    if baseline.manifest.suite.name != suite.name:
+    if baseline.manifest.suite.name != suite.recorded.name:
         return f"the baseline {baseline.name} was recorded with the suite {baseline.manifest.suite.name}"
     if not baseline.fits(suite):
-        return f"the baseline {baseline.name} was recorded with another version of the suite {suite.name}"
+        return f"the baseline {baseline.name} was recorded with another version of the suite {suite.recorded.name}"
     if not baseline.references:
         return f"the baseline {baseline.name} holds variants only"
     return None
@@ -72,9 +72,9 @@ def _named(baselines: Sequence[Baseline], model: ModelProfile, suites: Sequence[
     """The baselines that the user names, by the name of the suite that each was recorded with."""
     found: dict[str, Reference] = {}
     for baseline in baselines:
-        suite = next((s for s in suites if s.name == baseline.manifest.suite.name), suites[0])
+        suite = next((s for s in suites if s.recorded.name == baseline.manifest.suite.name), suites[0])
         if problem := _fitting(baseline, model, suite):
-            again = f"qcheck baseline record {model.name} --suite {suite.name} --provider …"
+            again = f"qcheck baseline record {model.name} --suite {suite.recorded.name} --provider …"
             raise BaselineError(f"{problem}; record one with `{again}`.")
         if suite.name in found:
             raise ConfigurationError(f"--reference names two baselines for the suite {suite.name}; name one of them.")
@@ -97,7 +97,7 @@ def _default(
         except BaselineError as error:
             notices.append(f"passed over: {error}")
             continue
-        if (baseline.manifest.model, baseline.manifest.suite.name) == (model.name, suite.name):
+        if (baseline.manifest.model, baseline.manifest.suite.name) == (model.name, suite.recorded.name):
             problem = _fitting(baseline, model, suite)
             if problem is None:
                 return Reference(baseline, notice=" ".join(notices) or None)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-__all__ = ["LAMBDAS", "TailBets", "averaged_log_e", "binomial_lower", "binomial_upper", "log_e_paths"]
+__all__ = ["LAMBDAS", "TailBets", "averaged", "averaged_log_e", "binomial_lower", "binomial_upper", "log_e_paths"]
 
 Array = NDArray[np.float64]
 
@@ -48,7 +48,7 @@ def _gains(hits: NDArray[np.bool_], bounds: Array, lambdas: Sequence[float]) -> 
     return np.where(np.asarray(hits, bool)[..., None], won, lost)
 
 
-def _averaged(wealth: Array, weights: Array) -> Array:
+def averaged(wealth: Array, weights: Array) -> Array:
     """Logarithm of the weighted average over the last two axes (events, lambdas); the rest of the weight counts 1."""
     shares = np.repeat(weights / wealth.shape[-1], wealth.shape[-1])
     with np.errstate(divide="ignore"):  # a weight of nothing
@@ -93,7 +93,7 @@ def log_e_paths(
     path = np.cumsum(gains, axis=-3)
     if wealth is not None:
         path += wealth[..., None, :, :]
-    return _averaged(path, _checked(weights)), path[..., -1, :, :]
+    return averaged(path, _checked(weights)), path[..., -1, :, :]
 
 
 @dataclass(slots=True)
@@ -129,4 +129,4 @@ class TailBets:
 
         Weight that no event holds stays in cash: it counts 1.
         """
-        return float(_averaged(self._wealth, np.asarray(self.weights, float))) if self.requests else 0.0
+        return float(averaged(self._wealth, np.asarray(self.weights, float))) if self.requests else 0.0

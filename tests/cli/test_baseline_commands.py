@@ -51,6 +51,12 @@ def test_a_dry_run_records_nothing(qcheck, suite, tmp_path):
     assert not (tmp_path / "baselines").exists()
 
 
+def test_a_reference_for_samples_is_a_recording_of_log_probabilities(qcheck):
+    asked = ("baseline", "record", "lab-tiny", "--provider", "mine=http://127.0.0.1:9/v1", "--dry-run", "--suite")
+    plans = [qcheck(*asked, suite).out for suite in ("samples", "logprobs", "lab-answers")]
+    assert plans[0] == plans[1] != plans[2]
+
+
 def test_who_runs_a_deployment_follows_from_its_address(qcheck, tmp_path, monkeypatch):
     monkeypatch.setenv("MOONSHOT_API_KEY", "sk-canary-0123456789")
     monkeypatch.setenv("OPENROUTER_API_KEY", "sk-canary-0123456789")

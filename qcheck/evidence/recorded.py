@@ -1,0 +1,95 @@
+"""One provider's answers against recorded deployments: what every observable owes the fold."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from qcheck.baselines import Answer, Baseline, answer_of
+from qcheck.evidence.envelope import Envelope
+from qcheck.records import Response
+from qcheck.result import Divergence, Evidence, Finding
+from qcheck.suites import Suite
+
+__all__ = ["RecordedEvidence"]
+
+
+class RecordedEvidence(ABC):
+    """Folds one provider's answers in plan order.
+
+    name: the observable's. outside: what a deviating answer does, in words. resolution: the variant for which
+    "consistent" is claimed, if for any. deviating: the probes of the deviating answers so far. answered: how many
+    answers were folded. shows_agreement: whether answers can ever be called consistent.
+    """
+
+    name: ClassVar[str]
+    outside: ClassVar[str]
+    shows_agreement: ClassVar[bool] = True
+
+    def __init__(self, baseline: Baseline, envelope: Envelope, suite: Suite) -> None:
+        self._baseline, self._envelope = baseline, envelope
+        self._probes = {p.id: p for p in suite.probes}
+        self._variant_names = baseline.names(baseline.variants)
+        self.deviating: list[str] = []
+        self.answered = self._failed = self._silent = 0
+
+    @staticmethod
+    def read(response: Response) -> Answer:
+        """What of a response is judged."""
+        return answer_of(response, with_text=True)
+
+    @abstractmethod
+    def update(self, probe_id: str, answer: Answer) -> None:
+        """Fold the answer to one probe."""
+
+    def fail(self) -> None:
+        """Count a request that finally failed: e = 1, and no agreement."""
+        self._failed += 1
+
+    @property
+    @abstractmethod
+    def log_e(self) -> float:
+        """Natural logarithm of the e-value against "inside the envelope"."""
+
+    @property
+    def resolution(self) -> str | None:
+        """The variant for which "consistent" is claimed; None where it never is."""
+        return None
+
+    def bound(self) -> float | None:
+        """Upper bound of the share of requests with deviations as visible as the resolution; None without one."""
+        return None
+
+    def needed(self, _tolerance: float) -> int | None:
+        """How many more requests, none of them deviating, bring `bound` down to the tolerance; None if none can."""
+        return None
+
+    @abstractmethod
+    def fraction(self) -> tuple[float, float, float]:
+        """Routing fraction: lower bound, estimate, upper bound, at alpha − delta per side."""
+
+    def blind_to(self, _tolerance: float) -> tuple[str, ...]:
+        """Recorded variants of which more than `tolerance` of the requests could come for all that was seen."""
+        return self._variant_names
+
+    def divergence(self) -> Divergence | None:
+        """How far the answers lie from the reference in nats; None where no log-probabilities are compared."""
+        return None
+
+    def posterior(self) -> dict[str, float]:
+        """Probability of each recorded variant and of none of them, given that something deviates; {} if unknown."""
+        return {}
+
+    @abstractmethod
+    def _findings(self) -> tuple[Finding, ...]:
+        """What is to be said besides the e-value."""
+
+    def _counted(self, *rows: tuple[str, int, str]) -> tuple[Finding, ...]:
+        """A finding for each kind of answer of which there were some. rows: kind, how many, and what they do."""
+        return tuple(
+            Finding(kind, "info", f"{count} of {self.answered} {what}", None, ()) for kind, count, what in rows if count
+        )
+
+    def snapshot(self, weight: float) -> Evidence:
+        """The observable's part of the result."""
+        return Evidence(self.name, self.answered, self.log_e, weight, self._findings())

@@ -1,0 +1,288 @@
+"""Sampled text against recorded next-token distributions, for providers that pin the temperature and give text alone.
+
+A first token drawn at a known temperature is one draw from a distribution that the recorded lists of log-probabilities
+state, whatever the temperature they were recorded at. (They must be the model's own, before temperature; that is how
+`qcheck baseline record` at temperature 0 finds them everywhere but where a server divides by it.)
+
+Core. Many servers cut a distribution's tail unasked: llama.cpp by min_p 0.05 and top_p 0.95, vLLM by what a model's
+generation_config.json says, often top_k 20. So only tokens that survive this everywhere are told apart: the *core*,
+those that every reference deployment lists, that have `MIN_SHARE` of the likeliest one's probability, and before which
+at most `NUCLEUS` of the probability lies. Within the core, cutting the tail changes no ratio of probabilities; outside
+it, it can only make what lies there rarer. So two things are evidence: which text of the core comes, given that one of
+it does, and that something else comes more often than the whole tail may.
+
+Cells are texts without white space at their ends; tokens that show as the same text share one. Control tokens, white
+space and broken characters belong to the rest. An empty text is never evidence for a deviation.
+
+Envelope. In a cell, honest log-probabilities may lie as far from the middle of the recorded ones as the noise factor
+times what those do, and the noise unit further: the box of `qcheck.stats.likelihood`. The ratio of a recorded variant's
+distribution to the nearest one in the box has mean at most 1 under whatever lies in the box: every recorded honest
+deployment, any mixture of them, by the prompt if it likes, and kernels that nobody recorded as far as they do. Nothing
+is counted, so nothing is calibrated. For deviations that nobody recorded the same is done with the middle of the
+envelope made sharper, flatter, or sent out of the core. A token that is not listed but shows as one of the core's texts
+adds to it at most the list's floor, which is left to the noise unit.
+
+Assumption. Draws are independent of those before: a server that draws every answer with one and the same seed is not
+what this tests.
+
+Deviating answers. No single draw proves much. Those that raise the e-value by the factor `RAISES` are counted, so that
+no verdict rests on one. Samples never show agreement: what a weak deviation changes lies within the box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qcheck.baselines import Answer, Baseline, ProbeReference, answer_of, list_floor
+from qcheck.evidence.envelope import Envelope
+from qcheck.evidence.recorded import RecordedEvidence
+from qcheck.evidence.texts import seen, token_bytes
+from qcheck.records import Position, Response
+from qcheck.result import Finding
+from qcheck.stats.attribution import Attribution
+from qcheck.stats.likelihood import LikelihoodBets, contaminated, likelihood_ratios
+from qcheck.suites import Suite
+
+__all__ = ["Box", "NextText", "SampledTextEvidence", "Worth", "weights", "worth"]
+
+Array = NDArray[np.float64]
+
+MIN_SHARE: Final = 0.06  # a little more than what servers cut, as kernels differ at the border
+NUCLEUS: Final = 0.93
+RAISES: Final = 1.5
+SHARES: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)  # lower bounds that the routing fraction may get
+RECORDED_WEIGHT: Final = 0.5  # the rest is for what nobody recorded
+UNRECORDED: Final = ("sharper", "flatter", "elsewhere")
+SHARPER, FLATTER, ELSEWHERE = 2.0, 0.5, 0.5
+TINY: Final = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class NextText:
+    """A deployment's next token by the text that it shows, at a temperature of at most 1.
+
+    weights: by text p^(1/T), summed over its tokens. floor: the most that a token which is not listed has. unlisted:
+    the most that all of these have together.
+    """
+
+    weights: Mapping[bytes, float]
+    floor: float
+    unlisted: float
+
+    @classmethod
+    def of(cls, position: Position, temperature: float) -> Self:
+        """The distribution that one position's list states."""
+        by_text: dict[bytes, float] = {}
+        listed = 0.0
+        for key, logprob in position.top:
+            text = seen(token_bytes(key).decode("utf-8", "replace"))
+            by_text[text] = by_text.get(text, 0.0) + float(np.exp(logprob / temperature))
+            listed += float(np.exp(logprob))
+        floor = list_floor(position)
+        lowered = float(np.exp(floor * (1 / temperature - 1)))  # an unlisted p has p^(1/T) ≤ p · floor^(1/T − 1)
+        return cls(by_text, float(np.exp(floor / temperature)), max(0.0, 1 - listed) * lowered)
+
+    @property
+    def core(self) -> frozenset[bytes]:
+        """The texts that no server's cutting of the tail takes away."""
+        ranked = sorted(self.weights.items(), key=lambda pair: -pair[1])
+        total, before, kept = sum(self.weights.values()) + self.unlisted, 0.0, set()
+        for text, weight in ranked:
+            if text and weight >= MIN_SHARE * ranked[0][1] and before <= NUCLEUS * total:
+                kept.add(text)
+            before += weight
+        return frozenset(kept)
+
+    def on(self, core: Sequence[bytes]) -> tuple[Array, float]:
+        """Shares of the core's texts, given that one of them comes, and what the core has of everything, at least."""
+        mine = np.array([self.weights.get(text, self.floor) for text in core])
+        inside = float(mine.sum())
+        total = max(sum(self.weights.values()) + self.unlisted, inside)
+        return mine / inside, min(inside / total, 1 - TINY)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """What the envelope allows on one probe.
+
+    core: the texts told apart. low, high: (texts,) bounds of their shares given the core. inside: the least that the
+    core has. centre: (texts,) the middle of the recorded shares.
+    """
+
+    core: tuple[bytes, ...]
+    low: Array
+    high: Array
+    inside: float
+    centre: Array
+
+    @classmethod
+    def of(cls, honest: Sequence[NextText], noise_factor: float, unit: float) -> Self | None:
+        """The box around the reference deployments' distributions; None where their cores share nothing."""
+        core = sorted(frozenset.intersection(*(h.core for h in honest)))
+        if not core:
+            return None
+        on = [h.on(core) for h in honest]
+        middle, half = _widened(np.log([shares for shares, _ in on]), noise_factor, unit)
+        inside, slack = _widened(np.log([mass for _, mass in on]), noise_factor, unit)
+        high = np.minimum(np.exp(middle + half), 1.0) if len(core) > 1 else np.ones(1)
+        centre = np.exp(middle)
+        return cls(tuple(core), np.exp(middle - half), high, float(np.exp(inside - slack)), centre / centre.sum())
+
+    def ratios(self, shares: ArrayLike, inside: ArrayLike, outside: float = 0.0) -> Array:
+        """What each cell is worth for an alternative, (..., texts + 1): those of the core, and then all else.
+
+        shares: (..., texts) of the alternative, given the core; inside: (...) what the core has of it. outside: the
+        share of requests that, by the null, may come from anything.
+        """
+        least = (1 - outside) * self.inside
+        within = outside / (least + outside)  # of what comes from the core
+        q = np.asarray(inside, float)
+        core = likelihood_ratios(shares, *contaminated(self.low, self.high, within))
+        nearest = np.minimum(np.maximum(q, least), 1 - TINY)
+        return np.concatenate([core * (q / nearest)[..., None], ((1 - q) / (1 - nearest))[..., None]], axis=-1)
+
+
+def _widened(logs: Array, noise_factor: float, unit: float) -> tuple[Array, Array]:
+    """The middle of log-probabilities over deployments (the first axis), and how far from it honest ones may lie."""
+    high, low = logs.max(axis=0), logs.min(axis=0)
+    return (high + low) / 2, noise_factor * (high - low) / 2 + unit
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What each text is worth on one probe, for every recorded variant and then for `UNRECORDED`.
+
+    box: what is told apart. ratios: (SHARES, alternatives, texts + 1) against that many requests from outside the
+    envelope. likelihoods: (alternatives, texts + 1) against the envelope's middle, for naming a cause.
+    """
+
+    box: Box
+    ratios: Array
+    likelihoods: Array
+
+    def cell(self, text: bytes) -> int:
+        """The cell that a text falls into."""
+        return self.box.core.index(text) if text in self.box.core else len(self.box.core)
+
+
+def worth(
+    reference: ProbeReference,
+    references: Sequence[int],
+    variants: Sequence[int],
+    temperature: float,
+    noise_factor: float,
+    noise_unit: float,
+) -> Worth | None:
+    """What each text of a probe's first token is worth; None where the recorded lists tell nothing apart.
+
+    references, variants: deployment indices. noise_unit: nats, of log-probabilities at temperature 1.
+    """
+    firsts = [repeats[0].positions[:1] for repeats in reference.answers]
+    if not all(first and first[0].top for first in firsts):
+        return None
+    texts = [NextText.of(position, temperature) for (position,) in firsts]
+    box = Box.of([texts[r] for r in references], noise_factor, noise_unit / temperature)
+    if box is None:
+        return None
+    recorded = [texts[v].on(box.core) for v in variants]
+    own = np.array([texts[r].on(box.core)[1] for r in references]).mean()
+    tilted = [box.centre**SHARPER, box.centre**FLATTER, box.centre]
+    shares = np.array([*(s for s, _ in recorded), *(t / t.sum() for t in tilted)])
+    inside = np.array([*(mass for _, mass in recorded), own, own, own * ELSEWHERE])
+    likelihoods = np.column_stack([shares / box.centre * (inside / own)[:, None], (1 - inside) / (1 - own)])
+    return Worth(box, np.stack([box.ratios(shares, inside, s) for s in SHARES]), likelihoods)
+
+
+def weights(variants: int) -> Array:
+    """Of the alternatives of `worth`: half on those that are recorded, if any."""
+    recorded = RECORDED_WEIGHT if variants else 0.0
+    return np.array([recorded / max(variants, 1)] * variants + [(1 - recorded) / len(UNRECORDED)] * len(UNRECORDED))
+
+
+class SampledTextEvidence(RecordedEvidence):
+    """Folds one provider's texts in plan order. Raises ValueError where no noise of log-probabilities is known."""
+
+    name = "sampled_text"
+    outside = "are likelier under a deviation than anywhere in the reference envelope"
+    shows_agreement = False
+
+    def __init__(self, baseline: Baseline, envelope: Envelope, suite: Suite) -> None:
+        super().__init__(baseline, envelope, suite)
+        table, temperature = baseline.table, suite.manifest.temperature
+        if table is None or table.noise_unit is None or temperature is None:
+            raise ValueError("sampled text takes a temperature, and a baseline whose log-probabilities are calibrated")
+        self._temperature, self._noise = temperature, (table.noise_factor, table.noise_unit)
+        self._bets = LikelihoodBets(weights(len(baseline.variants)), len(SHARES))
+        self._best = np.zeros(len(SHARES))  # the largest log e-value of each test so far
+        self._attribution = Attribution(self._variant_names, 0.0)
+        self._unknown = 0
+
+    @staticmethod
+    def read(response: Response) -> Answer:
+        """The text, provided that it is one token, and the first that was drawn."""
+        one = response.completion_tokens is not None and response.completion_tokens <= 1 and not response.reasoning
+        return answer_of(response, with_text=one)
+
+    def update(self, probe_id: str, answer: Answer) -> None:
+        """Fold the answer to one probe."""
+        self.answered += 1
+        if answer.text is None:
+            self._silent += 1
+            return
+        reference = self._baseline.probe(probe_id)
+        known = reference and worth(
+            reference, self._baseline.references, self._baseline.variants, self._temperature, *self._noise
+        )
+        if not known:
+            self._unknown += 1
+            return
+        text = seen(answer.text)
+        cell, before = known.cell(text), self.log_e
+        ratios = known.ratios[:, :, cell]
+        self._bets.update(ratios if text else np.minimum(ratios, 1.0))
+        self._best = np.maximum(self._best, self._bets.log_e)
+        if self.log_e - before >= np.log(RAISES):
+            self.deviating.append(probe_id)
+        if text:
+            by_cause = np.maximum(known.likelihoods[:, cell], TINY)
+            named, unnamed = np.split(by_cause, [len(self._variant_names)])
+            self._attribution.fold(0.0, np.log([*named, unnamed.mean()]))
+
+    @property
+    def log_e(self) -> float:
+        """Natural logarithm of the e-value against "inside the envelope"."""
+        return float(self._bets.log_e[0])
+
+    def fraction(self) -> tuple[float, float, float]:
+        """Routing fraction: the largest of `SHARES` that is too small, the share that was bet on best, and 1.
+
+        The upper bound is no claim: samples never show that nothing deviates.
+        """
+        rejected = self._best >= -np.log(self._envelope.alpha - self._envelope.delta)
+        low = max(share for share, too_small in zip(SHARES, [True, *rejected[1:]], strict=True) if too_small)
+        return low, max(low, self._bets.epsilon() if self.log_e > 0 else 0.0), 1.0
+
+    def posterior(self) -> dict[str, float]:
+        """Probability of each recorded variant and of none of them, given that something deviates."""
+        return self._attribution.posterior()
+
+    def _findings(self) -> tuple[Finding, ...]:
+        return self._counted(
+            (
+                "samples_missing",
+                self._silent,
+                "answers are not known to be one sampled token (they reason, are longer than what was asked for, or "
+                "come without a count of tokens); they count neither for nor against the provider",
+            ),
+            (
+                "samples_uninformative",
+                self._unknown,
+                "answers are to probes on which the recorded deployments tell no texts apart; they count neither for "
+                "nor against the provider",
+            ),
+        )

@@ -1,0 +1,221 @@
+"""Sampled text, on distributions made from formulas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic import World
+
+from qcheck.baselines import Answer, Baseline, BaselineManifest, DeploymentEntry, ProbeReference, SuiteEntry
+from qcheck.errors import SuiteError
+from qcheck.evidence.envelope import Envelope
+from qcheck.evidence.observable import evidence_of
+from qcheck.evidence.sampled_text import UNRECORDED, NextText, SampledTextEvidence, Worth, weights, worth
+from qcheck.evidence.texts import seen
+from qcheck.records import Position, Response
+from qcheck.suites import Suite, load_suite
+from qcheck.tailcounts import CalibrationTable
+
+ALPHA, UNIT, PROBES = 0.01, 0.01, 150
+NAMES = ("honest0", "honest1", "honest2", "strong", "weak")
+DEVIATIONS = {"strong": 0.9, "weak": 0.03}
+MANIFEST = {
+    "name": "sampled", "version": "1.0.0", "licence": "CC0-1.0", "description": "formulas", "max_tokens": 1,
+    "observes": ["sampled_text"], "top_logprobs": 0, "temperature": 1.0, "of": "../suite",
+}  # fmt: skip
+Draw = Callable[[int, np.random.Generator], str]
+
+
+def write(folder: Path, manifest: Mapping[str, object]) -> Path:
+    folder.mkdir()
+    (folder / "suite.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory, world: World) -> tuple[Baseline, Suite]:
+    """Three honest deployments and two variants, and a suite that samples text on their probes."""
+    folder = tmp_path_factory.mktemp("sampled")
+    observed = {"observes": ["logprobs"], "top_logprobs": 20, "temperature": None, "of": None}
+    write(folder / "suite", {k: v for k, v in (MANIFEST | observed).items() if v is not None})
+    rows = [
+        {"id": f"p{i}", "cluster": f"c{i}", "fold": "evaluation", "messages": [{"role": "user", "content": f"q{i}"}]}
+        for i in range(PROBES)
+    ]
+    (folder / "suite" / "probes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    suite, rng = load_suite(str(write(folder / "sampled", MANIFEST))), np.random.default_rng(1)
+
+    def recorded(probe: int) -> ProbeReference:
+        sizes = [(DEVIATIONS.get(name, 0.0), kind) for kind, name in enumerate(NAMES)]
+        return ProbeReference(tuple((world.answer(probe, rng, size, kind),) for size, kind in sizes))
+
+    entries = [
+        DeploymentEntry.model_construct(name=n, role="variant" if n in DEVIATIONS else "reference") for n in NAMES
+    ]
+    entry = SuiteEntry(name="sampled", version="1.0.0", hash=suite.recorded.hash)
+    manifest = BaselineManifest.model_construct(format=2, model="m", suite=entry, deployments=entries)
+    table = CalibrationTable.model_construct(noise_factor=1.5, noise_unit=UNIT)
+    probes = {f"p{i}": recorded(i) for i in range(PROBES)}
+    return Baseline("b", folder, manifest, "hash", table, {}, probes), suite
+
+
+def drawn(
+    world: World, probe: int, rng: np.random.Generator, deviation: float = 0.0, kind: int = 0, k: int = 40
+) -> str:
+    """A token drawn at temperature 1 from the `k` likeliest."""
+    (position,) = world.answer(probe, rng, deviation, kind, k).positions
+    keys, logprobs = zip(*position.top, strict=True)
+    p = np.exp(logprobs)
+    return str(rng.choice([key[1:] for key in keys], p=p / p.sum()))
+
+
+def folded(sampled: tuple[Baseline, Suite], draw: Draw) -> SampledTextEvidence:
+    baseline, suite = sampled
+    evidence = SampledTextEvidence(baseline, Envelope(ALPHA, 0.2 * ALPHA, {}, 0, {}, None), suite)
+    rng = np.random.default_rng(2)
+    for probe in suite.fold("evaluation"):
+        evidence.update(probe.id, Answer(10, (), draw(int(probe.id[1:]), rng)))
+    return evidence
+
+
+def list_of(logprobs: dict[str, float]) -> Position:
+    top = tuple(sorted(((f"={t}", v) for t, v in logprobs.items()), key=lambda pair: -pair[1]))
+    return Position(top[0][0], top[0][1], top)
+
+
+def probabilities(known: Worth, text: NextText) -> np.ndarray:
+    """What each cell has of a listed distribution, everything unlisted being in the last one."""
+    mine = [text.weights.get(t, 0.0) for t in known.box.core]
+    return np.array([*mine, 1 - sum(mine)])
+
+
+def test_a_suite_that_samples_is_judged_by_the_baseline_of_another(sampled: tuple[Baseline, Suite]) -> None:
+    baseline, suite = sampled
+    assert evidence_of(suite) is SampledTextEvidence
+    assert baseline.fits(suite)
+    assert suite.probes == suite.recorded.probes
+    assert suite.hash != suite.recorded.hash
+    assert suite.request(suite.probes[0], 0.0, 20).temperature == 1.0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"temperature": None}, {"of": None}, {"observes": ["logprobs"], "top_logprobs": 5}, {"max_tokens": 2},
+        {"top_logprobs": 1}, {"temperature": 1.5}, {"temperature": 0.0}, {"of": "answers"}, {"of": "nowhere"},
+    ],
+)  # fmt: skip
+def test_what_cannot_be_sampled_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(Exception, match=r"sampled|temperature|log-probabilities|nowhere") as caught:
+        load_suite(str(write(tmp_path / "s", MANIFEST | {"of": "logprobs"} | changes)))
+    assert isinstance(caught.value, SuiteError) or "nowhere" in str(caught.value)
+
+
+def test_a_strong_variant_is_detected_named_and_its_share_bounded(
+    sampled: tuple[Baseline, Suite], world: World
+) -> None:
+    evidence = folded(sampled, lambda probe, rng: drawn(world, probe, rng, DEVIATIONS["strong"], NAMES.index("strong")))
+    assert evidence.log_e > np.log(1 / ALPHA)
+    assert len(evidence.deviating) > 2
+    assert next(iter(evidence.posterior())) == "strong"
+    low, estimate, high = evidence.fraction()
+    assert 0 < low <= estimate <= high == 1.0
+
+
+@pytest.mark.parametrize("k", [40, 20])
+def test_honest_answers_are_no_evidence_even_where_the_server_cuts_the_tail(
+    sampled: tuple[Baseline, Suite], world: World, k: int
+) -> None:
+    evidence = folded(sampled, lambda probe, rng: drawn(world, probe, rng, k=k))
+    assert evidence.log_e < np.log(1 / ALPHA)
+    assert evidence.fraction()[0] == 0.0
+    assert evidence.bound() is None
+    assert evidence.blind_to(0.05) == ("strong", "weak")
+
+
+@pytest.mark.parametrize("said", ["always the likeliest", "never a listed one"])
+def test_what_nobody_recorded_is_seen_too(sampled: tuple[Baseline, Suite], world: World, said: str) -> None:
+    def draw(probe: int, rng: np.random.Generator) -> str:
+        return drawn(world, probe, rng, k=1) if said == "always the likeliest" else "something else"
+
+    evidence = folded(sampled, draw)
+    assert evidence.log_e > np.log(1 / ALPHA)
+    assert evidence.fraction()[0] > 0.05
+
+
+def test_the_mean_of_every_bet_is_at_most_one_under_a_deployment_left_out(sampled: tuple[Baseline, Suite]) -> None:
+    """By summing over the cells, no draws; with the whole tail, and with all of it cut but for the core."""
+    baseline, suite = sampled
+    means = []
+    for probe in suite.fold("evaluation")[:60]:
+        reference = baseline.probe(probe.id)
+        assert reference is not None
+        known = worth(reference, baseline.references[1:], baseline.variants, 1.0, 1.5, UNIT)
+        assert known is not None
+        p = probabilities(known, NextText.of(reference.answers[0][0].positions[0], 1.0))
+        cut = np.append(p[:-1] / p[:-1].sum(), 0.0)
+        means.append(np.stack([known.ratios @ p, known.ratios @ cut]))
+    assert (np.mean(means, axis=0) <= 1 + 1e-9).all()
+    assert np.max(means) > 1 - 1e-3  # where there is nothing to bet on they are not far below
+
+
+def test_a_temperature_below_one_sharpens_what_was_recorded() -> None:
+    logprobs = {"a": np.log(0.6), "b": np.log(0.3), "c": np.log(0.06)}
+    text = NextText.of(list_of(logprobs), 0.5)
+    shares, inside = text.on([b"a", b"b"])
+    assert shares == pytest.approx([0.8, 0.2])
+    # Of 0.04 that is not listed no token has more than 0.06: squared they sum to at most 0.0024.
+    assert inside == pytest.approx(0.45 / (0.45 + 0.0036 + 0.0024))
+
+
+def test_tokens_that_show_as_the_same_text_are_one_and_what_shows_none_is_none() -> None:
+    text = NextText.of(list_of({"a": np.log(0.4), " a": np.log(0.3), "\n": np.log(0.2), "b": np.log(0.1)}), 1.0)
+    assert text.weights[b"a"] == pytest.approx(0.7)
+    assert text.core == {b"a", b"b"}
+    assert seen(" a\n") == b"a"
+
+
+def test_rare_tokens_and_those_beyond_the_nucleus_are_not_told_apart() -> None:
+    rare = {"a": np.log(0.5), "b": np.log(0.45), "c": np.log(0.029), "d": np.log(0.021)}
+    assert NextText.of(list_of(rare), 1.0).core == {b"a", b"b"}
+
+
+def test_the_core_is_what_all_references_have() -> None:
+    one, other = {"a": -0.7, "b": -0.9}, {"a": -0.7, "c": -0.9}
+    answers = tuple((Answer(1, (list_of(logprobs),)),) for logprobs in (one, other))
+    known = worth(ProbeReference(answers), [0, 1], [], 1.0, 1.5, UNIT)
+    assert known is not None
+    assert known.box.core == (b"a",)
+    assert known.ratios.shape[1] == len(UNRECORDED) == len(weights(0))
+    disjoint = tuple((Answer(1, (list_of({t: -0.1}),)),) for t in "ab")
+    assert worth(ProbeReference(disjoint), [0, 1], [], 1.0, 1.5, UNIT) is None
+    assert worth(ProbeReference(((Answer(1, ()),),)), [0], [], 1.0, 1.5, UNIT) is None
+
+
+def test_silence_and_empty_texts_never_raise_the_evidence(sampled: tuple[Baseline, Suite], world: World) -> None:
+    _, suite = sampled
+    evidence = folded(sampled, lambda probe, rng: drawn(world, probe, rng, DEVIATIONS["strong"], NAMES.index("strong")))
+    before = evidence.log_e
+    evidence.update(suite.probes[0].id, Answer(10, (), None))
+    evidence.fail()
+    assert evidence.log_e == before
+    for probe in suite.fold("evaluation")[:50]:
+        before = evidence.log_e
+        evidence.update(probe.id, Answer(10, (), " "))
+        assert evidence.log_e <= before
+    assert [f.kind for f in evidence.snapshot(1.0).findings] == ["samples_missing"]
+
+
+@pytest.mark.parametrize(
+    ("completion_tokens", "reasoning", "text"), [(1, None, "a"), (0, "", "a"), (2, None, None), (None, None, None),
+    (1, "hm", None)],
+)  # fmt: skip
+def test_only_one_sampled_token_is_a_sample(
+    completion_tokens: int | None, reasoning: str | None, text: str | None
+) -> None:
+    response = Response("a", (), 10, completion_tokens, None, "length", None, None, reasoning)
+    assert SampledTextEvidence.read(response).text == text

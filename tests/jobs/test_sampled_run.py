@@ -1,0 +1,67 @@
+"""Text sampled at temperature 1, compared with a recording of log-probabilities, on real engines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from qcheck.errors import ConfigurationError
+from qcheck.jobs.compare import Settings, make_manifest
+from qcheck.jobs.estimate import estimate
+from qcheck.jobs.reference import Reference, choose_references
+from qcheck.jobs.verify import verify
+from qcheck.lab.supervisor import Lab
+from qcheck.registry.loader import get_model
+from qcheck.run.budget import Limits
+from qcheck.suites import Suite, load_suite, shipped_folder
+
+MODEL = get_model("lab-tiny")
+SETTINGS = Settings(3, limits=Limits(max_requests=400))
+
+
+@pytest.fixture(scope="module")
+def samples() -> Suite:
+    return load_suite("samples")
+
+
+def test_samples_alone_convict_what_was_trained_further_and_nobody_honest(
+    lab: Lab, run: Any, samples: Suite, shipped: Reference
+) -> None:
+    """Draws cannot be repeated; the limit is more than twice what nine runs in ten need to convict."""
+    endpoints = [lab.endpoint("honest-torch-b"), lab.endpoint("finetuned")]
+    result, folder = run(endpoints, shipped, SETTINGS, samples)
+    honest, other = result.providers
+    assert (honest.verdict, other.verdict) == ("inconclusive", "deviates")
+    assert honest.stop_reason == "max_requests"
+    assert "answers that show more" in honest.summary
+    assert other.decided_by == "evidence"
+    assert "likelier under a deviation" in other.summary
+    assert other.deviating.answers >= 2
+    assert other.nearest[0].variant == "finetuned"
+    assert [e.observable for e in other.evidence] == ["sampled_text", "prompt_tokens"]
+    assert verify(folder).differences == ()
+
+
+def test_the_reference_is_the_baseline_of_the_suite_whose_probes_these_are(samples: Suite, shipped: Reference) -> None:
+    (found,) = choose_references(None, MODEL, [samples], [shipped_folder("baselines")], [], {})
+    assert found.baseline is not None
+    assert shipped.baseline is not None
+    assert found.baseline.name == shipped.baseline.name
+
+
+def test_the_plan_promises_no_agreement(lab: Lab, samples: Suite, shipped: Reference) -> None:
+    endpoints = [lab.endpoint("honest")]
+    manifest = make_manifest("r", datetime.now(UTC), MODEL, endpoints, [(samples, shipped)], SETTINGS)
+    plan = estimate(manifest, manifest.load_panels())
+    assert plan.could_reject
+    assert "never agreement" in plan.detectability
+    assert [p.requests_expected for p in plan.providers] == [None]
+
+
+def test_another_pinned_temperature_takes_another_suite(lab: Lab, samples: Suite, shipped: Reference) -> None:
+    pinned = [replace(lab.endpoint("honest"), temperature=0.6)]
+    with pytest.raises(ConfigurationError, match=r"at temperature 0\.6 alone.* asks at 1; copy its suite\.json"):
+        make_manifest("r", datetime.now(UTC), MODEL, pinned, [(samples, shipped)], SETTINGS)

@@ -19,10 +19,10 @@ from benchmarks.detection.observed import observe
 from qcheck.baselines import Baseline, read_answers
 from qcheck.evidence.calibration import tail_events
 from qcheck.evidence.envelope import freeze
-from qcheck.evidence.leave_one_out import KL, NOISE_FACTOR, LeaveOneOut, Scores, noise_unit
+from qcheck.evidence.leave_one_out import NOISE_FACTOR, LeaveOneOut, Scores, noise_unit
 from qcheck.evidence.views import VIEWS
 from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import CalibrationTable
+from qcheck.tailcounts import DIRECTION, SIZE, CalibrationTable
 
 __all__ = ["LeftOut", "false_alarms"]
 
@@ -54,7 +54,7 @@ def false_alarms(baseline: Baseline, suite: Suite, variants: Sequence[str], alph
         probes = [p for p in suite.probes if all(p.id in kept for kept in answers.values())]
         unit = noise_unit(others, answers, [p.id for p in probes if p.fold == "selection"])
         leave_one_out = LeaveOneOut(others, suite, unit)
-        scores = leave_one_out(answers, probes, others.variants, VIEWS[0])
+        scores = leave_one_out(answers, probes, others.variants, VIEWS[0], others.references)
         recorded = read_answers(baseline.folder, baseline.manifest.deployments[names.index(name)].answers)
         observed = observe(others, unit, suite.fold("evaluation"), {name: recorded}, VIEWS[0])
         rng, alarms = np.random.default_rng(names.index(name)), 0
@@ -83,14 +83,15 @@ def _redrawn(
     for _, stratum in rows.groupby("stratum"):
         clusters = rng.permutation(stratum.cluster.unique())
         chosen |= rows.cluster.isin(clusters[: round(SELECTION_SHARE * len(clusters))])
-    events = tail_events(leave_one_out, VIEWS[0], scores, rows.index[chosen], rows[~chosen])
     names = leave_one_out.baseline.names(leave_one_out.baseline.variants)
-    kl = {name: float(scores[name].loc[rows.index[~chosen], KL].mean()) for name in names}
+    # What variants show themselves matters for *consistent* alone.
+    unseen = dict.fromkeys(names, pd.DataFrame(0.0, rows.index, [SIZE, DIRECTION]))
+    events = tail_events(leave_one_out, VIEWS[0], {**scores, **unseen}, rows.index[chosen], rows[~chosen])
     return CalibrationTable(
         noise_factor=NOISE_FACTOR,
         noise_unit=leave_one_out.unit,
         noise_rms=0.0,
         envelope_kl=0.0,
-        variant_kl=kl,
+        variant_kl=dict.fromkeys(names, 0.0),
         events=events,
     )

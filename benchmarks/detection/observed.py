@@ -16,7 +16,7 @@ from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.scoring import align, score
 from qcheck.evidence.views import View
 from qcheck.suites import Probe
-from qcheck.tailcounts import DIRECTION, SIZE
+from qcheck.tailcounts import DIRECTION, SIZE, Score
 
 __all__ = ["Observed", "observe"]
 
@@ -25,8 +25,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Scores in one view. strata: (probes,) names. sizes: by deployment (probes,); directions: (probes,
-    variants), of the variants that are looked for.
+    """Scores in one view.
+
+    strata: (probes,) names. variants: names of those that are looked for. The others by deployment: sizes (probes,),
+    directions (probes, variants), and full (probes,), whether an answer shows as much as was recorded. One that does
+    not is no evidence.
     """
 
     view: str
@@ -34,19 +37,29 @@ class Observed:
     variants: tuple[str, ...]
     sizes: dict[str, Array]
     directions: dict[str, Array]
+    full: dict[str, NDArray[np.bool_]]
 
-    def hits(self, deployment: str, envelope: Envelope, known: Sequence[str]) -> NDArray[np.bool_]:
-        """(probes, events): which tail events its answers show to somebody who has recorded the variants `known`."""
+    def scores(self, deployment: str, known: Sequence[str]) -> dict[Score, Array]:
+        """(probes,) of each score, as seen by somebody who has recorded the variants `known`."""
         columns = [self.variants.index(v) for v in known]
         direction = self.directions[deployment][:, columns].max(axis=1, initial=-np.inf)
-        shown = {SIZE: self.sizes[deployment], DIRECTION: direction}
-        levels = envelope.levels[self.view]
-        return np.stack([shown[level.score] > level.threshold for level in levels], axis=1)
+        return {SIZE: self.sizes[deployment], DIRECTION: direction}
+
+    def hits(self, deployment: str, envelope: Envelope, known: Sequence[str]) -> NDArray[np.bool_]:
+        """(probes, events): which tail events its answers show."""
+        scores, levels = self.scores(deployment, known), envelope.levels[self.view]
+        over = np.stack([scores[level.score] > level.threshold for level in levels], axis=1)
+        return over & self.full[deployment][:, None]
 
     def bounds(self, envelope: Envelope) -> Array:
         """(probes, events): their null bounds."""
         levels = envelope.levels[self.view]
         return np.array([[level.null_bounds[stratum] for level in levels] for stratum in self.strata])
+
+    def only(self, probes: NDArray[np.bool_]) -> Observed:
+        """What the answers to some of the probes show."""
+        parts = ({k: v[probes] for k, v in part.items()} for part in (self.sizes, self.directions, self.full))
+        return Observed(self.view, self.strata[probes], self.variants, *parts)
 
 
 def observe(
@@ -62,16 +75,17 @@ def observe(
     """
     recorded = {p.id: reference for p in probes if (reference := baseline.probe(p.id))}
     strata = np.array([p.stratum for p in probes if p.id in recorded])
-    sizes, directions = {}, {}
+    nothing = (0.0, np.full(len(baseline.directed), -np.inf), False)
+    sizes, directions, full = {}, {}, {}
     for name, kept in answers.items():
         rows = []
         for probe_id, reference in recorded.items():
             alignment = align(view.of(kept[probe_id][0]), reference, baseline.references, view.tokens)
             if alignment is None:
-                rows.append((0.0, np.full(len(baseline.directed), -np.inf)))
+                rows.append(nothing)
                 continue
             s = score(alignment, baseline.references, baseline.directed, unit)
-            rows.append((s.size, s.directions))
-        sizes[name] = np.array([size for size, _ in rows])
-        directions[name] = np.stack([row for _, row in rows])
-    return Observed(view.name, strata, baseline.names(baseline.directed), sizes, directions)
+            rows.append((s.size, s.directions, alignment.full))
+        columns = list(zip(*rows, strict=True))
+        sizes[name], directions[name], full[name] = np.array(columns[0]), np.stack(columns[1]), np.array(columns[2])
+    return Observed(view.name, strata, baseline.names(baseline.directed), sizes, directions, full)

@@ -2,107 +2,140 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from itertools import combinations, groupby, product
 
 import numpy as np
 
-from benchmarks.detection.alarms import Stops, stops
+from benchmarks.detection.agreement import consistent_stops
+from benchmarks.detection.alarms import stops
+from benchmarks.detection.draws import Stops
 from benchmarks.detection.false_alarms import false_alarms
-from benchmarks.detection.observed import Observed, observe
-from qcheck.baselines import Baseline, read_answers
-from qcheck.evidence.envelope import Envelope, freeze
-from qcheck.evidence.views import VIEWS
-from qcheck.lab.bank import Bank
-from qcheck.lab.catalog import deployments_of
+from benchmarks.detection.material import ALPHA, Material
+from benchmarks.detection.power import LIMIT, STREAMS, Cell
+from benchmarks.detection.published import Needed
+from benchmarks.detection.rows import CERTAIN, FRACTIONS
+from qcheck.baselines import Baseline
 from qcheck.suites import Suite
+from qcheck.tailcounts import FULL
 
-__all__ = ["false_alarm_table", "power_table"]
+__all__ = [
+    "certainty_line",
+    "consistent_table",
+    "false_alarm_table",
+    "mixture_table",
+    "oracle_table",
+    "power_table",
+    "published_table",
+]
 
-ALPHA, STREAMS, LIMIT = 0.01, 1000, 1500
-FRACTIONS = (1.0, 0.1, 0.05, 0.01)
-# By candidate, whose answers nobody recorded: the recorded variant that it is, on another engine.
-FOUR_BITS = {"q4_k_m-torch": "q4_k_m", "q4_0-torch": "q4_0", "int4-bf16": "int4", "nf4-bf16": "nf4"}
-SIX_BITS = {"q6_k-torch": "q6_k", "fp8-bf16": "fp8"}
-EIGHT_BITS = {"q8_0-torch": "q8_0", "int8-bf16": "int8"}
-OTHER = {"other-model": "other-model"}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What is given, what deviates, whether it is recorded, and the medians and 90 % quantiles asked for."""
-
-    given: str
-    view: str
-    deviation: str
-    candidates: dict[str, str]
-    recorded: bool
-    asked: tuple[str, ...] = ()
+TOLERANCE = 0.05
+MIXTURE_STREAMS, MIXTURE_REQUESTS = 250, 1000
+OURS_TOKENS = 4  # of output to a request, as the suite asks for
 
 
-ROWS = (
-    Row("top 20, recorded", "full", "4-bit", FOUR_BITS, True, ("3 / 4", "20 / 50", "40 / 110", "300 / 700")),
-    Row("top 20, recorded", "full", "fp8, Q6_K", SIX_BITS, True, ("4 / 7", "30 / 75", "65 / 160", "450 / 1000")),
-    Row("top 20, recorded", "full", "8-bit", EIGHT_BITS, True, ("8 / 20",)),
-    Row("top 20, not recorded", "full", "4-bit", FOUR_BITS, False, ("3 / 5", "30 / 75", "60 / 130", "350 / 800")),
-    Row("top 20, not recorded", "full", "fp8, Q6_K", SIX_BITS, False, ("4 / 8", "45 / 110", "110 / 250")),
-    Row("top 20, not recorded", "full", "other model", OTHER, False, ("3 / 4", "25 / 60", "50 / 110", "350 / 800")),
-    Row("top 5, recorded", "top5", "4-bit", FOUR_BITS, True, ("4 / 8", "45 / 110", "90 / 200")),
-    Row("top 5, recorded", "top5", "fp8, Q6_K", SIX_BITS, True),
-    Row("top 20 on a grid of 1/16, recorded", "step16", "4-bit", FOUR_BITS, True),
-    Row("top 20 on a grid of 1/16, recorded", "step16", "fp8, Q6_K", SIX_BITS, True),
-    Row("top 20 on a grid of 1/8, recorded", "step8", "4-bit", FOUR_BITS, True),
-    Row("top 20 on a grid of 1/8, recorded", "step8", "fp8, Q6_K", SIX_BITS, True),
-    Row("top 5 on a grid of 1/8, recorded", "top5-step8", "4-bit", FOUR_BITS, True),
-)
-
-
-def power_table(baseline: Baseline, bank: Bank) -> str:
-    """Requests until *deviates*: median and 90 % quantile, by what is given, what deviates, and how often."""
-    if baseline.table is None or baseline.table.noise_unit is None:
-        raise ValueError(f"{baseline.folder} is not calibrated on log-probabilities")
-    kinds = {name: d.kind for name, d in deployments_of(bank.model).items()}
-    honest = [name for name, kind in kinds.items() if kind == "held-out"]
-    answers = {name: bank.answers(name) for name in kinds if kinds[name] in ("held-out", "unrecorded")}
-    for d in baseline.manifest.deployments:
-        if d.role == "variant":
-            answers[d.name] = dict(read_answers(baseline.folder, d.answers))
-    envelope = freeze(baseline.table, ALPHA)
-    lines = [
-        "| given | deviation | streams | 100 % of requests | 10 % | 5 % | 1 % |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for view in VIEWS:
-        rows = [row for row in ROWS if row.view == view.name]
-        names = dict.fromkeys([*honest, *(c for row in rows for c in row.candidates)])
-        seen = {name: answers[name] for name in names}
-        observed = observe(baseline, baseline.table.noise_unit, bank.probes, seen, view)
-        for row in rows:
-            cells = [_cell(row, i, observed, envelope, honest) for i in range(len(FRACTIONS))]
-            lines.append(f"| {row.given} | {row.deviation} | {STREAMS} | {' | '.join(cells)} |")
+def _table(header: str, rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, "|" + "---|" * (header.count("|") - 1), *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines)
-
-
-def _cell(row: Row, index: int, observed: Observed, envelope: Envelope, honest: Sequence[str]) -> str:
-    """One fraction's median / 90 % quantile with the median's confidence interval, and what was asked for."""
-    rng, found = np.random.default_rng(index), []
-    for candidate, variant in row.candidates.items():
-        known = [v for v in observed.variants if row.recorded or v != variant]
-        share = STREAMS // len(row.candidates)
-        found.append(stops(observed, envelope, honest, candidate, FRACTIONS[index], known, rng, share, LIMIT))
-    pooled = Stops(np.concatenate([f.requests for f in found]), found[0].limit)
-    low, high = pooled.interval(0.5)
-    text = f"{_count(pooled.quantile(0.5))} / {_count(pooled.quantile(0.9))} [{_count(low)}, {_count(high)}]"
-    return text + (f" (asked {row.asked[index]})" if index < len(row.asked) else "")
 
 
 def _count(requests: int | None) -> str:
     return "–" if requests is None else str(requests)
 
 
+def _by_row(cells: Sequence[Cell]) -> Iterable[tuple[list[str], list[Cell]]]:
+    """What a line begins with, and its cells from the largest fraction to the smallest."""
+    for row, group in groupby(cells, lambda cell: cell.row):
+        own = list(group)
+        few = f" ({own[0].probes} probes)" if row.surest else ""
+        yield [row.given + few, row.deviation], own
+
+
+def power_table(cells: Sequence[Cell]) -> str:
+    """Requests until *deviates*: median and 90 % quantile, by what is given, what deviates, and how often."""
+
+    def text(cell: Cell) -> str:
+        low, high = cell.ours.interval(0.5)
+        measured = f"{_quantiles(cell.ours)} [{_count(low)}, {_count(high)}]"
+        asked, index = cell.row.asked, FRACTIONS.index(cell.fraction)
+        return measured + (f" (asked {asked[index]})" if index < len(asked) else "")
+
+    rows = ([*start, str(STREAMS), *map(text, own)] for start, own in _by_row(cells))
+    return _table("| given | deviation | streams | 100 % of requests | 10 % | 5 % | 1 % |", rows)
+
+
+def _quantiles(found: Stops) -> str:
+    return f"{_count(found.quantile(0.5))} / {_count(found.quantile(0.9))}"
+
+
+def certainty_line(material: Material) -> str:
+    """How many probes there are for the rows of nearly certain first tokens, which may be too few for any."""
+    sure = int((material.certainty >= CERTAIN).sum())
+    return f"Probes whose first token has a probability above {CERTAIN}: {sure} of {len(material.probes)}."
+
+
+def oracle_table(cells: Sequence[Cell]) -> str:
+    """The oracle's requests in the same streams, and what a request adds to qcheck's evidence and to the oracle's."""
+
+    def text(cell: Cell) -> str:
+        g = cell.growth
+        return f"{_quantiles(cell.oracle)}; {g.ours:.2g} / {g.oracle:.2g} = {g.ours / g.oracle:.2f}"
+
+    rows = ([*start, *map(text, own)] for start, own in _by_row(cells))
+    return _table("| given | deviation | 100 % of requests | 10 % | 5 % | 1 % |", rows)
+
+
+def published_table(cells: Sequence[Cell], found: Sequence[Needed]) -> str:
+    """Requests and output tokens to 90 % power: qcheck's at its guaranteed error, the others' at a measured 1 %."""
+    fractions = sorted({n.fraction for n in found}, reverse=True)
+
+    def text(requests: int | None, tokens: int) -> list[str]:
+        return ["not reached", "–"] if requests is None else [str(requests), str(tokens * requests)]
+
+    rows = []
+    for row in dict.fromkeys(n.row for n in found):
+        ours = {cell.fraction: cell.ours.quantile(0.9) for cell in cells if cell.row == row}
+        rows.append([row.deviation, "qcheck", *(t for f in fractions for t in text(ours[f], OURS_TOKENS))])
+        for method in dict.fromkeys(n.method for n in found):
+            own = {n.fraction: n for n in found if n.row == row and n.method == method}
+            rows.append([row.deviation, method, *(t for f in fractions for t in text(own[f].requests, own[f].tokens))])
+    columns = " | ".join(f"{f:.0%}: requests | tokens".replace("%", " %") for f in fractions)
+    return _table(f"| deviation | method | {columns} |", rows)
+
+
+def consistent_table(material: Material) -> str:
+    """Requests until *consistent* of honest deployments that the baseline does not know."""
+    observed, rng = material.observed(FULL, material.honest), np.random.default_rng(0)
+    floor = np.log(1 / ALPHA) / TOLERANCE
+    rows = []
+    for name in material.honest:
+        found = consistent_stops(observed, material.envelope, name, TOLERANCE, rng, STREAMS, LIMIT)
+        rows.append([name, str(STREAMS), _quantiles(found), f"{floor:.0f}"])
+    return _table("| honest deployment | streams | requests: median / 90 % | floor log(1/α) / tolerance |", rows)
+
+
+def mixture_table(material: Material) -> str:
+    """Alarms of two honest deployments that answer half of the requests each, one at least unknown to the baseline."""
+    unknown, known = material.honest, material.references
+    observed = material.observed(FULL, (*unknown, *known), repeat=-1)
+    kinds = {
+        "two that the baseline does not know": list(combinations(unknown, 2)),
+        "one of them and one that it knows": list(product(unknown, known)),
+    }
+    rows = []
+    for kind, pairs in kinds.items():
+        alarms = []
+        for number, (one, other) in enumerate(pairs):
+            rng = np.random.default_rng(number)
+            what = observed, material.envelope, [one], other, 0.5, observed.variants, rng
+            found = stops(*what, MIXTURE_STREAMS, MIXTURE_REQUESTS)
+            alarms.append(int((found.requests <= found.limit).sum()))
+        rows.append([kind, str(len(pairs)), str(sum(alarms)), str(MIXTURE_STREAMS * len(pairs)), str(max(alarms))])
+    return _table("| half and half | pairs | alarms | of streams | most of a pair |", rows)
+
+
 def false_alarm_table(baseline: Baseline, suite: Suite) -> str:
     """Alarms of honest deployments that were left out of the envelope."""
-    lines = ["| left out | mean size | alarms | of streams |", "|---|---|---|---|"]
-    for f in false_alarms(baseline, suite, baseline.names(baseline.directed), ALPHA):
-        lines.append(f"| {f.name} | {f.size:.2f} | {f.alarms} | {f.streams} |")
-    return "\n".join(lines)
+    found = false_alarms(baseline, suite, baseline.names(baseline.directed), ALPHA)
+    rows = ([f.name, f"{f.size:.2f}", str(f.alarms), str(f.streams)] for f in found)
+    return _table("| left out | mean size | alarms | of streams |", rows)

@@ -1,0 +1,66 @@
+"""What the detection benchmark measures: what a provider gives, what deviates, and how many of its requests."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+
+__all__ = ["CERTAIN", "FRACTIONS", "ROWS", "Row", "plainest"]
+
+FRACTIONS = (1.0, 0.1, 0.05, 0.01)
+# By candidate, whose answers nobody recorded: the recorded variant that it is, on another engine.
+FOUR_BITS = {"q4_k_m-torch": "q4_k_m", "q4_0-torch": "q4_0", "int4-bf16": "int4", "nf4-bf16": "nf4"}
+SIX_BITS = {"q6_k-torch": "q6_k", "fp8-bf16": "fp8"}
+EIGHT_BITS = {"q8_0-torch": "q8_0", "int8-bf16": "int8"}
+OTHER = {"other-model": "other-model"}
+RECORDED = "top 20, recorded"
+CERTAIN = 0.97
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """What is given, what deviates, whether it is recorded, and the medians and 90 % quantiles asked for.
+
+    surest: what probability a reference's most probable first token has at least; probes where it has less are left
+    out.
+    """
+
+    given: str
+    view: str
+    deviation: str
+    candidates: dict[str, str]
+    recorded: bool
+    asked: tuple[str, ...] = ()
+    surest: float = 0.0
+
+    def of(self, answers: Container[str]) -> dict[str, str]:
+        """The candidates that are there: not every lab model has another model of its family."""
+        return {candidate: variant for candidate, variant in self.candidates.items() if candidate in answers}
+
+
+ROWS = (  # of each deviation those first in which most is given
+    Row(RECORDED, "full", "4-bit", FOUR_BITS, True, ("3 / 4", "20 / 50", "40 / 110", "300 / 700")),
+    Row(RECORDED, "full", "fp8, Q6_K", SIX_BITS, True, ("4 / 7", "30 / 75", "65 / 160", "450 / 1000")),
+    Row(RECORDED, "full", "8-bit", EIGHT_BITS, True, ("8 / 20",)),
+    Row("top 20, not recorded", "full", "4-bit", FOUR_BITS, False, ("3 / 5", "30 / 75", "60 / 130", "350 / 800")),
+    Row("top 20, not recorded", "full", "fp8, Q6_K", SIX_BITS, False, ("4 / 8", "45 / 110", "110 / 250")),
+    Row("top 20, not recorded", "full", "other model", OTHER, False, ("3 / 4", "25 / 60", "50 / 110", "350 / 800")),
+    Row("top 5, recorded", "top5", "4-bit", FOUR_BITS, True, ("4 / 8", "45 / 110", "90 / 200")),
+    Row("top 5, recorded", "top5", "fp8, Q6_K", SIX_BITS, True),
+    Row("top 20 on a grid of 1/16, recorded", "step16", "4-bit", FOUR_BITS, True),
+    Row("top 20 on a grid of 1/16, recorded", "step16", "fp8, Q6_K", SIX_BITS, True),
+    Row("top 20 on a grid of 1/8, recorded", "step8", "4-bit", FOUR_BITS, True),
+    Row("top 20 on a grid of 1/8, recorded", "step8", "fp8, Q6_K", SIX_BITS, True),
+    Row("top 5 on a grid of 1/8, recorded", "top5-step8", "4-bit", FOUR_BITS, True),
+    Row(f"{RECORDED}, first token above {CERTAIN}", "full", "4-bit", FOUR_BITS, True, surest=CERTAIN),
+    Row(f"{RECORDED}, first token above {CERTAIN}", "full", "fp8, Q6_K", SIX_BITS, True, surest=CERTAIN),
+)
+
+
+def plainest(answers: Container[str]) -> list[Row]:
+    """Of each deviation that there are answers of, the row in which most is given."""
+    rows: dict[str, Row] = {}
+    for row in ROWS:
+        if row.of(answers):
+            rows.setdefault(row.deviation, row)
+    return list(rows.values())

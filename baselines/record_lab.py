@@ -38,7 +38,7 @@ from qcheck.suites import Probe, Suite, load_suite
 BUILD = Path("build/recording")
 CONCURRENCY = 8
 HONEST_REPEATS = 2  # so that prompt-token counts are seen to be constant
-DEEP = 40_000
+DEEP, REPORTED_DEEP = 40_000, 20_000  # further prompts, for the shipped model and for those that benchmarks report on
 # Answers cost 24 tokens each, so that graded suites are recorded from fewer.
 GRADED = (
     "honest", "honest-f32", "honest-batch", "honest-torch-bf16", "honest-torch-fp16",
@@ -82,6 +82,13 @@ def deep_probes(count: int) -> tuple[Probe, ...]:
     if len(probes) < count:
         raise SystemExit(f"there are only {len(probes)} further words")
     return probes
+
+
+def deep_bank(model: str, suite: Suite, count: int | None = None) -> Bank:
+    """Where the answers to further prompts are kept. count: how many there are, what is usual for the model if None."""
+    usual = DEEP if model == SHIPPED else REPORTED_DEEP
+    probes = () if graded(suite) else deep_probes(usual if count is None else count)
+    return Bank(BUILD / "deep", model, suite, probes)
 
 
 def deep_blocks(baseline: Baseline, bank: Bank) -> Iterator[Block]:
@@ -145,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m baselines.record_lab", description=__doc__)
     parser.add_argument("model", nargs="?", default=SHIPPED, choices=MODELS)
     parser.add_argument("--suite", default="logprobs")
-    parser.add_argument("--deep", type=int, default=DEEP, metavar="N", help="further prompts to calibrate on")
+    parser.add_argument("--deep", type=int, metavar="N", help="further prompts to calibrate on")
     parser.add_argument("--out", type=Path, help="where the baseline goes (default: in baselines/)")
     parser.add_argument("--jobs", type=int, default=2, help="engines that run at a time")
     args = parser.parse_args(arguments)
@@ -155,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"{out} is no baseline; name a folder that is one, or does not exist")
     deployments, fresh = wanted(args.model, suite), recording(args.model, suite)
     deeply = [d.name for d in deployments if d.kind == "reference" or d.name in DIRECTED]
-    deep = Bank(BUILD / "deep", args.model, suite, () if graded(suite) else deep_probes(args.deep))
+    deep = deep_bank(args.model, suite, args.deep)
     done: set[str] = set()
     if (fresh / "manifest.json").exists():
         done = {d.name for d in load_baseline(fresh, calibrated=False).manifest.deployments}

@@ -20,6 +20,7 @@ PARTS = {
     "verdicts": "Verdicts on lab deployments, α = 0.01, tolerance 5 %",
     "detection": "Requests until a deviation is detected, and false alarms, α = 0.01",
     "sampled": "Requests until a deviation is detected in sampled text alone, α = 0.01",
+    "text": "One token of greedy text on mined probes, α = 0.01",
     "kills": "SIGKILL and resume",
     "deployments": "How far the lab's deployments lie apart",
     "timings": "Timings",

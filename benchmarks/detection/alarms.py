@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.detection.draws import Stops, blocks, deepest_first, first_reached
-from benchmarks.detection.observed import Observed
 from qcheck.evidence.envelope import Envelope
 from qcheck.stats.bets import log_e_paths
 from qcheck.tailcounts import FULL
 from qcheck.verdict import MIN_DEVIATING, Rules
 
-__all__ = ["stops"]
+__all__ = ["Seen", "stops"]
 
 CHUNK = 100  # requests at a time
 
 
+class Seen(Protocol):
+    """What the answers of deployments to some probes show in one view."""
+
+    @property
+    def view(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def strata(self) -> NDArray[np.str_]:
+        """(probes,) names."""
+        ...
+
+    def hits(self, deployment: str, envelope: Envelope, known: Sequence[str]) -> NDArray[np.bool_]:
+        """(probes, events): which tail events its answers show to somebody who has recorded the variants `known`."""
+        ...
+
+    def bounds(self, envelope: Envelope) -> NDArray[np.float64]:
+        """(probes, events): their null bounds."""
+        ...
+
+
 def stops(
-    observed: Observed,
+    observed: Seen,
     envelope: Envelope,
     honest: Sequence[str],
     deviating: str,

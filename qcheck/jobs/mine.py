@@ -30,7 +30,7 @@ from qcheck.run.budget import Limits, worst_case_usd
 from qcheck.run.execute import Asker
 from qcheck.suites import Fold, Manifest, Probe, Suite, load_prompts, load_suite, save_suite
 
-__all__ = ["Mined", "Purpose", "Source", "Stratum", "Wanted", "ask", "draw_pool", "mine", "worst_cases_usd"]
+__all__ = ["Mined", "Purpose", "Source", "Stratum", "Wanted", "ask", "deal", "draw_pool", "mine", "worst_cases_usd"]
 
 Purpose = Literal["greedy", "logprobs"]
 TOP = 20
@@ -199,7 +199,7 @@ def mine(wanted: Wanted, pool: Suite, recorded: Baseline, sources: Sequence[Sour
     asked = len(paths.paths)
     if not strata:
         raise SuiteError(_too_few(few, asked))
-    probes = _dealt(strata, np.random.default_rng(wanted.seed))
+    probes = deal(strata, np.random.default_rng(wanted.seed))
     suite = save_suite(folder, _manifest(wanted, pool, asked), probes)
     evaluation = [p.stratum for p in suite.fold("evaluation")]
 
@@ -210,7 +210,7 @@ def mine(wanted: Wanted, pool: Suite, recorded: Baseline, sources: Sequence[Sour
     return Mined(suite, tuple(map(stratum, strata)), few, asked)
 
 
-def _dealt(strata: Mapping[str, Sequence[Probe]], rng: np.random.Generator) -> list[Probe]:
+def deal(strata: Mapping[str, Sequence[Probe]], rng: np.random.Generator) -> list[Probe]:
     """The probes with their strata and folds, in random order; a cluster lies in one fold, whatever its strata."""
     folds: dict[str, Fold] = {}
     for probes in strata.values():

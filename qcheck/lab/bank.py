@@ -102,7 +102,7 @@ class Bank:
         return {probe_id: answers for chunk in chunks if chunk for probe_id, answers in chunk.items()}
 
     def _place(self, deployment: str) -> Path:
-        asked = [self.suite.manifest.model_dump(), [to_plain(p) for p in self.probes], self.repeats]
+        asked = [self.suite.manifest.model_dump(exclude_none=True), [to_plain(p) for p in self.probes], self.repeats]
         key = content_hash([identity(self.model, deployment), asked]).removeprefix("sha256:")
         return self.folder / self.model / f"{deployment}-{key[:16]}"
 

@@ -9,6 +9,7 @@ QcheckError                exit 4   something that should not have happened
 │   └── RunFolderError              a run folder is missing, damaged or in use
 ├── StorageError           exit 4   a file cannot be written
 ├── LabError               exit 4   a local engine did not start
+├── DownloadError          exit 3   a public file cannot be had, or is not what it should be
 └── RecordingError         exit 3   an endpoint stopped answering before it was recorded (`qcheck.jobs.record`)
 
 What a provider does wrong is never an exception: it is data (`qcheck.records.Attempt`).
@@ -22,6 +23,7 @@ from collections.abc import Iterable
 __all__ = [
     "BaselineError",
     "ConfigurationError",
+    "DownloadError",
     "LabError",
     "QcheckError",
     "RunFolderError",
@@ -85,3 +87,9 @@ class StorageError(QcheckError):
 
 class LabError(QcheckError):
     """A local engine or gateway that did not start or died."""
+
+
+class DownloadError(QcheckError):
+    """A public file that cannot be had, or is not what it should be. What was there before stays in force."""
+
+    exit_code = 3

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from qcheck import errors
-from qcheck.errors import QcheckError, StorageError, UnknownNameError, UsageError
+from qcheck.errors import DownloadError, QcheckError, StorageError, UnknownNameError, UsageError
 
 
 def test_every_error_is_exported_and_has_an_exit_code() -> None:
@@ -11,7 +11,7 @@ def test_every_error_is_exported_and_has_an_exit_code() -> None:
     assert tree == set(errors.__all__)
     for name in tree:
         error = getattr(errors, name)
-        assert error.exit_code == (2 if issubclass(error, UsageError) else 4)
+        assert error.exit_code == (2 if issubclass(error, UsageError) else 3 if error is DownloadError else 4)
         assert issubclass(error, QcheckError)
 
 

@@ -13,10 +13,10 @@ from qcheck.cli.messages import Messages
 from qcheck.errors import ConfigurationError
 from qcheck.lab.catalog import PREFIX
 from qcheck.lab.supervisor import Lab, LabResolver
+from qcheck.places import data_folder
 from qcheck.registry.config import load_env_file, load_user_config, read_key
 from qcheck.registry.resolve import RegistryResolver
 from qcheck.registry.types import Endpoint, Resolver
-from qcheck.run.folder import default_base
 
 __all__ = ["Environment", "baseline_folders", "keys_for", "open_environment"]
 
@@ -36,7 +36,7 @@ class Environment:
 
 def baseline_folders() -> tuple[Path, ...]:
     """Where baselines are looked for, nearest first."""
-    return baseline_roots(default_base().parent)
+    return baseline_roots(data_folder())
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,32 +12,101 @@ from qcheck.cli.options import examples, messages_of
 from qcheck.errors import UnknownNameError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import RenderableType
 
-    from qcheck.registry.types import Dialect, Provider
+    from qcheck.registry.types import ModelProfile, Provider
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List and show the providers that have a name.", no_args_is_help=True)
+app = typer.Typer(help="List, show and update the providers that have a name.", no_args_is_help=True)
+
+UNVERIFIED = "unverified"
+MAX_BYTES, TIMEOUT_S = 50_000_000, 60.0  # of models.dev's file, which had 2 MB in 2026
 
 
-@app.command("list", epilog=examples("qcheck providers list"))
-def list_(context: typer.Context) -> None:
+@app.command("list", epilog=examples("qcheck providers list", "qcheck providers list --model kimi-k2.6"))
+def list_(
+    context: typer.Context,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Only who serves this model, with ids and prices.")
+    ] = None,
+) -> None:
     """List all providers: hosted ones, aggregators, engines on this machine, and the lab's."""
-    from qcheck.lab.catalog import MODELS, PREFIX
-    from qcheck.registry.loader import load_models, load_providers
-    from qcheck.report.paper import entry, grid, put_on
+    from qcheck.registry.loader import get_model
+    from qcheck.report.paper import put_on
 
     messages = messages_of(context)
-    models = load_models()
+    messages.sheet(put_on(messages.paper(), _everybody() if model is None else _servers(get_model(model))))
+
+
+def _everybody() -> Iterator[RenderableType]:
+    from qcheck.lab.catalog import MODELS, PREFIX
+    from qcheck.registry.loader import load_models, load_offers, load_providers
+    from qcheck.report.paper import count, entry, grid
+
+    models = load_models().values()
     rows = []
     for provider in load_providers().values():
-        served = [model.name for model in models.values() if provider.name in model.ids]
-        what = "whatever it was started with" if provider.local else ", ".join(served)
-        rows.append((provider.name + ("/UPSTREAM" if provider.aggregator else ""), provider.title, what))
-    rows.append((f"{PREFIX}DEPLOYMENT", "a real engine on this machine, see `qcheck lab list`", ", ".join(MODELS)))
-    anywhere = entry("any other", "NAME=https://host/v1, with its key variable and model id in qcheck.toml")
-    messages.sheet(put_on(messages.paper(), [grid(("provider", "who it is", "models"), rows), anywhere]))
+        served = sum(provider.name in model.ids for model in models)
+        what = "whatever it was started with" if provider.local else count(served, "model")
+        name = provider.name + ("/UPSTREAM" if provider.aggregator else "")
+        rows.append((name, provider.title, what, UNVERIFIED if provider.unverified and not provider.local else ""))
+    rows.append((f"{PREFIX}DEPLOYMENT", "a real engine on this machine, see `qcheck lab list`", ", ".join(MODELS), ""))
+    yield grid(("provider", "who it is", "models", ""), rows)
+    yield entry("any other", "NAME=https://host/v1, with its key variable and model id in qcheck.toml")
+    yield entry("models", ", ".join(model.name for model in models if model.ids))
+    yield entry("as of", f"{load_offers().read}, {load_offers().source}")
+
+
+def _servers(model: ModelProfile) -> Iterator[RenderableType]:
+    from qcheck.registry.loader import load_providers
+    from qcheck.report.paper import entry, grid
+
+    thinks = ("always" if model.thinks_always else "unless told not to") if model.thinks else "never"
+    first = model.first_party or "nobody that is known"
+    yield entry("model", f"{model.name}, {model.title}; its makers serve it as {first}")
+    for trait, value in (
+        ("released precision", model.released_precision or "unknown"),
+        ("thinks", thinks),
+        ("dated template", "yes" if model.dated_template else "no"),
+    ):
+        yield entry(trait, f"{value} ({_source(model, trait.replace(' ', '_'))})")
+    known = load_providers()
+    rows = [
+        (
+            name + ("/UPSTREAM" if name in known and known[name].aggregator else ""),
+            model.ids[name],
+            *_prices(model, name),
+            _remarks(model, name),
+        )
+        for name in sorted(model.ids, key=lambda name: [*known, name].index(name))
+    ]
+    yield ""
+    yield grid(("provider", "its id there", "USD/Mtok in", "out", ""), rows, right=(2, 3))
+
+
+def _prices(model: ModelProfile, provider: str) -> tuple[str, str]:
+    price = model.prices.get(provider)
+    return (f"{price.input:g}", f"{price.output:g}") if price else ("unknown", "unknown")
+
+
+def _remarks(model: ModelProfile, provider: str) -> str:
+    today = datetime.now(UTC).date()
+    remarks = []
+    if day := model.retires.get(provider):
+        remarks.append(f"retired {day}" if model.retired(provider, today) else f"retires {day}")
+    if declared := model.declared.get(provider):
+        remarks.append(f"declares {declared.precision}")
+    if provider in model.temperature:
+        remarks.append(f"temperature {model.temperature[provider]:g} only")
+    return ", ".join(remarks)
+
+
+def _source(described: ModelProfile | Provider, trait: str) -> str:
+    source = described.sources.get(trait)
+    return f"{source.at}, read {source.read}" if source else UNVERIFIED
 
 
 @app.command(epilog=examples("qcheck providers show moonshot", "qcheck providers show lab/q4_k_m"))
@@ -44,7 +114,7 @@ def show(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A provider of `qcheck providers list`.")],
 ) -> None:
-    """Show a provider's address, key variable, models, prices and dialect. A key itself is never shown."""
+    """Show a provider's address, key variable, dialect, models and prices. A key itself is never shown."""
     from qcheck.lab.catalog import PREFIX
     from qcheck.registry.loader import load_providers
     from qcheck.report.paper import put_on
@@ -61,20 +131,18 @@ def _parts(provider: Provider) -> list[RenderableType]:
     from qcheck.registry.loader import load_models
     from qcheck.report.paper import entry, grid
 
-    rows = []
-    for model in load_models().values():
-        if provider.name in model.ids:
-            price = model.prices.get(provider.name)
-            shown = (f"{price.input:g}", f"{price.output:g}") if price else ("unknown", "unknown")
-            rows.append((model.name, model.ids[provider.name], *shown))
+    rows = [
+        (model.name, model.ids[provider.name], *_prices(model, provider.name), _remarks(model, provider.name))
+        for model in load_models().values()
+        if provider.name in model.ids
+    ]
     return [
         entry("provider", f"{provider.name}, {provider.title}"),
-        entry("base URL", provider.base_url),
         entry("key", _key(provider)),
-        entry("dialect", _dialect(provider.dialect)),
         entry("documented at", provider.docs or "nowhere that is known"),
         "",
-        grid(("model", "its id there", "USD/Mtok in", "out"), rows, right=(2, 3))
+        grid(("trait", "value", "where that was read"), _traits(provider)),
+        grid(("model", "its id there", "USD/Mtok in", "out", ""), rows, right=(2, 3))
         if rows
         else entry("models", "whatever it was started with" if provider.local else "none is known"),
     ]
@@ -86,10 +154,49 @@ def _key(provider: Provider) -> str:
     return f"in {provider.key_env}, which is {'set' if os.environ.get(provider.key_env, '').strip() else 'not set'}"
 
 
-def _dialect(dialect: Dialect) -> str:
-    most = f"top {dialect.top_logprobs_max} log-probabilities" if dialect.top_logprobs_max else "no log-probabilities"
-    thinking = f"; thinking is switched off by {dialect.thinking_off}" if dialect.thinking_off else ""
-    return f"{most} ({dialect.logprobs} form), {dialect.max_tokens}{thinking}"
+def _traits(provider: Provider) -> Iterator[tuple[str, str, str]]:
+    dialect = provider.dialect
+    values = {
+        "base_url": provider.base_url,
+        "key_env": provider.key_env,
+        "pin": dialect.pin,
+        "logprobs": dialect.logprobs,
+        "top_logprobs_max": str(dialect.top_logprobs_max),
+        "after_temperature": "yes" if dialect.after_temperature else "no",
+        "max_tokens": dialect.max_tokens,
+        "min_tokens": str(dialect.min_tokens),
+        "stream": "yes" if dialect.stream else "no",
+        "thinking_off": dialect.thinking_off or "unknown",
+    }
+    for trait, value in values.items():
+        stated = trait in provider.sources or trait in provider.unverified
+        if value is not None:
+            yield trait, value, _source(provider, trait) if stated else "assumed"
+
+
+@app.command(epilog=examples("qcheck providers update"))
+def update(context: typer.Context) -> None:
+    """Read ids and prices anew from models.dev. Never needed: qcheck ships what was known when it was made.
+
+    Addresses and key variables stay as shipped. Exit code 3 where nothing could be read.
+    """
+    from qcheck.client.download import download
+    from qcheck.jsonio import atomic_write
+    from qcheck.registry.loader import load_offers, user_offers
+    from qcheck.registry.models_dev import MODELS_DEV, changes, read_offers, to_toml
+    from qcheck.report.paper import count
+
+    messages = messages_of(context)
+    before = load_offers()
+    data = download(MODELS_DEV, max_bytes=MAX_BYTES, timeout_s=TIMEOUT_S)
+    after = read_offers(data, datetime.now(UTC).date(), before)
+    atomic_write(user_offers(), to_toml(after))
+    changed = changes(before, after)
+    offers = count(sum(map(len, after.by_provider.values())), "offer")
+    messages.result(
+        f"updated: {offers} of {count(len(after.by_provider), 'provider')}, {changed.new} new, {changed.gone} gone, "
+        f"{changed.other} with another id or price; kept in {user_offers()}."
+    )
 
 
 def _lab_parts(name: str) -> list[RenderableType]:

@@ -102,12 +102,14 @@ def _default(
             if problem is None:
                 return Reference(baseline, notice=" ".join(notices) or None)
             notices.append(f"{problem}.")
-    notice = " ".join(notices) or None
+    endpoint = None
     if model.first_party and model.first_party not in compared:
-        endpoint = next((e for r in resolvers if (e := r.resolve(model.first_party, model))), None)
-        if endpoint and endpoint.key_env and environ.get(endpoint.key_env):
-            return Reference(live=endpoint, notice=notice)
-    return Reference(notice=notice)
+        try:
+            endpoint = next((e for r in resolvers if (e := r.resolve(model.first_party, model))), None)
+        except ConfigurationError as error:  # such as a model that its maker serves no more
+            notices.append(f"the first party is no reference: {error}")
+    live = endpoint if endpoint and endpoint.key_env and environ.get(endpoint.key_env) else None
+    return Reference(live=live, notice=" ".join(notices) or None)
 
 
 def provenance_of(endpoint: Endpoint, model: ModelProfile) -> Provenance:

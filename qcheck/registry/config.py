@@ -20,15 +20,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from qcheck.errors import ConfigurationError
-from qcheck.registry.loader import DialectSettings, ModelId, PriceRow, parse_toml
+from qcheck.registry.rows import DialectSettings, ModelId, PriceRow, Row, must, parse_toml
 from qcheck.registry.types import Endpoint
 
 __all__ = ["ProviderSettings", "UserConfig", "load_env_file", "load_user_config", "read_key"]
 
-_Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._/-]*$", max_length=200)]
+_Word = Annotated[
+    str, must(r"[a-z0-9][a-z0-9._/-]{0,199}", "a provider as --providers takes it, or the NAME of NAME=https://…")
+]
 _KEY = re.compile(r"[!-~]+")
 _ENV_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 
@@ -40,10 +42,8 @@ class ProviderSettings(DialectSettings):
     price: PriceRow | None = None
 
 
-class UserConfig(BaseModel):
+class UserConfig(Row):
     """`qcheck.toml`: a table for each provider it speaks of."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     providers: dict[_Word, ProviderSettings] = Field(default_factory=dict)
 

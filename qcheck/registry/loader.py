@@ -1,198 +1,168 @@
-"""Reads what ships in `data/`: providers and models. The schema is documented at the top of each file."""
+"""Providers and models as `data/` has them, and what `qcheck providers update` has read since.
+
+providers.toml and models.toml are written by hand. offers.toml, which says who serves which model under which id and at
+what price, comes from models.dev (`models_dev.py`); the newer one of the shipped and the user's is in force.
+"""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import TypeAdapter
 
 from qcheck.errors import ConfigurationError, UnknownNameError
+from qcheck.places import data_folder
 from qcheck.registry.address import check_base_url
-from qcheck.registry.types import (
-    Dialect,
-    LogprobsForm,
-    MaxTokensField,
-    ModelProfile,
-    Price,
-    PromptFormat,
-    Provider,
-    ThinkingSwitch,
+from qcheck.registry.rows import (
+    MODEL_TRAITS,
+    PROVIDER_TRAITS,
+    ModelRow,
+    Name,
+    OfferRow,
+    OffersFile,
+    ProviderRow,
+    ServedRow,
+    parse_toml,
 )
+from qcheck.registry.types import Declared, Dialect, ModelProfile, Provider
 
 __all__ = [
-    "DialectSettings",
-    "ModelId",
-    "Name",
-    "PriceRow",
+    "Offers",
     "get_model",
     "load_models",
+    "load_offers",
     "load_providers",
+    "model_names",
+    "models_dev_names",
     "parse_models",
+    "parse_offers",
     "parse_providers",
-    "parse_toml",
+    "user_offers",
 ]
 
-T = TypeVar("T")
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
-ModelId = Annotated[str, Field(pattern=r"^[!-~]+$", max_length=200)]
-# Upper case only: a key pasted here by mistake is refused, and so never repeated in a message.
-_Variable = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$", max_length=100)]
+_DATA = "qcheck/registry/data/"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """Who serves which model: `by_provider[provider][model]`, as `source` had it on the day `read`."""
+
+    source: str
+    read: date
+    by_provider: Mapping[str, Mapping[str, OfferRow]]
 
 
-class PriceRow(_Strict):
-    """US dollars per million tokens."""
-
-    input: float = Field(ge=0, allow_inf_nan=False)
-    output: float = Field(ge=0, allow_inf_nan=False)
-
-    def price(self) -> Price:
-        """The same as plain data."""
-        return Price(self.input, self.output)
+def _provider_rows(data: bytes, where: str) -> dict[str, ProviderRow]:
+    return parse_toml(data, where, TypeAdapter(dict[Name, ProviderRow]))
 
 
-class DialectSettings(_Strict):
-    """What both providers.toml and qcheck.toml may say of an endpoint; None where they say nothing."""
-
-    key_env: _Variable | None = None
-    logprobs: LogprobsForm | None = None
-    top_logprobs_max: int | None = Field(default=None, ge=0, le=100)
-    after_temperature: bool | None = None
-    max_tokens: MaxTokensField | None = None
-    min_tokens: int | None = Field(default=None, ge=1, le=4096)
-    stream: bool | None = None
-    thinking_off: ThinkingSwitch | None = None
-
-    def dialect(self, base: Dialect) -> Dialect:
-        """`base` with what is said here put over it."""
-        said = self.model_dump(include=set(DialectSettings.model_fields) - {"key_env"}, exclude_none=True)
-        return replace(base, **said)
-
-
-class _ProviderRow(DialectSettings):
-    title: str = Field(min_length=1)
-    base_url: str
-    docs: str | None = None
-    local: bool = False
-    pin: Literal["openrouter", "suffix"] | None = None
-
-
-class _ServedRow(_Strict):
-    id: ModelId
-    price: PriceRow | None = None
-    temperature: float | None = Field(default=None, ge=0, le=2)
-
-
-class _PromptFormatRow(_Strict):
-    user: str = Field(pattern=r"\{content\}")
-    assistant: str = Field(pattern=r"\{content\}")
-    system: str = Field(pattern=r"\{content\}")
-    answer: str
-    no_thought: str
-    begin: str = ""
-
-
-class _ModelRow(_Strict):
-    title: str = Field(min_length=1)
-    released_precision: str | None = None
-    first_party: Name | None = None
-    thinks: bool = False
-    thinks_always: bool = False
-    prompt_format: _PromptFormatRow | None = None
-    dated_template: bool = False
-    source: str | None = None
-    providers: dict[Name, _ServedRow] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _first_party_serves(self) -> Self:
-        if self.first_party is not None and self.first_party not in self.providers:
-            raise ValueError("first_party names a provider without a table of its own")
-        return self
-
-
-def parse_toml(data: bytes, where: str, schema: TypeAdapter[T]) -> T:
-    """`data` as the schema wants it.
-
-    Raises ConfigurationError, which says where the mistake is and never repeats what stands there.
-    """
-    try:
-        return schema.validate_python(tomllib.loads(data.decode()))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise ConfigurationError(f"{where}: {place!r}: {first['msg']}.") from None
-    except ValueError as error:  # not UTF-8, not TOML
-        raise ConfigurationError(f"{where} is not valid TOML: {error}.") from None
+def _model_rows(data: bytes, where: str) -> dict[str, ModelRow]:
+    return parse_toml(data, where, TypeAdapter(dict[Name, ModelRow]))
 
 
 def parse_providers(data: bytes, where: str) -> Mapping[str, Provider]:
     """Providers by name, in file order. Raises ConfigurationError."""
-    rows = parse_toml(data, where, TypeAdapter(dict[Name, _ProviderRow]))
-    return MappingProxyType(
-        {
-            name: Provider(
-                name=name,
-                title=row.title,
-                base_url=check_base_url(row.base_url, f"{where}: {name}"),
-                key_env=row.key_env,
-                docs=row.docs,
-                dialect=row.dialect(Dialect(pin=row.pin)),
-                aggregator=row.pin is not None,
-                local=row.local,
-            )
-            for name, row in rows.items()
-        }
+    rows = _provider_rows(data, where)
+    return MappingProxyType({name: _provider(name, row, where) for name, row in rows.items()})
+
+
+def _provider(name: str, row: ProviderRow, where: str) -> Provider:
+    sources = row.by_trait()
+    return Provider(
+        name=name,
+        title=row.title,
+        base_url=check_base_url(row.base_url, f"{where}: {name}"),
+        key_env=row.key_env,
+        docs=row.docs,
+        dialect=row.dialect(Dialect(pin=row.pin)),
+        aggregator=row.pin is not None,
+        local=row.local,
+        sources=sources,
+        unverified=tuple(t for t in PROVIDER_TRAITS if t in row.model_fields_set and t not in sources),
     )
 
 
-def parse_models(data: bytes, where: str) -> Mapping[str, ModelProfile]:
-    """Model profiles by name, in file order. Raises ConfigurationError."""
-    rows = parse_toml(data, where, TypeAdapter(dict[Name, _ModelRow]))
-    return MappingProxyType(
-        {
-            name: ModelProfile(
-                name=name,
-                title=row.title,
-                released_precision=row.released_precision,
-                first_party=row.first_party,
-                ids={p: served.id for p, served in row.providers.items()},
-                prices={p: served.price.price() for p, served in row.providers.items() if served.price},
-                temperature={p: s.temperature for p, s in row.providers.items() if s.temperature is not None},
-                thinks=row.thinks,
-                thinks_always=row.thinks_always,
-                prompt_format=PromptFormat(**row.prompt_format.model_dump()) if row.prompt_format else None,
-                dated_template=row.dated_template,
-                source=row.source,
-            )
-            for name, row in rows.items()
-        }
+def parse_offers(data: bytes, where: str) -> Offers:
+    """The offers of a file. Raises ConfigurationError."""
+    file = parse_toml(data, where, TypeAdapter(OffersFile))
+    return Offers(file.source, file.read, file.offers)
+
+
+def parse_models(data: bytes, where: str, offers: Offers) -> Mapping[str, ModelProfile]:
+    """Model profiles by name, in file order, with the ids and prices of `offers`. Raises ConfigurationError."""
+    rows = _model_rows(data, where)
+    return MappingProxyType({name: _model(name, row, offers) for name, row in rows.items()})
+
+
+def _model(name: str, row: ModelRow, offers: Offers) -> ModelProfile:
+    offered = {p: models[name] for p, models in offers.by_provider.items() if name in models}
+    served = {p: ServedRow(id=offer.id).over(offer) for p, offer in offered.items()}
+    served |= {p: known.over(offered.get(p)) for p, known in row.providers.items()}
+    sources = row.by_trait()
+    return ModelProfile(
+        name=name,
+        title=row.title,
+        released_precision=row.released_precision,
+        first_party=row.first_party,
+        ids={p: s.id for p, s in served.items()},
+        prices={p: s.price.price() for p, s in served.items() if s.price},
+        temperature={p: s.temperature for p, s in served.items() if s.temperature is not None},
+        retires={p: s.retires for p, s in served.items() if s.retires},
+        declared={p: _declared(s, offers) for p, s in served.items() if s.declared},
+        thinking_off={p: s.thinking_off for p, s in served.items() if s.thinking_off},
+        thinks=row.thinks != "never",
+        thinks_always=row.thinks == "always",
+        prompt_format=row.prompt_format.prompt_format() if row.prompt_format else None,
+        dated_template=row.dated_template,
+        sources=sources,
+        unverified=tuple(trait for trait in MODEL_TRAITS if trait not in sources),
     )
+
+
+def _declared(served: ServedRow, offers: Offers) -> Declared:
+    at, read = (served.source.at, served.source.read) if served.source else (f"the id {served.id}", offers.read)
+    return Declared(served.declared or "", at, read.isoformat())
 
 
 def _shipped(name: str) -> bytes:
     return (files("qcheck.registry") / "data" / name).read_bytes()
 
 
+def user_offers() -> Path:
+    """Where `qcheck providers update` keeps what it read."""
+    return data_folder() / "registry" / "offers.toml"
+
+
 @cache
 def load_providers() -> Mapping[str, Provider]:
     """The shipped providers by name."""
-    return parse_providers(_shipped("providers.toml"), "qcheck/registry/data/providers.toml")
+    return parse_providers(_shipped("providers.toml"), _DATA + "providers.toml")
+
+
+@cache
+def load_offers() -> Offers:
+    """The shipped offers, or those of `qcheck providers update` where they are newer. Raises ConfigurationError."""
+    shipped = parse_offers(_shipped("offers.toml"), _DATA + "offers.toml")
+    path = user_offers()
+    if not path.exists():
+        return shipped
+    try:
+        updated = parse_offers(path.read_bytes(), str(path))
+    except (OSError, ConfigurationError) as error:
+        raise ConfigurationError(f"{error} Delete that file and give `qcheck providers update` again.") from None
+    return max(shipped, updated, key=lambda offers: offers.read)
 
 
 @cache
 def load_models() -> Mapping[str, ModelProfile]:
-    """The shipped model profiles by name."""
-    return parse_models(_shipped("models.toml"), "qcheck/registry/data/models.toml")
+    """The shipped model profiles by name, with the ids and prices of `load_offers`."""
+    return parse_models(_shipped("models.toml"), _DATA + "models.toml", load_offers())
 
 
 def get_model(name: str) -> ModelProfile:
@@ -201,3 +171,15 @@ def get_model(name: str) -> ModelProfile:
     if name not in models:
         raise UnknownNameError("model", name, models)
     return models[name]
+
+
+def model_names() -> Mapping[str, str]:
+    """Every name that a model goes by, in lower case, and its own name."""
+    rows = _model_rows(_shipped("models.toml"), _DATA + "models.toml")
+    return {alias: name for name, row in rows.items() for alias in (name, *row.aka)}
+
+
+def models_dev_names() -> Mapping[str, str]:
+    """What models.dev calls a provider, and its name here."""
+    rows = _provider_rows(_shipped("providers.toml"), _DATA + "providers.toml")
+    return {row.models_dev or name: name for name, row in rows.items() if not row.local}

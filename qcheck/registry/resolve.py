@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 
 from qcheck.errors import ConfigurationError, UnknownNameError
 from qcheck.registry.address import check_base_url
@@ -23,15 +23,20 @@ __all__ = ["RegistryResolver", "resolve_all"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FORMS = "name a provider (moonshot), an aggregator with an upstream (openrouter/novita), or name=https://host/v1."
+_NAMES_SHOWN = 8
 # https://openrouter.ai/docs/features/provider-routing, "Quantization Levels"
 _OPENROUTER_PRECISIONS = ("int4", "int8", "fp4", "fp6", "fp8", "fp16", "bf16", "fp32", "unknown")
 
 
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
 def _dialect(base: Dialect, settings: ProviderSettings, model: ModelProfile, name: str) -> Dialect:
     """`base` as the user's settings and the model want it. Raises ConfigurationError."""
-    dialect = settings.dialect(base)
     if not model.thinks or model.thinks_always:
-        return replace(dialect, thinking_off=None)
+        return replace(settings.dialect(base), thinking_off=None)
+    dialect = settings.dialect(replace(base, thinking_off=model.thinking_off.get(name, base.thinking_off)))
     if dialect.thinking_off is None:
         raise ConfigurationError(
             f"{model.name} thinks unless told not to, and what it thinks is not what the reference answers: say how "
@@ -47,9 +52,13 @@ def _dialect(base: Dialect, settings: ProviderSettings, model: ModelProfile, nam
 
 @dataclass(frozen=True, slots=True)
 class RegistryResolver:
-    """Resolves what is in the registry, and `name=URL`, with what `qcheck.toml` says put over it."""
+    """Resolves what is in the registry, and `name=URL`, with what `qcheck.toml` says put over it.
+
+    today: the day on which retirement dates are looked at.
+    """
 
     config: UserConfig
+    today: date = field(default_factory=_today)
 
     def names(self) -> tuple[str, ...]:
         """The providers of the registry."""
@@ -77,7 +86,7 @@ class RegistryResolver:
             return self._routed(provider, spec, route, model)
         if route:
             raise ConfigurationError(f"{head} is no aggregator: name it without {'/'.join(route)!r}.")
-        return _known(provider, self._settings(head), model)
+        return self._known(provider, self._settings(head), model)
 
     def _settings(self, *names: str) -> ProviderSettings:
         """The user's table for the first of `names` that has one."""
@@ -110,56 +119,73 @@ class RegistryResolver:
         upstream, *precisions = route
         if not _NAME.fullmatch(upstream) or len(precisions) > 1:
             raise ConfigurationError(f"{spec!r} is not an upstream, nor an upstream and a precision: {_FORMS}")
+        if precisions and provider.dialect.pin != "openrouter":
+            raise ConfigurationError(f"{provider.name} does not route by precision: write {provider.name}/{upstream}.")
         if unknown := set(precisions) - set(_OPENROUTER_PRECISIONS):
             raise ConfigurationError(
                 f"{unknown.pop()!r} is no precision of {provider.name}: {', '.join(_OPENROUTER_PRECISIONS)}."
             )
-        known = replace(
-            _known(provider, self._settings(spec, provider.name), model),
+        settings = self._settings(spec, provider.name)
+        endpoint = replace(
+            self._known(provider, settings, model),
             name=spec,
             display=f"{provider.base_url} ({', '.join(route)})",
+            price=settings.price.price() if settings.price else None,  # its own is whatever upstream it likes
         )
         if provider.dialect.pin == "suffix":
-            if precisions:
-                raise ConfigurationError(f"{provider.name} routes by upstream alone: leave out /{precisions[0]}.")
-            return replace(known, model_id=f"{known.model_id}:{upstream}")
+            return replace(endpoint, model_id=f"{endpoint.model_id}:{upstream}")
         pin = {"only": [upstream], "allow_fallbacks": False}
         return replace(
-            known,
-            declared=_declared(precisions),
+            endpoint,
+            declared=_declared(precisions, self.today),
             extra_body={"provider": pin | ({"quantizations": precisions} if precisions else {})},
         )
 
-
-def _known(provider: Provider, settings: ProviderSettings, model: ModelProfile) -> Endpoint:
-    """The endpoint of a registry provider. Raises ConfigurationError where the model has no id there."""
-    model_id = settings.model_id or model.ids.get(provider.name)
-    if model_id is None and not provider.local:
-        having = ", ".join(sorted(model.ids)) or "none"
-        raise ConfigurationError(
-            f"no id of {model.name} at {provider.name} is known; providers with one: {having}. "
-            f"Give it as model_id under [providers.{provider.name}] in qcheck.toml."
+    def _known(self, provider: Provider, settings: ProviderSettings, model: ModelProfile) -> Endpoint:
+        """The endpoint of a registry provider. Raises ConfigurationError where it does not serve the model."""
+        model_id = settings.model_id or model.ids.get(provider.name)
+        if settings.model_id is None and model.retired(provider.name, self.today):
+            raise ConfigurationError(
+                f"{provider.name} retired {model.name} on {model.retires[provider.name]}; "
+                f"{self._elsewhere(provider, model)}."
+            )
+        if model_id is None and not provider.local:
+            raise ConfigurationError(
+                f"no id of {model.name} at {provider.name} is known; {self._elsewhere(provider, model)}. "
+                f"Give it as model_id under [providers.{provider.name}] in qcheck.toml."
+            )
+        return Endpoint(
+            name=provider.name,
+            display=provider.base_url,
+            base_url=provider.base_url,
+            model_id=model_id,
+            key_env=settings.key_env or provider.key_env,
+            dialect=_dialect(provider.dialect, settings, model, provider.name),
+            price=settings.price.price() if settings.price else model.prices.get(provider.name),
+            declared=model.declared.get(provider.name) if settings.model_id is None else None,
+            temperature=model.temperature.get(provider.name, 0.0),
+            thinks_always=model.thinks_always,
+            prompt_format=model.prompt_format,
         )
-    return Endpoint(
-        name=provider.name,
-        display=provider.base_url,
-        base_url=provider.base_url,
-        model_id=model_id,
-        key_env=settings.key_env or provider.key_env,
-        dialect=_dialect(provider.dialect, settings, model, provider.name),
-        price=settings.price.price() if settings.price else model.prices.get(provider.name),
-        temperature=model.temperature.get(provider.name, 0.0),
-        thinks_always=model.thinks_always,
-        prompt_format=model.prompt_format,
-    )
+
+    def _elsewhere(self, provider: Provider, model: ModelProfile) -> str:
+        """Who else serves the model, the best known first."""
+        others = [
+            p for p in load_providers() if p in model.ids and not model.retired(p, self.today) and p != provider.name
+        ]
+        if not others:
+            return "no other provider of it is known"
+        more = f" and {len(others) - _NAMES_SHOWN} more (`qcheck providers list --model {model.name}`)"
+        return f"it is served by {', '.join(others[:_NAMES_SHOWN])}" + (more if len(others) > _NAMES_SHOWN else "")
 
 
-def _declared(precisions: Sequence[str]) -> Declared | None:
+def _declared(precisions: Sequence[str], today: date) -> Declared | None:
     """What an upstream declares if it answers at all although only that precision was accepted."""
     if not precisions or precisions[0] == "unknown":
         return None
-    today = datetime.now(UTC).date().isoformat()
-    return Declared(precisions[0], "OpenRouter, which routes by the precision that upstreams declare", today)
+    return Declared(
+        precisions[0], "OpenRouter, which routes by the precision that upstreams declare", today.isoformat()
+    )
 
 
 def resolve_all(specs: Sequence[str], model: ModelProfile, resolvers: Sequence[Resolver]) -> tuple[Endpoint, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Final, Literal, Protocol
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "PromptFormat",
     "Provider",
     "Resolver",
+    "Source",
 ]
 
 LogprobsForm = Literal["boolean", "integer"]
@@ -94,10 +96,19 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where a fact was read, and when (ISO date)."""
+
+    at: str
+    read: str
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """Somebody's endpoint: base URL (up to `/v1`), key variable, dialect, and where this is documented.
 
     local: an engine on this machine, which needs no model id: it lists the one it was started with.
+    sources: by trait, as providers.toml names them. unverified: the traits stated there without a source.
     """
 
     name: str
@@ -108,6 +119,8 @@ class Provider:
     dialect: Dialect = Dialect()
     aggregator: bool = False
     local: bool = False
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    unverified: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +128,12 @@ class ModelProfile:
     """An open-weight model: its ids and prices by provider, and what its sampling and template demand.
 
     temperature: the only accepted temperature where the vendor pins it, else None (greedy is asked).
-    dated_template: whether its chat template renders today's date. thinks: whether it reasons unless told not to;
-    thinks_always: whatever it is told, so that the tokens of its thoughts are what is observed, at every provider.
-    prompt_format: its chat template, where that is known.
+    retires: from which day on a provider serves it no more. declared: by its id or documentation.
+    thinking_off: where a provider wants it said otherwise than for its other models.
+    dated_template: whether its chat template renders today's date; False where nobody knows. thinks: whether it reasons
+    unless told not to; thinks_always: whatever it is told, so that the tokens of its thoughts are what is observed, at
+    every provider. prompt_format: its chat template, where that is known. sources: by trait, as models.toml names them.
+    unverified: the traits without a source.
     """
 
     name: str
@@ -127,11 +143,19 @@ class ModelProfile:
     ids: Mapping[str, str] = field(default_factory=dict)
     prices: Mapping[str, Price] = field(default_factory=dict)
     temperature: Mapping[str, float] = field(default_factory=dict)
+    retires: Mapping[str, date] = field(default_factory=dict)
+    declared: Mapping[str, Declared] = field(default_factory=dict)
+    thinking_off: Mapping[str, ThinkingSwitch] = field(default_factory=dict)
     thinks: bool = False
     thinks_always: bool = False
     prompt_format: PromptFormat | None = None
     dated_template: bool = False
-    source: str | None = None
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    unverified: tuple[str, ...] = ()
+
+    def retired(self, provider: str, on: date) -> bool:
+        """Whether `provider` no longer serves it on that day."""
+        return provider in self.retires and on >= self.retires[provider]
 
 
 @dataclass(frozen=True, slots=True)

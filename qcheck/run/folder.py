@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Self
 
 from qcheck.errors import RunFolderError, UnknownNameError
 from qcheck.jsonio import as_storage_error, atomic_write, loads, pretty
+from qcheck.places import data_folder
 
 __all__ = ["RunFolder", "default_base", "make_run_id"]
 
@@ -18,8 +18,7 @@ MANIFEST = "manifest.json"
 
 def default_base() -> Path:
     """Where runs are kept unless told otherwise: `$XDG_DATA_HOME/qcheck/runs`, else `~/.local/share/qcheck/runs`."""
-    data_home = os.environ.get("XDG_DATA_HOME")
-    return (Path(data_home) if data_home else Path.home() / ".local" / "share") / "qcheck" / "runs"
+    return data_folder() / "runs"
 
 
 def make_run_id(now: datetime, random_hex: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ import pytest
 
 from qcheck.errors import BaselineError, ConfigurationError
 from qcheck.jobs.reference import Reference, choose_references, provenance_of
+from qcheck.registry.config import UserConfig
 from qcheck.registry.loader import get_model
+from qcheck.registry.resolve import RegistryResolver
 from qcheck.registry.types import Endpoint
 from qcheck.suites import Suite, shipped_folder
 
@@ -75,3 +79,25 @@ def test_a_baseline_of_none_of_the_suites_is_refused(suite: Suite) -> None:
 
 def test_one_suite_may_go_without(suite: Suite) -> None:
     assert choose_references("none", get_model("lab-tiny"), [suite], ROOTS, [], {}) == (Reference(),)
+
+
+@pytest.mark.parametrize(
+    ("retires", "live", "notice"),
+    [
+        ({}, "moonshot", None),
+        (
+            {"moonshot": date(2026, 11, 28)},
+            None,
+            "the first party is no reference: moonshot retired kimi-k2.6 on 2026-11-28",
+        ),
+    ],
+)
+def test_a_first_party_that_serves_it_no_more_is_passed_over_with_a_notice(
+    retires: dict[str, date], live: str | None, notice: str | None, suite: Suite
+) -> None:
+    model = replace(get_model("kimi-k2.6"), retires=retires)
+    resolvers = [RegistryResolver(UserConfig(), date(2026, 11, 28))]
+    (reference,) = choose_references(None, model, [suite], [], resolvers, {"MOONSHOT_API_KEY": "sk-1"})
+    assert (reference.live.name if reference.live else None) == live
+    assert (reference.notice or "").startswith(notice or "")
+    assert (reference.notice is None) == (notice is None)

@@ -1,4 +1,6 @@
+import re
 from dataclasses import dataclass
+from datetime import date
 
 import pytest
 
@@ -6,18 +8,19 @@ from qcheck.errors import ConfigurationError, UnknownNameError
 from qcheck.registry.config import UserConfig
 from qcheck.registry.loader import get_model
 from qcheck.registry.resolve import RegistryResolver, resolve_all
-from qcheck.registry.types import Dialect, Endpoint, ModelProfile, Price, Provider
+from qcheck.registry.types import Declared, Endpoint, ModelProfile, Price
 
 KIMI = get_model("kimi-k2.6")
 TINY = get_model("lab-tiny")
+FP8 = Declared("fp8", "the id m-fp8", "2026-11-28")
 
 
-def resolver(**providers):
-    return RegistryResolver(UserConfig.model_validate({"providers": providers}))
+def resolver(today=date(2026, 11, 28), **providers):
+    return RegistryResolver(UserConfig.model_validate({"providers": providers}), today)
 
 
-def resolve(spec, model=KIMI, **providers):
-    found = resolver(**providers).resolve(spec, model)
+def resolve(spec, model=KIMI, **settings):
+    found = resolver(**settings).resolve(spec, model)
     assert found is not None
     return found
 
@@ -79,17 +82,6 @@ def test_wrongly_put(spec, complaint):
     assert "\x1b" not in str(caught.value)
 
 
-def test_an_upstream_behind_the_id(monkeypatch):
-    hub = Provider("hub", "Hub", "https://hub.example/v1", None, None, Dialect(pin="suffix"), aggregator=True)
-    monkeypatch.setattr("qcheck.registry.resolve.load_providers", lambda: {"hub": hub})
-    model = ModelProfile("m", "M", None, None, ids={"hub": "org/M"})
-    endpoint = resolve("hub/novita", model)
-    assert (endpoint.name, endpoint.model_id, endpoint.extra_body) == ("hub/novita", "org/M:novita", {})
-    assert "novita" in endpoint.display
-    with pytest.raises(ConfigurationError, match="leave out /fp8"):
-        resolve("hub/novita/fp8", model)
-
-
 def test_an_answer_is_begun_only_where_the_template_is_known():
     known = get_model("lab-thinking")
     for switch in ("completions", "partial"):
@@ -99,18 +91,63 @@ def test_an_answer_is_begun_only_where_the_template_is_known():
             resolve("mine=http://127.0.0.1:9/v1", KIMI, mine={"thinking_off": switch})
 
 
-def test_a_model_that_always_thinks_needs_no_switch():
-    model = ModelProfile("m", "M", None, None, thinks=True, thinks_always=True)
-    endpoint = resolve("mine=http://127.0.0.1:9/v1", model)
-    assert (endpoint.dialect.thinking_off, endpoint.thinks_always) == (None, True)
-
-
 def test_a_provider_without_the_model_says_who_has_it():
     model = ModelProfile("m", "M", None, None, ids={"openrouter": "x/m"})
-    with pytest.raises(ConfigurationError, match=r"no id of m at moonshot is known; providers with one: openrouter\."):
+    with pytest.raises(ConfigurationError, match=r"no id of m at moonshot is known; it is served by openrouter\. Give"):
         resolve("moonshot", model)
-    with pytest.raises(ConfigurationError, match=r"providers with one: none\."):
+    with pytest.raises(ConfigurationError, match="no other provider of it is known"):
         resolve("moonshot", TINY)
+
+
+def test_a_model_is_refused_from_the_day_on_which_it_is_retired():
+    assert resolve("together", today=date(2026, 8, 18)).model_id == "moonshotai/Kimi-K2.6"
+    with pytest.raises(ConfigurationError, match=r"together retired kimi-k2\.6 on 2026-08-19; .* by moonshot, openr"):
+        resolve("together", today=date(2026, 8, 19))
+
+
+def test_who_serves_it_instead_is_said_without_who_retired_it_too():
+    with pytest.raises(ConfigurationError) as caught:
+        resolve("together", today=date(2026, 8, 19))
+    assert "fireworks" in str(caught.value)
+    with pytest.raises(ConfigurationError) as caught:
+        resolve("together", today=date(2026, 9, 25))
+    assert "fireworks" not in str(caught.value)
+    assert re.search(r" and \d+ more \(`qcheck providers list --model kimi-k2\.6`\)\.$", str(caught.value))
+
+
+def test_an_id_of_the_users_own_is_not_retired():
+    assert resolve("together", together={"model_id": "me/Kimi-K2.6-dedicated"}).model_id == "me/Kimi-K2.6-dedicated"
+
+
+def test_an_upstream_pinned_behind_the_id():
+    endpoint = resolve("huggingface/novita", get_model("kimi-k2-thinking"))
+    assert endpoint.name == "huggingface/novita"
+    assert endpoint.display == "https://router.huggingface.co/v1 (novita)"
+    assert endpoint.model_id == "moonshotai/Kimi-K2-Thinking:novita"
+    assert endpoint.extra_body == {}
+    assert endpoint.price is None
+    with pytest.raises(ConfigurationError, match="does not route by precision: write huggingface/novita"):
+        resolve("huggingface/novita/fp8", get_model("kimi-k2-thinking"))
+
+
+def test_a_precision_that_the_id_names_is_declared():
+    model = ModelProfile("m", "M", None, None, ids={"novita": "m-fp8"}, declared={"novita": FP8})
+    assert resolve("novita", model).declared == FP8
+    assert resolve("novita", model, novita={"model_id": "m"}).declared is None
+
+
+def test_a_model_that_always_thinks_is_not_told_not_to():
+    for spec in ("moonshot", "openrouter/novita", "mine=https://host.example/v1"):
+        endpoint = resolve(spec, get_model("kimi-k2-thinking"))
+        assert (endpoint.dialect.thinking_off, endpoint.thinks_always) == (None, True)
+
+
+def test_what_a_model_wants_said_at_a_provider_goes_over_what_the_provider_wants():
+    model = ModelProfile(
+        "m", "M", None, None, ids={"moonshot": "m"}, thinks=True, thinking_off={"moonshot": "enable_thinking"}
+    )
+    assert resolve("moonshot", model).dialect.thinking_off == "enable_thinking"
+    assert resolve("moonshot", model, moonshot={"thinking_off": "none"}).dialect.thinking_off == "none"
 
 
 def test_local_engines_need_no_id():

@@ -1,0 +1,157 @@
+"""`qcheck providers`, and a comparison of hosted providers as it is planned without any key."""
+
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from qcheck.registry import loader
+
+TEN = (
+    "moonshot,deepinfra,novita,siliconflow,chutes,alibaba-cn,nvidia,"
+    "openrouter/parasail,openrouter/moonshotai/int4,openrouter/baseten"
+)
+
+
+def rows(spoken):
+    """The words of each line that was said."""
+    return [line.split() for line in spoken.out.splitlines()]
+
+
+@pytest.fixture
+def anew():
+    """A registry that is read anew, and again after the test."""
+    for cached in (loader.load_offers, loader.load_models):
+        cached.cache_clear()
+    yield
+    for cached in (loader.load_offers, loader.load_models):
+        cached.cache_clear()
+
+
+def test_who_serves_a_model_is_listed_with_ids_prices_and_retirement(qcheck):
+    listed = rows(qcheck("providers", "list", "--model", "kimi-k2.6"))
+    assert ["moonshot", "kimi-k2.6", "0.95", "4", "temperature", "0.6", "only"] in listed
+    assert ["openrouter/UPSTREAM", "moonshotai/kimi-k2.6", "unknown", "unknown"] in listed
+    assert ["together", "moonshotai/Kimi-K2.6", "1.2", "4.5", "retired", "2026-08-19"] in listed
+    assert "released precision: INT4 (https://" in qcheck("providers", "list", "--model", "kimi-k2.6").out
+
+
+def test_traits_are_shown_with_where_they_were_read(qcheck):
+    shown = rows(qcheck("providers", "show", "groq"))
+    assert ["thinking_off", "reasoning_effort", "unverified"] in shown
+    assert ["max_tokens", "max_tokens", "assumed"] in shown
+    assert ["top_logprobs_max", "0", "https://console.groq.com/docs/api-reference,", "read"] in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["show", "togther"], "unknown provider 'togther': did you mean together"),
+        (["list", "--model", "kimi-k26"], "unknown model 'kimi-k26': did you mean kimi-k2.6"),
+    ],
+)
+def test_misspellings_are_answered_with_the_nearest(qcheck, arguments, said):
+    spoken = qcheck("providers", *arguments)
+    assert (spoken.code, spoken.out) == (2, "")
+    assert said in spoken.err
+
+
+def test_ten_providers_are_planned_without_a_key_and_with_their_prices(qcheck):
+    spoken = qcheck("compare", "kimi-k2.6", "--providers", TEN, "--dry-run")
+    assert spoken.code == 0
+    usd = {words[0]: words[6] for words in rows(spoken) if words[:1] and words[0] in TEN.split(",")}
+    assert list(usd) == TEN.split(",")
+    assert {name for name, dollars in usd.items() if dollars == "unknown"} == {n for n in usd if "/" in n}
+    assert float(usd["moonshot"]) > float(usd["chutes"]) > float(usd["nvidia"]) == 0
+    assert "openrouter/parasail, openrouter/moonshotai/int4, openrouter/baseten will charge" in " ".join(
+        spoken.out.split()
+    )
+
+
+def test_a_retired_model_is_refused_before_anything_is_sent(qcheck):
+    spoken = qcheck("compare", "kimi-k2.6", "--providers", "moonshot,together", "--dry-run")
+    assert (spoken.code, spoken.out) == (2, "")
+    assert "together retired kimi-k2.6 on 2026-08-19; it is served by moonshot," in spoken.err
+
+
+@pytest.fixture
+def models_dev(monkeypatch):
+    """A server in place of models.dev, which answers with what `answer` holds: a status and a body."""
+    answer = [200, b""]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answer[0])
+            self.end_headers()
+            self.wfile.write(answer[1])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    monkeypatch.setattr("qcheck.registry.models_dev.MODELS_DEV", f"http://127.0.0.1:{server.server_port}/api.json")
+    yield answer
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def api_file():
+    """What models.dev would send to list what is known, but that moonshot serves Kimi K2.5 and at another price."""
+    theirs = {name: there for there, name in loader.models_dev_names().items()}
+    file = {
+        theirs[provider]: {"models": {offer.id: {"id": offer.id} for offer in offers.values()}}
+        for provider, offers in loader.load_offers().by_provider.items()
+    }
+    file["moonshotai"] = {"models": {"k": {"id": "kimi-k2.5", "cost": {"input": 7, "output": 8}}}}
+    return json.dumps(file).encode()
+
+
+@pytest.mark.usefixtures("anew")
+def test_what_models_dev_publishes_is_kept_and_used(qcheck, models_dev):
+    models_dev[1] = api_file()
+    spoken = qcheck("providers", "update")
+    assert (spoken.code, spoken.err) == (0, "")
+    assert str(loader.user_offers()) in spoken.out
+    loader.load_offers.cache_clear()
+    loader.load_models.cache_clear()
+    assert next(words[:4] for words in rows(qcheck("providers", "show", "moonshot")) if words[:1] == ["kimi-k2.5"]) == [
+        "kimi-k2.5",
+        "kimi-k2.5",
+        "7",
+        "8",
+    ]
+
+
+@pytest.mark.usefixtures("anew")
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (503, b"", "answers HTTP 503"),
+        (200, b"<html>", "is not the file that models.dev describes"),
+        (200, b'{"moonshotai": {"models": {}}}', "lists 0 offers where"),
+        (200, b" " * 50_000_001, "sends more than 50000000 bytes"),
+    ],
+)
+def test_anything_else_changes_nothing(qcheck, models_dev, status, body, said):
+    loader.user_offers().parent.mkdir(parents=True)
+    loader.user_offers().write_text('source = "before"\nread = 2026-01-01\noffers = {}\n')
+    models_dev[:] = [status, body]
+    spoken = qcheck("providers", "update")
+    assert (spoken.code, spoken.out) == (3, "")
+    assert said in spoken.err
+    assert [path.name for path in loader.user_offers().parent.iterdir()] == ["offers.toml"]
+    assert "before" in loader.user_offers().read_text()
+
+
+@pytest.mark.usefixtures("anew")
+def test_a_damaged_copy_can_be_got_rid_of(qcheck):
+    loader.user_offers().parent.mkdir(parents=True)
+    loader.user_offers().write_bytes(b"\xff")
+    spoken = qcheck("providers", "list")
+    assert (spoken.code, spoken.out) == (2, "")
+    assert f"{loader.user_offers()} is not valid TOML" in spoken.err
+    assert "Delete that file" in spoken.err

@@ -62,7 +62,10 @@ class RecordedFile(_Strict):
 
 
 class DeploymentEntry(_Strict):
-    """One recorded deployment: an honest one (`reference`) or a known deviation (`variant`)."""
+    """One recorded deployment: an honest one (`reference`) or a known deviation (`variant`).
+
+    date_string: what a dated chat template was given as today's date, None where nothing was.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     role: Literal["reference", "variant"]
@@ -74,6 +77,7 @@ class DeploymentEntry(_Strict):
     fingerprint: str | None
     repeats: int = Field(ge=1)
     temperature: float
+    date_string: str | None = None
     answers: RecordedFile
     calibration: RecordedFile | None
 

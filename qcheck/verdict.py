@@ -12,6 +12,7 @@ from qcheck.result import Finding, Verdict
 from qcheck.stats.bets import averaged_log_e
 
 __all__ = [
+    "UNPINNED",
     "Claims",
     "Decision",
     "FailOn",
@@ -27,6 +28,10 @@ __all__ = [
 Until = Literal["deviates", "consistent", "either"]
 FailOn = Literal["deviates", "inconclusive"]
 MIN_DEVIATING = 2
+UNPINNED = (
+    "the chat template renders today's date, and another date alone would explain a difference; --reference "
+    "live:PROVIDER on the same day can show agreement, the same `date_string` for all (docs/configuration.md) more"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Rules:
 
     alpha: error of each kind of claim. delta: the part of it spent on calibration. family: the number of providers
     (or pairs) that `deviates` is claimed for together. tolerance: the share of requests that "consistent" allows.
+    dated: whether prompts may name another date than the reference's, which would explain any difference.
     """
 
     alpha: float
@@ -42,6 +48,7 @@ class Rules:
     family: int
     tolerance: float
     until: Until = "either"
+    dated: bool = False
 
     @property
     def log_threshold(self) -> float:
@@ -133,11 +140,8 @@ class Decision:
 
 def decide(claims: Claims, rules: Rules) -> Decision:
     """The verdict that the claims support. `deviates` takes precedence: it means some fraction above zero is proven."""
-    if claims.has_reference:
-        if claims.proof >= rules.log_threshold:
-            return Decision("deviates", "evidence")
-        if any(f.severity == "deviation" for f in claims.findings):
-            return Decision("deviates", "finding")
+    if difference := _difference(claims, rules):
+        return Decision("inconclusive", None) if rules.dated else Decision("deviates", difference)
     if claims.unavailable_reason is not None:
         return Decision("unavailable", None)
     upper = claims.best.upper
@@ -146,11 +150,23 @@ def decide(claims: Claims, rules: Rules) -> Decision:
     return Decision("inconclusive", None)
 
 
+def _difference(claims: Claims, rules: Rules) -> Literal["evidence", "finding"] | None:
+    """What shows that the provider differs from the reference, if anything does."""
+    if not claims.has_reference:
+        return None
+    if claims.proof >= rules.log_threshold:
+        return "evidence"
+    return "finding" if any(f.severity == "deviation" for f in claims.findings) else None
+
+
 def should_stop(claims: Claims, rules: Rules) -> str | None:
     """Why no more requests are needed, or None.
 
     Until "deviates" a consistent provider is asked on; until "consistent" a deviating one is, to bound its fraction.
+    Where another date may explain the difference that was found, more requests change nothing.
     """
+    if rules.dated and _difference(claims, rules):
+        return "date not pinned"
     verdict = decide(claims, rules).verdict
     goes_on: dict[Verdict, Until] = {"deviates": "consistent", "consistent": "deviates"}
     if verdict == "inconclusive" or goes_on.get(verdict) == rules.until:
@@ -197,6 +213,8 @@ def summarise(
             f"at most {percent(best.upper or 0.0)} of the requests sent with this key in this window show {what} "
             f"({best.answered} answers{where}, confidence {1 - rules.alpha:.0%}){blind}"
         )
+    if rules.dated and (difference := _difference(claims, rules)):
+        return f"cannot tell: {_shown(claims, difference)}, but {UNPINNED}"
     if not claims.has_reference:
         return "no reference: nothing can be said about fidelity, only about which providers agree with each other"
     if claims.answered and best.upper is None:
@@ -215,14 +233,21 @@ def summarise(
     return f"cannot tell from {claims.answered} answers: {bound}, the tolerance is {percent(rules.tolerance)}; {more}"
 
 
+def _shown(claims: Claims, difference: Literal["evidence", "finding"]) -> str:
+    """What shows the difference, in words."""
+    if difference == "finding":
+        return next(f.text for f in claims.findings if f.severity == "deviation")
+    return " and ".join(
+        f"{len(o.deviating)} of {o.answered} answers {o.outside}" for o in claims.observed if o.deviating
+    )
+
+
 def _deviates(claims: Claims, rules: Rules, decision: Decision, declared: str | None, nearest: str | None) -> str:
     if decision.decided_by == "finding":
-        text = next(f.text for f in claims.findings if f.severity == "deviation")
-        return f"deviates from the reference: {text}"
+        return f"deviates from the reference: {_shown(claims, 'finding')}"
     log10 = claims.log_e / math.log(10)
-    shown = [f"{len(o.deviating)} of {o.answered} answers {o.outside}" for o in claims.observed if o.deviating]
     parts = [
-        f"deviates from the reference: {' and '.join(shown)}",
+        f"deviates from the reference: {_shown(claims, 'evidence')}",
         f"e-value 10^{log10:.1f}, needed 10^{rules.log_threshold / math.log(10):.1f}",
     ]
     most = max(claims.observed, key=lambda o: o.proven)

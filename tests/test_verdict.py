@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,6 +113,30 @@ def test_until_deviates_goes_on_past_consistent() -> None:
     assert should_stop(claims(upper=0.01), RULES) == "consistent"
     assert should_stop(claims(upper=0.01), patient) is None
     assert should_stop(claims(unavailable_reason="gone"), patient) == "unavailable"
+
+
+PROOF: dict[str, Any] = {"log_e": 50.0, "deviating": ("a", "b")}
+
+
+@pytest.mark.parametrize(
+    ("different", "shown"),
+    [
+        (claims(upper=0.01, **PROOF), "2 of 100 answers are odd, but"),
+        (claims(upper=0.01, findings=(DEVIATION,)), "76 prompt tokens where the reference has 69, but"),
+        (both({"upper": 0.01}, PROOF), "2 of 100 answers are wrong, but"),
+        (both(PROOF, PROOF), "2 of 100 answers are odd and 2 of 100 answers are wrong, but"),
+    ],
+)
+def test_where_another_date_would_explain_a_difference_nobody_deviates(different: Claims, shown: str) -> None:
+    dated = replace(RULES, dated=True)
+    assert decide(different, RULES).verdict == "deviates"
+    assert decide(different, dated) == Decision("inconclusive", None)
+    assert should_stop(different, dated) == "date not pinned"
+    text = summarise(different, dated, decide(different, dated), None)
+    assert text.startswith(f"cannot tell: {shown}")
+    assert "date_string" in text
+    assert decide(claims(upper=0.01), dated) == Decision("consistent", "evidence")
+    assert should_stop(claims(), dated) is None
 
 
 @pytest.mark.parametrize(

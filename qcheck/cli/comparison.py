@@ -27,6 +27,7 @@ from qcheck.report.plan import cannot_reject, in_short
 from qcheck.result import Result
 from qcheck.run.folder import RunFolder, default_base, make_run_id
 from qcheck.suites import load_suite
+from qcheck.verdict import UNPINNED
 
 __all__ = ["Prepared", "begin", "conduct", "prepare", "reopen", "show"]
 
@@ -77,6 +78,8 @@ def prepare(
     run_id = make_run_id(now, secrets.token_hex(3))
     asked = list(zip(suites, references, strict=True))
     manifest = make_manifest(run_id, now, model, providers, asked, settings)
+    if manifest.dated:
+        messages.note(f"note: nobody can be found to deviate: {UNPINNED}")
     panels = (used.panel(suite, it.baseline) for used, (suite, it) in zip(manifest.suites, asked, strict=True))
     return Prepared(manifest, tuple(panels), everyone)
 

@@ -60,6 +60,9 @@ def build_body(endpoint: Endpoint, model_id: str, request: Request) -> dict[str,
         body["logprobs"] = k
     elif k:
         body |= {"logprobs": True, "top_logprobs": k}
+    if endpoint.date_string is not None:
+        values = {**body.get("chat_template_kwargs", {}), "date_string": endpoint.date_string}
+        body["chat_template_kwargs"] = values
     return body | dict(dialect.extra_body) | dict(endpoint.extra_body)
 
 

@@ -19,12 +19,12 @@ CHANCE_AGREEMENT = 0.2
 
 
 class PromptTokenEvidence:
-    """Folds one provider's answers in plan order."""
+    """Folds one provider's answers in plan order. decides: whether counts that differ may decide the verdict."""
 
     name = "prompt_tokens"
 
-    def __init__(self, baseline: Baseline) -> None:
-        self._baseline = baseline
+    def __init__(self, baseline: Baseline, *, decides: bool = True) -> None:
+        self._baseline, self._decides = baseline, decides
         self._compared = 0
         self._offsets: list[tuple[str, int, int]] = []  # probe, provider's count, reference's count
 
@@ -45,7 +45,8 @@ class PromptTokenEvidence:
         """
         if not self._offsets:
             return ()
-        decides = len(self._offsets) >= MIN_PROBES and 2 * len(self._offsets) > self._compared and self._trusted()
+        most = len(self._offsets) >= MIN_PROBES and 2 * len(self._offsets) > self._compared
+        decides = self._decides and most and self._trusted()
         offsets = Counter(seen - expected for _, seen, expected in self._offsets)
         offset, count = offsets.most_common(1)[0]
         _, seen, expected = self._offsets[0]

@@ -155,6 +155,13 @@ def _check_disjoint(suites: Sequence[Suite]) -> None:
                 )
 
 
+def _dated(model: ModelProfile, endpoints: Sequence[Endpoint], baselines: Sequence[Baseline]) -> bool:
+    """Whether a dated chat template may be given different dates by those that are compared."""
+    dates = {e.date_string for e in endpoints}
+    dates |= {d.date_string for baseline in baselines for d in baseline.manifest.deployments}
+    return model.dated_template and (None in dates or len(dates) > 1)
+
+
 def make_manifest(
     run_id: str,
     created: datetime,
@@ -207,6 +214,7 @@ def make_manifest(
         until=settings.until,
         fail_on=settings.fail_on,
         concurrency=settings.concurrency,
+        dated=_dated(model, (*endpoints, *lives), [it.baseline for _, it in asked if it.baseline]),
         suites=suites,
         providers=tuple(_entry(e) for e in endpoints),
         limits=LimitsEntry(**to_plain(settings.limits)),

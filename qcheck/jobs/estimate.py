@@ -17,6 +17,7 @@ from qcheck.jobs.panel import Panel, sample
 from qcheck.stats.power import could_reject, median_requests
 from qcheck.suites import Probe
 from qcheck.tailcounts import FLIP, FULL, LOSS, SIZE, CalibrationTable, Score, TailCount
+from qcheck.verdict import UNPINNED
 
 __all__ = ["Detectable", "Estimate", "ProviderEstimate", "estimate"]
 
@@ -86,6 +87,8 @@ def estimate(manifest: RunManifest, panels: Sequence[Panel], *, detectability: b
         for panel in panels
     )
     observables = tuple(dict.fromkeys(o for panel in panels for o in panel.suite.manifest.observes))
+    if manifest.dated:
+        return Estimate(providers, observables, len(asked) > 1, (), f"nothing: {UNPINNED}")
     known = [(p, p.baseline.table, p.envelope) for p in panels if p.baseline and p.baseline.table and p.envelope]
     tables = [row for row in known if issubclass(evidence_of(row[0].suite), TailEvidence)]
     if not tables:
@@ -100,6 +103,8 @@ def estimate(manifest: RunManifest, panels: Sequence[Panel], *, detectability: b
         for level, event in zip(envelope.levels[FULL], table.seen(FULL), strict=True)
     ]
     weights = [panel.weight * level.weight for panel, level, _ in columns]
+    outlying = [level.outlying for _, level, _ in columns]
+    suites = [panel.suite.name for panel, _, _ in columns]
     bounds = np.array(
         [[level.null_bounds[s] if panel.suite.name == n else 1.0 for panel, level, _ in columns] for n, s in kinds]
     )
@@ -123,7 +128,7 @@ def estimate(manifest: RunManifest, panels: Sequence[Panel], *, detectability: b
         Detectable(
             variant,
             fraction,
-            median_requests(bounds, shown(variant), strata, weights, threshold, fraction, rng),
+            median_requests(bounds, shown(variant), strata, weights, outlying, suites, threshold, fraction, rng),
         )
         for variant in variants
         for fraction in FRACTIONS
@@ -137,7 +142,8 @@ def estimate(manifest: RunManifest, panels: Sequence[Panel], *, detectability: b
         observables,
         could_reject(bounds[strata], weights, threshold),
         detectable,
-        f"estimated by simulation from {basis}; kinds of deviation that nobody recorded are seen by {seen_by} alone",
+        f"estimated by simulation from {basis}, for variants as they were recorded: the same format on another engine "
+        f"may deviate less; kinds that nobody recorded are seen by {seen_by} alone",
     )
 
 

@@ -144,9 +144,11 @@ class RunFold:
         return tuple(sorted(unique))
 
     def different(self) -> tuple[tuple[str, str], ...] | None:
-        """Pairs shown to differ beyond the margin; None where there is a reference."""
+        """Pairs shown to differ beyond the margin, but for the dates they may name; None where there is a reference."""
         if self.has_reference:
             return None
+        if self.rules.dated:
+            return ()
         return tuple(pair for pair, fold in self.pairs.items() if fold.state == "different")
 
     def pair_log_e(self, name: str) -> float:

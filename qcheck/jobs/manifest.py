@@ -148,7 +148,7 @@ class LimitsEntry(_Strict):
 
 
 class RunManifest(_Strict):
-    """Everything that the verdicts depend on, but for the answers."""
+    """Everything that the verdicts depend on, but for the answers. dated: see `qcheck.verdict.Rules`."""
 
     format: Literal[2] = 2
     qcheck_version: str
@@ -164,6 +164,7 @@ class RunManifest(_Strict):
     until: Until
     fail_on: FailOn
     concurrency: int
+    dated: bool = False
     suites: Annotated[tuple[SuiteUsed, ...], Field(min_length=1)]
     providers: tuple[ProviderEntry, ...]
     limits: LimitsEntry
@@ -189,7 +190,7 @@ class RunManifest(_Strict):
     @property
     def rules(self) -> Rules:
         """What the verdict needs."""
-        return Rules(self.alpha, self.delta, self.family, self.tolerance, self.until)
+        return Rules(self.alpha, self.delta, self.family, self.tolerance, self.until, self.dated)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -48,17 +48,17 @@ class Availability:
 class _PanelFold:
     """One provider's answers to one suite: the evidence that bets, and beside it the prompt tokens.
 
-    alpha: the suite's share of the run's error.
+    The suite has an even share, one of `suites`, of the run's error.
     """
 
-    def __init__(self, panel: Panel, alpha: float) -> None:
+    def __init__(self, panel: Panel, rules: Rules, suites: int) -> None:
         self.panel, baseline = panel, panel.baseline
         self.observable: RecordedEvidence | MarginEvidence = (
             evidence_of(panel.suite)(baseline, panel.envelope, panel.suite)
             if baseline and panel.envelope
-            else MarginEvidence(alpha)
+            else MarginEvidence(rules.alpha / suites)
         )
-        self.prompt_tokens = PromptTokenEvidence(baseline) if baseline else None
+        self.prompt_tokens = PromptTokenEvidence(baseline, decides=not rules.dated) if baseline else None
 
     def update(self, probe_id: str, response: Response) -> None:
         """Fold a response against the recorded reference."""
@@ -116,7 +116,7 @@ class ProviderFold:
         self.rules = rules
         self.available = Availability()
         self.decided = False
-        self._folds = tuple(_PanelFold(panel, rules.alpha / len(panels)) for panel in panels)
+        self._folds = tuple(_PanelFold(panel, rules, len(panels)) for panel in panels)
         self._by_probe = {p.id: fold for fold in self._folds for p in fold.panel.suite.fold("evaluation")}
 
     def _fold_of(self, probe_id: str) -> _PanelFold:

@@ -227,6 +227,7 @@ def _finish(
         fingerprint=response.fingerprint if response else None,
         repeats=what.repeats,
         temperature=endpoint.temperature,
+        date_string=endpoint.date_string,
         answers=write_answers(what.folder, "deployments", what.name, dict(sorted(evaluation.items()))),
         calibration=write_answers(what.folder, "calibration", what.name, dict(sorted(calibration.items()))),
     )

@@ -11,6 +11,7 @@ min_tokens = 16                      # the fewest output tokens it accepts; else
 stream = true                        # it answers in streams alone
 thinking_off = "enable_thinking"     # how a thinking model is brought to answer at once (docs/dialects.md)
 price = { input = 0.5, output = 2.0 }  # US dollars per million tokens
+date_string = "26 Jul 2024"          # the date for a chat template that renders one, where the endpoint passes it on
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class ProviderSettings(DialectSettings):
 
     model_id: ModelId | None = None
     price: PriceRow | None = None
+    date_string: str | None = Field(default=None, min_length=1, max_length=100)
 
 
 class UserConfig(Row):

@@ -109,6 +109,7 @@ class RegistryResolver:
             temperature=model.temperature.get(name, 0.0),
             thinks_always=model.thinks_always,
             prompt_format=model.prompt_format,
+            date_string=settings.date_string if model.dated_template else None,
         )
 
     def _routed(self, provider: Provider, spec: str, route: Sequence[str], model: ModelProfile) -> Endpoint:
@@ -166,6 +167,7 @@ class RegistryResolver:
             temperature=model.temperature.get(provider.name, 0.0),
             thinks_always=model.thinks_always,
             prompt_format=model.prompt_format,
+            date_string=settings.date_string if model.dated_template else None,
         )
 
     def _elsewhere(self, provider: Provider, model: ModelProfile) -> str:

@@ -165,7 +165,8 @@ class Endpoint:
     name: the key of every table. spec: the user's word, which resolves to it again. display: what reports print as
     its address.
     model_id None: ask the endpoint's `/models` and take the only one it lists.
-    declared and price are None where nobody says. thinks_always, prompt_format: the model's.
+    declared and price are None where nobody says. thinks_always, prompt_format: the model's. date_string: the date that
+    a dated chat template is given, None where it renders today's.
     """
 
     name: str
@@ -181,6 +182,7 @@ class Endpoint:
     thinks_always: bool = False
     prompt_format: PromptFormat | None = None
     spec: str = ""
+    date_string: str | None = None
 
 
 class Resolver(Protocol):

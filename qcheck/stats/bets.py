@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-__all__ = ["LAMBDAS", "TailBets", "averaged", "averaged_log_e", "binomial_lower", "binomial_upper", "log_e_paths"]
+__all__ = [
+    "LAMBDAS",
+    "TailBets",
+    "averaged",
+    "averaged_log_e",
+    "binomial_lower",
+    "binomial_upper",
+    "gains",
+    "log_e_paths",
+]
 
 Array = NDArray[np.float64]
 
@@ -38,7 +47,7 @@ def binomial_lower(successes: int, trials: int, level: float) -> float:
     return float(stats.beta.ppf(level, successes, trials - successes + 1))
 
 
-def _gains(hits: NDArray[np.bool_], bounds: Array, lambdas: Sequence[float]) -> Array:
+def gains(hits: NDArray[np.bool_], bounds: Array, lambdas: Sequence[float] = LAMBDAS) -> Array:
     """What each bet adds to its log-wealth; hits and bounds (..., events), the result (..., events, lambdas)."""
     q = np.asarray(bounds, float)[..., None]
     if ((q <= 0) | (q > 1)).any():
@@ -89,8 +98,8 @@ def log_e_paths(
     Returns the natural logarithm of the e-value after each request (..., requests), and the log-wealth of every bet
     (..., events, lambdas) after the last.
     """
-    gains = _gains(hits, np.broadcast_to(bounds, np.shape(hits)), lambdas)
-    path = np.cumsum(gains, axis=-3)
+    gained = gains(hits, np.broadcast_to(bounds, np.shape(hits)), lambdas)
+    path = np.cumsum(gained, axis=-3)
     if wealth is not None:
         path += wealth[..., None, :, :]
     return averaged(path, _checked(weights)), path[..., -1, :, :]
@@ -119,7 +128,7 @@ class TailBets:
         """
         if len(hits) != len(self.weights) or len(bounds) != len(self.weights):
             raise ValueError("hits and bounds must be rows like the weights")
-        self._wealth += _gains(np.asarray(hits, bool), np.asarray(bounds, float), self.lambdas)
+        self._wealth += gains(np.asarray(hits, bool), np.asarray(bounds, float), self.lambdas)
         self.requests += 1
         return self.log_e
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
-from qcheck.stats.bets import log_e_paths
+from qcheck.stats.bets import LAMBDAS, gains, log_e_paths
 
-MIN_REQUESTS = 2
+MIN_DEVIATING = 2
+BLOCK = 64  # deviating answers of each stream at a time
 
 Array = NDArray[np.float64]
 
@@ -23,10 +23,10 @@ def could_reject(bounds: Array, weights: Sequence[float], log_threshold: float) 
 
     bounds: (requests, events), those of each request in the order in which they are asked. weights: (events,).
     """
-    if len(bounds) < MIN_REQUESTS:
+    if len(bounds) < MIN_DEVIATING:
         return False
     path, _ = log_e_paths(np.ones(np.shape(bounds), bool), bounds, weights)
-    return bool(path[MIN_REQUESTS - 1 :].max() >= log_threshold)
+    return bool(path[MIN_DEVIATING - 1 :].max() >= log_threshold)
 
 
 def median_requests(
@@ -34,30 +34,48 @@ def median_requests(
     shown: Array,
     strata: NDArray[np.intp],
     weights: Sequence[float],
+    outlying: Sequence[bool],
+    suites: Sequence[str],
     log_threshold: float,
     fraction: float,
     rng: np.random.Generator,
-    streams: int = 100,
+    streams: int = 400,
 ) -> int | None:
-    """Simulated median number of requests until `TailBets` reaches the threshold; None where those allowed do not do.
+    """Simulated median number of requests to *deviates*; None where those allowed do not do.
 
-    bounds, shown: (strata, events). strata: (requests,) the stratum of each request, in the order in which they are
-    asked. A share `fraction` of the requests shows tail event i of its stratum s with probability shown[s, i], the
-    rest none. The events of one request are taken as nested (an answer that passes a rare event passes the frequent
-    ones), which is what scores over rising thresholds do.
+    That is until the weighted average of the `TailBets` of those suites is at the threshold in which two answers have
+    shown an `outlying` event. suites: (events,) the suite of each. weights: (events,) of the event in its suite, times
+    the suite's. bounds, shown: (strata, events), 1 and 0 of the events of another suite.
+    strata: (requests,) the stratum of each request, in the order in which they are asked. A share `fraction` of the
+    requests shows tail event i of its stratum s with probability shown[s, i], the rest none. The events of one request
+    are taken as nested (an answer that passes a rare event passes the frequent ones), which is what scores over rising
+    thresholds do.
+
+    Between deviating answers the e-value only falls, so that it is computed at those alone.
     """
-    first = np.full(streams, len(strata) + 1)
-    wealth = None
-    blocks = max(1, math.ceil(math.log2(max(1, len(strata)) / 32)) + 1)
-    ends = [0, *(min(32 * 2**i, len(strata)) for i in range(blocks))]  # most medians are small
-    for start, end in pairwise(ends):
-        asked = strata[start:end]
-        shape = (streams, len(asked), 1)
-        hits = (rng.random(shape) < fraction) & (rng.random(shape) < shown[asked])
-        path, wealth = log_e_paths(hits, bounds[asked], weights, wealth=wealth)
-        reached = path >= log_threshold
-        at = np.maximum(reached.argmax(axis=1) + 1 + start, MIN_REQUESTS)
-        first = np.where((first > len(strata)) & reached.any(axis=1), at, first)
-        if (first <= len(strata)).sum() > streams // 2:
-            return int(np.sort(first)[streams // 2])
-    return None
+    requests, (names, of) = len(strata), np.unique(suites, return_inverse=True)
+    marks = np.asarray(outlying)[:, None] & (of[:, None] == np.arange(len(names)))  # (events, suites)
+    shares = np.asarray(weights)[:, None] / len(LAMBDAS)
+    deviating = np.where(rng.random((streams, requests)) < fraction, np.arange(requests), requests)
+    places = np.sort(deviating, axis=1)  # of each stream's deviating answers; `requests` where it has no more
+    missed = gains(np.zeros(np.shape(bounds), bool), bounds)
+    lost = np.cumsum(missed[strata], axis=0)  # wealth after each request, did none show anything
+    won, answers = np.zeros((streams, *missed.shape[1:])), np.zeros((streams, marks.shape[1]), np.intp)
+    first, median = np.full(streams, requests + 1), requests + 1
+    for start in range(0, requests, BLOCK):
+        at = places[:, start : start + BLOCK]
+        exists, at = at < requests, np.minimum(at, requests - 1)
+        s = strata[at]
+        hits = exists[..., None] & (rng.random((*at.shape, 1)) < shown[s])
+        path = won[:, None] + np.cumsum(gains(hits, bounds[s]) - missed[s], axis=1)
+        seen = answers[:, None] + np.cumsum(hits @ marks, axis=1)
+        counted = (seen >= MIN_DEVIATING)[..., of, None]
+        proof = special.logsumexp(path + lost[at], axis=(-2, -1), b=counted * shares)
+        reached = exists & (proof >= log_threshold)
+        now = (first > requests) & reached.any(axis=1)
+        first[now] = at[now, reached[now].argmax(axis=1)] + 1
+        won, answers = path[:, -1], seen[:, -1]
+        median = int(np.sort(first)[streams // 2])
+        if start + BLOCK >= requests or (places[first > requests, start + BLOCK] + 1 >= median).all():
+            break
+    return median if median <= requests else None

@@ -97,6 +97,12 @@ def test_a_begun_answer_or_a_prompt_follows_the_template_of_the_model(switch):
         assert sent["messages"][-1] == {"role": "assistant", "content": "<t></t>", "partial": True}
 
 
+def test_the_date_stands_beside_what_else_a_template_is_given():
+    sent = build_body(endpoint(Dialect(thinking_off="chat_template_kwargs"), date_string="01 Feb 2026"), "m", REQUEST)
+    values = {"thinking": False, "enable_thinking": False, "date_string": "01 Feb 2026"}
+    assert sent["chat_template_kwargs"] == values
+
+
 def test_extra_bodies_are_put_over_the_rest():
     dialect = Dialect(extra_body={"a": 1, "b": 1})
     sent = build_body(endpoint(dialect, extra_body={"b": 2, "provider": {"only": ["x"]}}), "m", REQUEST)

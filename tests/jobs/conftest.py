@@ -14,7 +14,7 @@ from qcheck.jobs.panel import Panel
 from qcheck.jobs.reference import Reference, choose_references
 from qcheck.lab.supervisor import Lab
 from qcheck.registry.loader import get_model
-from qcheck.registry.types import Endpoint
+from qcheck.registry.types import Endpoint, ModelProfile
 from qcheck.result import Result
 from qcheck.run.folder import RunFolder
 from qcheck.suites import Suite, load_suite, shipped_folder
@@ -72,6 +72,7 @@ def run(tmp_path: Path, suite: Suite, shipped: Reference) -> Runner:
         settings: Settings | None = None,
         asked: Suite = suite,
         further: Sequence[tuple[Suite, Reference]] = (),
+        model: ModelProfile | None = None,
     ) -> tuple[Result, RunFolder]:
         reference = reference or shipped
         pairs = [(asked, reference), *further]
@@ -79,7 +80,7 @@ def run(tmp_path: Path, suite: Suite, shipped: Reference) -> Runner:
         manifest = make_manifest(
             folder.run_id,
             datetime.now(UTC),
-            get_model("lab-tiny"),
+            model or get_model("lab-tiny"),
             endpoints,
             pairs,
             settings or Settings(3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from qcheck.jobs.compare import Settings, make_manifest
@@ -87,6 +88,16 @@ def test_without_a_baseline_detectability_is_unknown(suite: Suite) -> None:
     plan = planned(suite, Reference(), Settings(1))
     assert plan.detectability == "detectability unknown: no baseline"
     assert plan.detectable == ()
+
+
+def test_where_the_date_is_not_pinned_nothing_can_be_detected(both: list[tuple[Suite, Reference]]) -> None:
+    dated = replace(get_model("lab-tiny"), dated_template=True)
+    for date in (None, "01 Feb 2026"):  # the shipped baselines were recorded without one
+        endpoint = replace(PRICED, date_string=date)
+        manifest = make_manifest("r", datetime.now(UTC), dated, [endpoint], both, Settings(1))
+        plan = estimate(manifest, manifest.load_panels())
+        assert plan.detectability.startswith("nothing: the chat template")
+        assert plan.detectable == ()
 
 
 def test_what_the_estimates_rest_on_is_stated(suite: Suite, shipped: Reference) -> None:

@@ -58,7 +58,7 @@ class Failing:
 
 
 def _record(lab: Lab, suite: Suite, what: Recording, provider: str, limit: int = 10**9) -> tuple[BaselineManifest, int]:
-    endpoint = lab.endpoint(provider)
+    endpoint = replace(lab.endpoint(provider), date_string="01 Feb 2026")
 
     async def go() -> tuple[BaselineManifest, int]:
         async with clients([endpoint], {}, 4) as askers:
@@ -78,6 +78,7 @@ def test_an_interrupted_recording_goes_on_and_the_envelope_is_calibrated(
     assert not (folder / "manifest.json").exists()
     manifest, asked = _record(lab, small, what, "honest")
     assert asked == 2 * 20 + 10 + 110 - 50
+    assert manifest.deployments[0].date_string == "01 Feb 2026"
     assert not list(folder.glob(".recording*"))
     assert not recalibrate(folder, small)
 

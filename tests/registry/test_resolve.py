@@ -183,6 +183,14 @@ def test_settings_go_over_everything():
         assert (dialect.max_tokens, dialect.thinking_off) == ("max_completion_tokens", "enable_thinking")
 
 
+def test_a_date_is_given_to_models_whose_template_renders_one():
+    for dated, given in ((True, "26 Jul 2024"), (False, None)):
+        model = ModelProfile("m", "M", None, None, ids={"moonshot": "org/M"}, dated_template=dated)
+        for spec in ("mine=https://host.example/v1", "moonshot"):
+            pinned = {"date_string": "26 Jul 2024"}
+            assert resolve(spec, model, mine=pinned, moonshot=pinned).date_string == given
+
+
 def test_a_thinking_model_is_not_asked_without_knowing_how_to_stop_it():
     with pytest.raises(ConfigurationError, match=r"thinking_off under \[providers\.mine\]"):
         resolve("mine=https://host.example/v1")

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from qcheck.stats.bets import TailBets
+from qcheck.stats.bets import TailBets, log_e_paths
 from qcheck.stats.power import could_reject, median_requests
 
 THRESHOLD = math.log(100)
@@ -21,7 +21,7 @@ def test_could_reject_agrees_with_the_bets() -> None:
 
 def test_median_falls_with_the_fraction_and_is_none_when_out_of_reach() -> None:
     rng = np.random.default_rng(0)
-    args = (np.array([[0.01]]), np.array([[0.95]]), np.zeros(300, int), [1.0], THRESHOLD)
+    args = (np.array([[0.01]]), np.array([[0.95]]), np.zeros(300, int), [1.0], [True], ["only"], THRESHOLD)
     full = median_requests(*args, 1.0, rng)
     tenth = median_requests(*args, 0.1, rng)
     assert full is not None
@@ -30,25 +30,56 @@ def test_median_falls_with_the_fraction_and_is_none_when_out_of_reach() -> None:
     assert median_requests(*args, 0.0, rng) is None
 
 
-def test_the_median_is_that_of_the_bets_request_by_request() -> None:
-    bounds, shown, weights, strata = np.array([[0.05, 0.01], [0.1, 0.02]]), 0.6, [0.5, 0.5], np.arange(200) % 2
+@pytest.mark.parametrize(("outlying", "share"), [([True, True], 0.2), ([False, True], 0.2), ([False, True], 0.8)])
+def test_the_median_is_that_of_the_bets_request_by_request(outlying: list[bool], share: float) -> None:
+    bounds, weights, strata = np.array([[0.05, 0.01], [0.1, 0.02]]), [0.5, 0.5], np.arange(200) % 2
+    shown = np.array([[0.6, 0.3], [0.9, 0.1]])
     rng, firsts = np.random.default_rng(1), []
     for _ in range(400):
-        bets = TailBets(weights)
-        hits = (rng.random(200) < 0.2) & (rng.random(200) < shown)
-        reached = [bets.update([bool(h)] * 2, bounds[s]) >= THRESHOLD for h, s in zip(hits, strata, strict=True)]
+        bets, seen, reached = TailBets(weights), 0, []
+        for s in strata:
+            hits = (rng.random() < share) & (rng.random() < shown[s])
+            seen += int((hits & outlying).any())
+            reached.append(bets.update(hits, bounds[s]) >= THRESHOLD and seen >= 2)
         firsts.append(reached.index(True) + 1 if True in reached else 201)
-    simulated = median_requests(bounds, np.full((2, 2), shown), strata, weights, THRESHOLD, 0.2, rng, streams=400)
+    simulated = median_requests(bounds, shown, strata, weights, outlying, ["a"] * 2, THRESHOLD, share, rng)
     # Both medians are of 400 streams; these quantiles are three standard errors of a median's rank away.
     assert simulated is not None
     assert np.quantile(firsts, 0.39) <= simulated <= np.quantile(firsts, 0.61)
+
+
+def test_one_deviating_answer_is_not_enough() -> None:
+    args = (np.array([[1e-6]]), np.array([[1.0]]), np.zeros(50, int), [1.0])
+    assert median_requests(*args, [True], ["a"], THRESHOLD, 1.0, np.random.default_rng(0)) == 2
+    assert median_requests(*args, [False], ["a"], THRESHOLD, 1.0, np.random.default_rng(0)) is None
+
+
+def test_the_two_are_of_one_suite() -> None:
+    """Two suites take turns, and each one's first answer alone would be enough."""
+    bounds, shown = np.array([[1e-6, 1.0], [1.0, 1e-6]]), np.eye(2)
+    args = (bounds, shown, np.arange(50) % 2, [0.5, 0.5], [True, True])
+    assert median_requests(*args, ["a", "a"], THRESHOLD, 1.0, np.random.default_rng(0)) == 2
+    assert median_requests(*args, ["a", "b"], THRESHOLD, 1.0, np.random.default_rng(0)) == 3
+
+
+def test_what_stands_in_another_suite_is_averaged_away() -> None:
+    """Only what two answers of one suite show counts, at that suite's share of the weight."""
+    bounds, shown = np.array([[0.02, 1.0], [1.0, 1e-9]]), np.eye(2)
+    weights, outlying, suites = [0.5, 0.5], [True, False], ["a", "b"]
+    needed = next(
+        n
+        for n in range(2, 50)
+        if log_e_paths(np.ones((n, 1), bool), bounds[:1, :1], [1.0])[0][-1] - np.log(2) >= THRESHOLD
+    )
+    args = (bounds, shown, np.array([1] * 5 + [0] * 45), weights, outlying, suites, THRESHOLD, 1.0)
+    assert median_requests(*args, np.random.default_rng(0)) == 5 + needed
 
 
 def test_requests_of_a_stratum_without_power_only_delay() -> None:
     bounds, shown, rng = np.array([[0.01], [1.0]]), np.array([[1.0], [0.0]]), np.random.default_rng(0)
 
     def median(strata: list[int]) -> int | None:
-        return median_requests(bounds, shown, np.array(strata), [1.0], THRESHOLD, 1.0, rng)
+        return median_requests(bounds, shown, np.array(strata), [1.0], [True], ["a"], THRESHOLD, 1.0, rng)
 
     alone = median([0] * 50)
     assert alone in (2, 3)
@@ -67,4 +98,4 @@ def test_any_number_of_requests_is_simulated_to_its_end(requests: int) -> None:
     strata = np.array([1] * (requests - 2) + [0] * 2)
     bounds, shown = np.array([[1e-4], [1.0]]), np.array([[1.0], [0.0]])
     rng = np.random.default_rng(0)
-    assert median_requests(bounds, shown, strata, [1.0], THRESHOLD, 1.0, rng) in (requests - 1, requests)
+    assert median_requests(bounds, shown, strata, [1.0], [True], ["a"], THRESHOLD, 1.0, rng) in (requests - 1, requests)

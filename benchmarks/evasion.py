@@ -1,0 +1,274 @@
+"""What providers may do to hide a deviation, and what still works: `python -m benchmarks evasion`.
+
+Real answers of the lab's deployments, changed as such a provider would change them, folded one by one by the evidence
+class that `qcheck compare` uses. What honest providers do too (rounding, short lists, no log-probabilities, a cache)
+must raise no alarm among them. Noise is itself a deviation: honest answers that were noised are no longer honest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+from scipy.special import logsumexp
+
+from benchmarks.detection import bank
+from qcheck.baselines import Answer, Baseline, load_baseline
+from qcheck.evidence.envelope import Envelope, freeze
+from qcheck.evidence.logprobs import LogprobEvidence
+from qcheck.evidence.tails import Shown
+from qcheck.evidence.views import View
+from qcheck.jobs.panel import Panel, sample
+from qcheck.lab.catalog import deployments_of
+from qcheck.records import Position
+from qcheck.suites import Suite, load_suite, shipped_folder
+from qcheck.verdict import MIN_DEVIATING, Rules
+
+__all__ = ["ARMS", "Arm", "Outcome", "StreamFold", "report", "retuned", "table"]
+
+MODEL, ALPHA, TOLERANCE, STREAMS, REQUESTS = "lab-tiny", 0.01, 0.05, 60, 600
+DEVIATING = ("q4_k_m-torch", "fp8-bf16")
+FRACTIONS = (1.0, 0.1)
+PUBLISHED, PRIVATE = (0, 2), (1, 2)  # as evaluation probes are drawn from one population
+
+Array = NDArray[np.float64]
+Answers = dict[str, Answer]  # first answers by probe id, in one order for all deployments
+Change = Callable[[Answers, Answers, np.random.Generator], Answers]  # a deployment's own, and an honest one's
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One way to hide. change: of a deployment's answers. all_traffic: whether of the honest ones too.
+
+    probes: which of the evaluation probes are asked, in the order of the answers: the first, and each so many further.
+    """
+
+    what: str
+    change: Change
+    all_traffic: bool = True
+    probes: tuple[int, int] = (0, 1)
+
+
+def _valued(answer: Answer, values: Callable[[Array], Array]) -> Answer:
+    """The answer with other log-probabilities in its lists, in falling order again."""
+
+    def changed(position: Position) -> Position:
+        keys = [key for key, _ in position.top]
+        new = values(np.array([value for _, value in position.top])) + 0.0  # a minus zero is a zero
+        top = sorted(zip(keys, map(float, new), strict=True), key=lambda pair: -pair[1])
+        return replace(position, top=tuple(top), logprob=dict(top).get(position.token, position.logprob))
+
+    return replace(answer, positions=tuple(map(changed, answer.positions)))
+
+
+def _each(change: Callable[[Answer, np.random.Generator], Answer]) -> Change:
+    return lambda own, _, rng: {probe_id: change(answer, rng) for probe_id, answer in own.items()}
+
+
+def _rounded(step: float) -> Change:
+    return _each(lambda answer, _: _valued(answer, lambda v: np.round(v / step) * step))
+
+
+def _kept_mass(values: Array, listed: Array) -> Array:
+    """New values shifted so that together they are as probable as the old ones were."""
+    return values + float(logsumexp(listed) - logsumexp(values))
+
+
+def _noised(nats: float) -> Change:
+    def noisy(answer: Answer, rng: np.random.Generator) -> Answer:
+        return _valued(answer, lambda v: _kept_mass(v + rng.normal(0, nats, len(v)), v))
+
+    return _each(noisy)
+
+
+def _listed(tokens: int) -> Change:
+    def cut(answer: Answer, _: np.random.Generator) -> Answer:
+        return replace(answer, positions=tuple(replace(p, top=p.top[:tokens]) for p in answer.positions))
+
+    return _each(cut)
+
+
+def _entropy(answers: Answers, temperature: float = 1.0) -> float:
+    """Mean entropy in nats of the listed tokens of first positions, their probabilities made to sum to 1."""
+    entropies = []
+    for answer in answers.values():
+        logits = np.array([value for _, value in answer.positions[0].top]) / temperature
+        logprobs = logits - logsumexp(logits)
+        entropies.append(-float((np.exp(logprobs) * logprobs).sum()))
+    return float(np.mean(entropies))
+
+
+def retuned(own: Answers, honest: Answers, _: np.random.Generator) -> Answers:
+    """After the temperature at which the mean entropy is an honest deployment's. What is not listed keeps its mass."""
+    wanted = _entropy(honest)
+    temperature = optimize.brentq(lambda t: _entropy(own, t) - wanted, 0.5, 2.0)
+    return {i: _valued(a, lambda v: _kept_mass(v / temperature, v)) for i, a in own.items()}
+
+
+def _replayed(own: Answers, honest: Answers, _: np.random.Generator) -> Answers:
+    """To each probe an honest answer to the one before it."""
+    return dict(zip(own, np.roll(np.array(list(honest.values()), object), 1), strict=True))
+
+
+def _part(own: Answers, probes: tuple[int, int]) -> set[str]:
+    first, step = probes
+    return set(list(own)[first::step])
+
+
+def _recognised(own: Answers, honest: Answers, _: np.random.Generator) -> Answers:
+    """Honest answers to every other probe, which was published."""
+    return own | {probe_id: honest[probe_id] for probe_id in _part(own, PUBLISHED)}
+
+
+ARMS = (
+    Arm("nothing", _each(lambda answer, _: answer)),
+    Arm("rounded to two decimals", _rounded(0.01)),
+    Arm("rounded to 1/16", _rounded(1 / 16)),
+    Arm("rounded to 1/8", _rounded(1 / 8)),
+    Arm("noise of 0.01 nats", _noised(0.01)),
+    Arm("noise of 0.05 nats", _noised(0.05)),
+    Arm("five tokens listed", _listed(5)),
+    Arm("one token listed", _listed(1)),
+    Arm("no log-probabilities", _each(lambda answer, _: replace(answer, positions=()))),
+    Arm("temperature retuned", retuned, all_traffic=False),
+    Arm("honest answers from a cache", lambda _, honest, __: honest),
+    Arm("honest answers to other probes", _replayed, all_traffic=False),
+    Arm("published probes, recognised", _recognised, probes=PUBLISHED),
+    Arm("private probes of the same suite", _recognised, probes=PRIVATE),
+)
+
+
+class StreamFold:
+    """Folds streams of the same answers again and again; what one shows is computed once for each view of it."""
+
+    def __init__(self, panel: Panel) -> None:
+        assert panel.baseline is not None
+        assert panel.envelope is not None
+        self._made = panel.baseline, panel.envelope, panel.suite
+        self._memory: dict[tuple[str, int, str], tuple[Answer, Shown | None, View]] = {}
+        self.log_threshold = Rules(panel.envelope.alpha, panel.envelope.delta, 1, TOLERANCE).log_threshold
+
+    def __call__(self, stream: Sequence[tuple[str, Answer]]) -> tuple[int | None, LogprobEvidence]:
+        """How many answers it takes until *deviates*, None if all do not do, and the evidence at that place."""
+        evidence = _Remembering(self._memory, *self._made)
+        for number, (probe_id, answer) in enumerate(stream, 1):
+            evidence.update(probe_id, answer)
+            if evidence.log_e >= self.log_threshold and len(set(evidence.deviating)) >= MIN_DEVIATING:
+                return number, evidence
+        return None, evidence
+
+
+class _Remembering(LogprobEvidence):
+    def __init__(
+        self,
+        memory: dict[tuple[str, int, str], tuple[Answer, Shown | None, View]],
+        baseline: Baseline,
+        envelope: Envelope,
+        suite: Suite,
+    ) -> None:
+        super().__init__(baseline, envelope, suite)
+        self._memory = memory
+
+    def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
+        key = probe_id, id(answer), self._view.name
+        if key not in self._memory:
+            shown = super()._shown(probe_id, answer)
+            self._memory[key] = answer, shown, self._view  # with the answer itself, so that its id stays its own
+        _, shown, self._view = self._memory[key]
+        return shown
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the streams of one cell: requests until *deviates*, and how many are *consistent* otherwise."""
+
+    alarms: tuple[int, ...]
+    consistent: int
+    streams: int
+
+    def quantile(self, q: float) -> str:
+        """The number of requests within which a share `q` of the streams deviates."""
+        rank = int(np.ceil(q * self.streams)) - 1
+        return str(sorted(self.alarms)[rank]) if rank < len(self.alarms) else "–"
+
+
+def report() -> str:
+    """The table for the shipped baseline."""
+    suite = load_suite("logprobs")
+    baseline = load_baseline(shipped_folder("baselines") / MODEL)
+    kept = bank(MODEL, suite)
+    honest = [name for name, d in deployments_of(MODEL).items() if d.kind == "held-out"]
+    answers = {
+        name: {probe_id: repeats[0] for probe_id, repeats in kept.answers(name).items()}
+        for name in (*honest, *DEVIATING)
+    }
+    return table(baseline, suite, answers, honest)
+
+
+def table(
+    baseline: Baseline,
+    suite: Suite,
+    answers: Mapping[str, Answers],
+    honest: Sequence[str],
+    arms: Sequence[Arm] = ARMS,
+    streams: int = STREAMS,
+) -> str:
+    """A row per arm. answers: by deployment. honest: those that the baseline does not know."""
+    assert baseline.table is not None
+    panel = Panel(suite, baseline, freeze(baseline.table, ALPHA), 1.0)
+    heads = [f"{name}, {fraction:.0%}" for name in DEVIATING for fraction in FRACTIONS]
+    lines = [f"| arm | honest: alarms, consistent | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
+    for arm in arms:
+        fold = StreamFold(panel)
+        rng = np.random.default_rng(len(lines))
+        faithful = [answers[name] for name in honest]
+        changed = [arm.change(own, faithful[0], rng) for own in faithful]
+        cells = ["not done"]
+        if arm.all_traffic:
+            alike = [_folded(fold, panel, arm, own, [own], 0.0, streams, rng) for own in changed]
+            alarms, consistent = sum(len(f.alarms) for f in alike), sum(f.consistent for f in alike)
+            cells = [f"{alarms}, {consistent} of {streams * len(alike)}"]
+        for name in DEVIATING:
+            own = arm.change(answers[name], faithful[0], rng)
+            others = changed if arm.all_traffic else faithful
+            for fraction in FRACTIONS:
+                found = _folded(fold, panel, arm, own, others, fraction, streams, rng)
+                cells.append(f"{found.quantile(0.5)} / {found.quantile(0.9)}; {found.consistent}")
+        lines.append(f"| {arm.what} | {' | '.join(cells)} |")
+    said = (
+        f"{streams} streams of at most {REQUESTS} requests in each cell, for each of {', '.join(honest)} where all are "
+        "honest. Of deviating deployments, by their share of the requests: median / 90 % quantile of requests until "
+        "*deviates*; how many streams are *consistent* in the end, which a provider that deviates should not be."
+    )
+    return "\n".join([*lines, "", said])
+
+
+def _folded(
+    fold: StreamFold,
+    panel: Panel,
+    arm: Arm,
+    own: Answers,
+    others: Sequence[Answers],
+    fraction: float,
+    streams: int,
+    rng: np.random.Generator,
+) -> Outcome:
+    """Streams in which a share of the requests is answered by `own`, the others by one of `others`."""
+    alarms, consistent = [], 0
+    allowed = _part(own, arm.probes)
+    for _ in range(streams):
+        groups = sample([panel], TOLERANCE, int(rng.integers(2**31)))
+        asked = [str(p) for _, g in groups for p in rng.permutation([x.id for x in g if x.id in allowed])][:REQUESTS]
+        server = others[int(rng.integers(len(others)))]
+        deviating = rng.random(len(asked)) < fraction
+        stream = [(p, (own if d else server)[p]) for p, d in zip(asked, deviating, strict=True)]
+        alarm, evidence = fold(stream)
+        if alarm is not None:
+            alarms.append(alarm)
+        else:
+            bound = evidence.bound()
+            consistent += bound is not None and bound <= TOLERANCE
+    return Outcome(tuple(alarms), consistent, streams)

@@ -134,7 +134,7 @@ class GreedyEvidence(TailEvidence):
 
     def __init__(self, baseline: Baseline, envelope: Envelope, suite: Suite) -> None:
         super().__init__(baseline, envelope, suite)
-        self._attribution = Attribution(self._variant_names, 0.0)
+        self._attribution = Attribution(self._variant_names)
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
         reference = self._baseline.probe(probe_id)

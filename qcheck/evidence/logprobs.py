@@ -6,20 +6,24 @@ view that was calibrated.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import stats as scipy_stats
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
 from qcheck.evidence.envelope import Envelope
-from qcheck.evidence.scoring import Alignment, align, score
+from qcheck.evidence.scoring import Alignment, align, resemblance, score
 from qcheck.evidence.tails import Shown, TailEvidence
 from qcheck.evidence.views import VIEWS, lattice_step, view_beyond
 from qcheck.result import Divergence, Finding
-from qcheck.stats.attribution import Attribution
+from qcheck.stats.attribution import Attribution, log_likelihoods
 from qcheck.suites import Suite
 from qcheck.tailcounts import DIRECTION, FULL, SIZE, Score
 
 __all__ = ["LogprobEvidence"]
+
+RUNGS_FROM = 20  # deviating answers that are placed between the variants: more tell little and take time
 
 
 class LogprobEvidence(TailEvidence):
@@ -31,12 +35,11 @@ class LogprobEvidence(TailEvidence):
     def __init__(self, baseline: Baseline, envelope: Envelope, suite: Suite) -> None:
         super().__init__(baseline, envelope, suite)
         table = baseline.table
-        if table is None or table.noise_unit is None or table.noise_rms is None:
+        if table is None or table.noise_unit is None:
             raise ValueError("a baseline whose log-probabilities are not calibrated has no envelope of them")
         self._envelope_kl, self._noise_unit = table.envelope_kl, table.noise_unit
-        self._directed = [baseline.variants.index(i) for i in baseline.directed]
-        self._attribution = Attribution(self._variant_names, table.noise_rms)
-        self._kl: list[float] = []
+        self._attribution = Attribution(self._variant_names)
+        self._kl: dict[str, float] = {}
         self._view, self._coarse = VIEWS[0], 0
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
@@ -44,13 +47,13 @@ class LogprobEvidence(TailEvidence):
         alignment = self._seen(answer, reference) if reference else None
         if alignment is None:
             return None
-        s = score(alignment, self._baseline.references, self._baseline.variants, self._noise_unit)
+        s = score(alignment, self._baseline.references, self._baseline.directed, self._noise_unit)
         self._coarse += self._view.name != FULL
         if self._view.name == FULL:  # what it is compared with was measured in that view
-            self._kl.append(s.kl)
-            if s.deviations is not None:
-                self._attribution.update(s.deviations)
-        scores: dict[Score, float] = {SIZE: s.size, DIRECTION: float(s.directions[self._directed].max(initial=0.0))}
+            self._kl[probe_id] = s.kl
+            own, recorded, positions = resemblance(alignment, self._baseline.references, self._baseline.variants)
+            self._attribution.fold(*log_likelihoods(own / s.noise, recorded / s.noise, positions))
+        scores: dict[Score, float] = {SIZE: s.size, DIRECTION: s.direction}
         known = self._view is before
         return Shown(scores, self._view.name, full=alignment.full and known, bets=alignment.full and known)
 
@@ -70,7 +73,7 @@ class LogprobEvidence(TailEvidence):
         """Mean KL per position with a descriptive 95 % interval (Student's t over requests)."""
         if not self._kl:
             return None
-        values = np.asarray(self._kl)
+        values = np.array(list(self._kl.values()))
         mean = float(values.mean())
         half = float("inf")
         if len(values) > 1:
@@ -81,6 +84,28 @@ class LogprobEvidence(TailEvidence):
     def posterior(self) -> dict[str, float]:
         """Probability of each recorded variant and of none of them, given that something deviates."""
         return self._attribution.posterior()
+
+    def ladder(self) -> str | None:
+        """Between which recorded variants the deviating answers lie by their divergence on the same probes."""
+        probes = [p for p in self.deviating if p in self._kl][:RUNGS_FROM]
+        if not probes or not self._variant_names:
+            return None
+        own = float(np.mean([self._kl[p] for p in probes]))
+        rungs = [(self._variant_kl(v, probes), name) for v, name in enumerate(self._variant_names)]
+        below = max((rung for rung in rungs if rung[0] <= own), default=None)
+        above = min((rung for rung in rungs if rung[0] > own), default=None)
+        named = [f"{name} ({kl:.2g})" for kl, name in filter(None, (below, above))]
+        where = f"between {' and '.join(named)}" if below and above else f"{'below' if above else 'beyond'} {named[0]}"
+        return f"{own:.2g} nats/token from the reference where it deviates, {where}"
+
+    def _variant_kl(self, variant: int, probes: Sequence[str]) -> float:
+        """Mean divergence of a variant's recorded answers to `probes`, measured as a provider's is."""
+        index, references = self._baseline.variants[variant], self._baseline.references
+        found = []
+        for reference in filter(None, map(self._baseline.probe, probes)):
+            if alignment := align(reference.answers[index][0], reference, references):
+                found.append(score(alignment, references, (), self._noise_unit).kl)
+        return float(np.mean(found)) if found else 0.0
 
     def _findings(self) -> tuple[Finding, ...]:
         return self._counted(

@@ -97,6 +97,10 @@ class MarginEvidence:
         """Nothing: no variant is recorded."""
         return {}
 
+    def ladder(self) -> str | None:
+        """Nothing: no variant is recorded."""
+        return None
+
     def divergence(self) -> Divergence | None:
         """Mean KL per position; no envelope is known."""
         if not self._kl:

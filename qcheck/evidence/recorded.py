@@ -80,6 +80,10 @@ class RecordedEvidence(ABC):
         """Probability of each recorded variant and of none of them, given that something deviates; {} if unknown."""
         return {}
 
+    def ladder(self) -> str | None:
+        """How far the deviating answers lie from the reference, beside the recorded variants; None if unknown."""
+        return None
+
     @abstractmethod
     def _findings(self) -> tuple[Finding, ...]:
         """What is to be said besides the e-value."""

@@ -219,7 +219,7 @@ class SampledTextEvidence(RecordedEvidence):
         self._temperature, self._noise = temperature, (table.noise_factor, table.noise_unit)
         self._bets = LikelihoodBets(weights(len(baseline.variants)), len(SHARES))
         self._best = np.zeros(len(SHARES))  # the largest log e-value of each test so far
-        self._attribution = Attribution(self._variant_names, 0.0)
+        self._attribution = Attribution(self._variant_names)
         self._unknown = 0
 
     @staticmethod

@@ -37,7 +37,7 @@ from qcheck.stats.deviation import deviation, matched_filters, partition_kl, rms
 # An answer this near to a reference, rms in nats, counts as equal to it: ten times what rounding in files can do.
 EQUAL = 1e-4
 
-__all__ = ["EQUAL", "Alignment", "Scores", "align", "noise", "score"]
+__all__ = ["EQUAL", "Alignment", "Scores", "align", "noise", "resemblance", "score"]
 
 Array = NDArray[np.float64]
 
@@ -76,9 +76,7 @@ class Scores:
     shared position against the nearest reference.
 
     directions (variants,): smallest matched filters over pairs of references, over the noise squared, 0 with fewer than
-    two references. deviations (1 + variants, n): the answer's deviation from the nearest reference, then the variants'
-    deviations from another one, NaN-free, on the coordinates that all list (for naming a cause); None where no second
-    reference shares a path with the answer.
+    two references. noise: the probe's, with the unit, nats.
     """
 
     distance: float
@@ -86,7 +84,7 @@ class Scores:
     common: bool
     kl: float
     directions: Array
-    deviations: Array | None
+    noise: float
 
     @property
     def direction(self) -> float:
@@ -202,15 +200,27 @@ def score(
     distance = float(distances[nearest]) if np.isfinite(distances[nearest]) else 0.0
     both = listed[nearest] & ref_listed[nearest]
     common_everywhere = all(both[a.positions == p].any() for p in np.unique(a.positions))
-    directions, deviations = np.zeros(len(varis)), None
+    directions = np.zeros(len(varis))
     if len(refs) > 1 and len(varis):
         filters = matched_filters(candidate, ref, a.recorded[varis], a.positions, factor)
         directions = filters[~np.eye(len(refs), dtype=bool)].min(axis=0) / scale**2
         if not (a.full and distance > EQUAL):
             directions = np.minimum(directions, 0.0)
-        others = np.where(np.arange(len(refs)) == nearest, np.inf, distances)
-        if np.isfinite(others).any():
-            other = int(np.argmin(others))
-            common = both & ref_listed[other] & ~np.isnan(a.recorded[varis]).any(axis=0)
-            deviations = np.vstack([own - ref[nearest], a.recorded[varis] - ref[other]])[:, common]
-    return Scores(distance, factor * distance / scale, common_everywhere, kl, directions, deviations)
+    return Scores(distance, factor * distance / scale, common_everywhere, kl, directions, scale)
+
+
+def resemblance(
+    alignment: Alignment, references: Sequence[int], variants: Sequence[int]
+) -> tuple[Array, Array, NDArray[np.intp]]:
+    """What naming a cause rests on: deviations from the references' mean, where the answer and two of them list.
+
+    The mean's own noise stands in the answer's deviation and in the variants'; that of one reference would be too much.
+
+    Returns (n,) the answer's and (variants, n) the variants', nats, NaN where a variant does not list the token, and
+    (n,) the positions that they belong to.
+    """
+    a, refs = alignment, np.asarray(references, int)
+    own, ref = np.fmax.reduce(a.candidate[refs]), a.recorded[refs]
+    known = ~np.isnan(own) & ((~np.isnan(ref)).sum(axis=0) > 1)
+    centre = np.nanmean(ref[:, known], axis=0)
+    return own[known] - centre, a.recorded[np.asarray(variants, int)][:, known] - centre, a.positions[known]

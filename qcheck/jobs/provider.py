@@ -210,7 +210,8 @@ class ProviderFold:
             return None, posterior
         best, probability = next(iter(posterior.items()))
         if best == NONE or probability < NAMED:
-            return Cause(
-                "no recorded variant explains it: another model, format or settings", posterior[NONE]
-            ), posterior
+            ladder = strongest.ladder()
+            where = f"; {ladder}" if ladder else ""
+            text = f"no recorded variant explains it: another model, format or settings{where}"
+            return Cause(text, posterior[NONE]), posterior
         return Cause(f"served as the recorded variant {best}", probability), posterior

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,17 @@ def test_an_unrecorded_deviation_is_found_by_its_size_and_not_named(recorded: Re
     evidence, largest = stream(recorded, 1, lambda p, r: world.answer(p, r, 0.3, 17), 8)
     assert largest >= threshold(recorded)
     assert next(iter(evidence.posterior())) == "none of these"
+
+
+@pytest.mark.parametrize(
+    ("size", "where"), [(0.15, r"between weak \(0.\d+\) and strong \(0.\d+\)"), (0.9, r"beyond strong \(0.\d+\)")]
+)
+def test_what_is_not_named_is_placed_between_the_variants(
+    recorded: Recorded, world: World, size: float, where: str
+) -> None:
+    evidence, _ = stream(recorded, 1, lambda p, r: world.answer(p, r, size, 17), 8)
+    assert re.search(where, evidence.ladder() or "")
+    assert stream(recorded, 1, world.answer, 8)[0].ladder() is None
 
 
 def test_a_tenth_of_the_requests_is_found_and_bounded(recorded: Recorded, world: World) -> None:

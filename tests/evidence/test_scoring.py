@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from synthetic import World
 
 from qcheck.baselines import Answer, ProbeReference
-from qcheck.evidence.scoring import align, score
+from qcheck.evidence.scoring import align, resemblance, score
 from qcheck.records import Position
 
 K = 12
@@ -107,16 +107,24 @@ def test_answers_are_full_beside_the_honest_deployments_whatever_a_variant_lists
 def test_a_cause_needs_a_second_reference_on_the_path() -> None:
     """Else the one reference's noise would stand in the answer's deviation and in the variant's."""
     elsewhere = Answer(9, (Position("=a", None, ()),))
-    reference = ProbeReference(((answer("a"),), (elsewhere,), (elsewhere,), (answer("a"),)))
-    alignment = align(answer("a"), reference, REFERENCES)
+    same = answer("a")
+    for others, tokens in ((elsewhere, 0), (same, 4)):
+        alignment = align(same, ProbeReference(((same,), (others,), (others,), (same,))), REFERENCES)
+        assert alignment is not None
+        own, recorded_deviations, positions = resemblance(alignment, REFERENCES, VARIANTS)
+        assert own.tolist() == [0.0] * tokens
+        assert recorded_deviations.shape == (1, tokens)
+        assert positions.tolist() == [0] * tokens
+
+
+def test_a_cause_rests_on_deviations_from_the_mean_of_the_references() -> None:
+    lists = ({"=a": -1.0, "=b": -2.0}, {"=a": -1.2, "=b": -2.0}, {"=a": -1.1}, {"=b": -3.0})
+    reference = ProbeReference(tuple((listing(*top.items()),) for top in lists))
+    alignment = align(listing(("=a", -0.6), ("=b", -2.5), ("=c", -4.0)), reference, REFERENCES)
     assert alignment is not None
-    alone = score(alignment, REFERENCES, VARIANTS, UNIT)
-    assert alone.deviations is None
-    both = align(
-        answer("a"), ProbeReference((reference.answers[0], *reference.answers[:1] * 2, (answer("a"),))), REFERENCES
-    )
-    assert both is not None
-    assert score(both, REFERENCES, VARIANTS, UNIT).deviations is not None
+    own, variants, _ = resemblance(alignment, REFERENCES, VARIANTS)
+    np.testing.assert_allclose(own, [0.5, -0.5])
+    np.testing.assert_allclose(variants, [[np.nan, -1.0]])
 
 
 PATHS = st.lists(st.sampled_from("ab"), min_size=1, max_size=3)

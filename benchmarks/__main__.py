@@ -28,6 +28,7 @@ PARTS = {
     "kills": "SIGKILL and resume",
     "deployments": "How far the lab's deployments lie apart",
     "timings": "Timings",
+    "overhead": "Requests per second of the client beside a bare httpx loop",
     "baselines": "Size of baselines, and time to load them",
 }
 STUDY = "trackllm"

@@ -108,7 +108,9 @@ class Attempt:
     """One HTTP exchange. `index` counts from 0 within its request; times are UTC ISO 8601 and seconds.
 
     outcome: "answered" carries a response; "retried" failed and was or will be tried again; "failed" was the
-    last try. `fatal` says that no further request to this provider can succeed (401, a retired id).
+    last try. `fatal` says that no further request to this provider can succeed (401, a retired id). `sent` is false
+    where the request did not leave: nobody took a connection. `charged_usd` is what a run counts it at, None where the
+    price is unknown (`qcheck.run.budget.charge_usd`).
     """
 
     provider: str
@@ -121,6 +123,8 @@ class Attempt:
     http_status: int | None = None
     error: str | None = None
     fatal: bool = False
+    sent: bool = True
+    charged_usd: float | None = None
     response: Response | None = None
 
     @property

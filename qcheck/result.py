@@ -199,11 +199,15 @@ class SuiteInfo:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """All that the run asked, reference included."""
+    """All that the run asked, reference included.
+
+    estimated_usd: the part of cost_usd that stands for exchanges whose usage nobody told, at the most they can cost.
+    """
 
     requests: int
     tokens: Tokens
     cost_usd: float | None
+    estimated_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

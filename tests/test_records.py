@@ -90,6 +90,7 @@ def test_a_row_leaves_out_what_is_absent() -> None:
         "outcome": "answered",
         "http_status": 200,
         "fatal": False,
+        "sent": True,
         "response": {
             "text": "4",
             "positions": [["=4", -0.1, [["=4", -0.1], ["=5", "-inf"]]]],

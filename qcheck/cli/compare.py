@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from qcheck.cli.options import (
+    AllowHttp,
     Budget,
     Deadline,
     DryRun,
@@ -90,6 +91,7 @@ def compare(
     fail_on: FailOn = "inconclusive",
     json: Json = None,
     env_file: EnvFile = None,
+    allow_http: AllowHttp = False,
 ) -> int:
     """Ask providers the same probes and say who serves the model that was released.
 
@@ -109,7 +111,7 @@ def compare(
     limits = Limits(max_requests, positive_usd(budget), duration_s(deadline, "--deadline"))
     check_target(json)
     chosen = Settings(random_seed() if seed is None else seed, alpha, tolerance, until, fail_on, concurrency, limits)
-    with open_environment(messages, env_file, chosen.seed) as environment:
+    with open_environment(messages, env_file, chosen.seed, allow_http=allow_http) as environment:
         prepared = prepare(model, specs, reference, suites, chosen, environment, messages)
         if dry_run:
             messages.sheet(full(prepared.estimate(detectability=True), messages.paper()))

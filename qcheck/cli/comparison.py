@@ -25,6 +25,7 @@ from qcheck.report import console
 from qcheck.report import json as json_report
 from qcheck.report.plan import cannot_reject, in_short
 from qcheck.result import Result
+from qcheck.run.budget import PLAN_REQUESTS
 from qcheck.run.folder import RunFolder, default_base, make_run_id
 from qcheck.suites import load_suite
 from qcheck.verdict import UNPINNED
@@ -80,6 +81,11 @@ def prepare(
     manifest = make_manifest(run_id, now, model, providers, asked, settings)
     if manifest.dated:
         messages.note(f"note: nobody can be found to deviate: {UNPINNED}")
+    if settings.limits.max_requests is None and (plans := [e.name for e in manifest.everyone if e.plan]):
+        messages.note(
+            f"note: requests to {', '.join(plans)} cost nothing, as those that a plan pays for, so that at most "
+            f"{PLAN_REQUESTS} are sent; --max-requests allows more"
+        )
     panels = (used.panel(suite, it.baseline) for used, (suite, it) in zip(manifest.suites, asked, strict=True))
     return Prepared(manifest, tuple(panels), everyone)
 

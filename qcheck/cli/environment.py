@@ -40,7 +40,9 @@ def baseline_folders() -> tuple[Path, ...]:
 
 
 @contextlib.contextmanager
-def open_environment(messages: Messages, env_file: Path | None, seed: int | None = None) -> Iterator[Environment]:
+def open_environment(
+    messages: Messages, env_file: Path | None, seed: int | None = None, *, allow_http: bool = False
+) -> Iterator[Environment]:
     """The environment of a command; what it started has ended when it closes. `seed` is of the lab's routing.
 
     Raises ConfigurationError for a qcheck.toml or an env file that cannot be read.
@@ -54,7 +56,9 @@ def open_environment(messages: Messages, env_file: Path | None, seed: int | None
                 messages.note(f"starting local engines for {', '.join(local)}")
             return lab.started(endpoints)
 
-        yield Environment(variables, (lab, RegistryResolver(load_user_config())), baseline_folders(), started)
+        yield Environment(
+            variables, (lab, RegistryResolver(load_user_config(), allow_http)), baseline_folders(), started
+        )
 
 
 def keys_for(endpoints: Sequence[Endpoint], variables: Mapping[str, str]) -> dict[str, str | None]:

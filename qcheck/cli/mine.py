@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from qcheck.cli.options import Budget, Deadline, DryRun, EnvFile, duration_s, examples, messages_of, positive_usd, split
+from qcheck.cli.options import (
+    AllowHttp,
+    Budget,
+    Deadline,
+    DryRun,
+    EnvFile,
+    duration_s,
+    examples,
+    messages_of,
+    positive_usd,
+    split,
+)
 from qcheck.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -101,6 +112,7 @@ def new(
     deadline: Deadline = None,
     dry_run: DryRun = False,
     env_file: EnvFile = None,
+    allow_http: AllowHttp = False,
 ) -> None:
     """Make a suite of those prompts of a pool that tell most, for endpoints that give text alone or little more.
 
@@ -124,7 +136,7 @@ def new(
         raise ConfigurationError(f"{folder} holds a suite already: choose another --out, or remove its suite.json.")
     profile, prompts = get_model(model), draw_pool(pool, max_requests, seed, folder / "pool")
     limits = Limits(None, positive_usd(budget), duration_s(deadline, "--deadline"))
-    with open_environment(messages, env_file) as environment:
+    with open_environment(messages, env_file, allow_http=allow_http) as environment:
         endpoints = resolve_all([*references, *variants], profile, environment.resolvers)
         keys = keys_for(endpoints, environment.variables)
         check_prices(limits, endpoints)

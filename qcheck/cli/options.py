@@ -13,6 +13,7 @@ from qcheck.cli.messages import Messages
 from qcheck.errors import ConfigurationError
 
 __all__ = [
+    "AllowHttp",
     "Budget",
     "Deadline",
     "DryRun",
@@ -28,6 +29,9 @@ __all__ = [
     "split",
 ]
 
+AllowHttp = Annotated[
+    bool, typer.Option("--allow-http", help="Accept URLs of plain http on other machines, too; keys can be read there.")
+]
 Budget = Annotated[
     float | None, typer.Option(metavar="USD", help="The most that the whole run may cost.", show_default=False)
 ]

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from qcheck.cli.options import Budget, Deadline, DryRun, EnvFile, duration_s, examples, messages_of, positive_usd
+from qcheck.cli.options import (
+    AllowHttp,
+    Budget,
+    Deadline,
+    DryRun,
+    EnvFile,
+    duration_s,
+    examples,
+    messages_of,
+    positive_usd,
+)
 from qcheck.errors import BaselineError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -57,6 +67,7 @@ def record(
     deadline: Deadline = None,
     dry_run: DryRun = False,
     env_file: EnvFile = None,
+    allow_http: AllowHttp = False,
 ) -> None:
     """Record a deployment into a baseline and calibrate the envelope anew.
 
@@ -73,7 +84,7 @@ def record(
     messages = messages_of(context)
     profile, probes = get_model(model), load_suite(suite).recorded
     limits = Limits(None, positive_usd(budget), duration_s(deadline, "--deadline"))
-    with open_environment(messages, env_file) as environment:
+    with open_environment(messages, env_file, allow_http=allow_http) as environment:
         (endpoint,) = resolve_all([provider], profile, environment.resolvers)
         keys = keys_for([endpoint], environment.variables)
         check_prices(limits, [endpoint])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from qcheck.cli.options import EnvFile, Json, Run, examples, messages_of
+from qcheck.cli.options import AllowHttp, EnvFile, Json, Run, examples, messages_of
 
 __all__ = ["EPILOG", "resume"]
 
@@ -13,7 +13,9 @@ EPILOG = examples(
 )
 
 
-def resume(context: typer.Context, run: Run, json: Json = None, env_file: EnvFile = None) -> int:
+def resume(
+    context: typer.Context, run: Run, json: Json = None, env_file: EnvFile = None, allow_http: AllowHttp = False
+) -> int:
     """Go on with an interrupted run where its journal ends; nothing that was answered is asked again."""
     from qcheck.cli.comparison import conduct, reopen, show  # --help must not load numpy
     from qcheck.cli.environment import open_environment
@@ -25,7 +27,7 @@ def resume(context: typer.Context, run: Run, json: Json = None, env_file: EnvFil
     check_target(json)
     folder = RunFolder.open(run, default_base())
     seed = RunManifest.parse(folder.read_manifest()).seed
-    with open_environment(messages, env_file, seed) as environment:
+    with open_environment(messages, env_file, seed, allow_http=allow_http) as environment:
         result = conduct(folder, reopen(folder, environment), messages)
     show(result, folder, messages, json)
     return result.exit_code

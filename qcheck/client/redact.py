@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import html
+import json
 import re
 import unicodedata
 from functools import cached_property
@@ -32,8 +34,23 @@ def _base64_forms(secret: bytes) -> set[str]:
     return forms
 
 
+def _forms(secret: str) -> set[str]:
+    """How servers and libraries write a key when they repeat it.
+
+    A server that wants to hide it could write it otherwise, but would tell nobody what it does not know already.
+    """
+    encoded = quote(secret, safe="")
+    lower = re.sub("%..", lambda match: match[0].lower(), encoded)
+    as_json, as_python = json.dumps(secret)[1:-1], repr(secret)[1:-1]
+    written = {secret, encoded, lower, as_json, as_json.replace("/", r"\/"), as_python, html.escape(secret)}
+    return written | _base64_forms(secret.encode())
+
+
 class KeyFilter:
-    """Finds a key in text: as it is, URL-encoded or in base64. Without a key it finds nothing."""
+    """Finds a key in text: as it is, URL-encoded, escaped as in JSON, Python or HTML, or in base64.
+
+    Without a key it finds nothing.
+    """
 
     def __init__(self, key: str | None) -> None:
         self._key = key or ""
@@ -42,8 +59,7 @@ class KeyFilter:
     def _pattern(self) -> re.Pattern[str] | None:
         if len(self._key) < _MIN_SECRET:
             return None
-        forms = {self._key, quote(self._key, safe="")} | _base64_forms(self._key.encode())
-        return re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
+        return re.compile("|".join(re.escape(form) for form in sorted(_forms(self._key), key=len, reverse=True)))
 
     def found_in(self, text: str) -> bool:
         """Whether `text` holds the key in any form."""

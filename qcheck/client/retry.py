@@ -10,9 +10,10 @@ from enum import Enum
 
 import numpy as np
 
-__all__ = ["MAX_WAIT_S", "Fate", "backoff_s", "fate_of_status", "retry_after_s"]
+__all__ = ["MAX_WAIT_S", "TOO_MANY", "Fate", "backoff_s", "fate_of_status", "jittered", "retry_after_s"]
 
 MAX_WAIT_S = 60.0
+TOO_MANY = frozenset({429, 503, 529})  # statuses that ask for fewer requests
 _FIRST_WAIT_S = 1.0
 _RETRIED = frozenset({408, 409, 429})
 _FATAL = frozenset({401, 402, 403, 410})
@@ -59,8 +60,13 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     return min(max(wait, 0.0), MAX_WAIT_S)
 
 
+def jittered(asked_s: float, rng: np.random.Generator) -> float:
+    """What was asked for or a little more, so that those who wait do not all come back at once; at most 60 s."""
+    return float(min(asked_s * rng.uniform(1.0, 1.1), MAX_WAIT_S))
+
+
 def backoff_s(index: int, asked_s: float | None, rng: np.random.Generator) -> float:
     """Seconds to wait after attempt `index`: doubling from 1 s, or what was asked for; jittered, at most 60."""
     if asked_s is not None:
-        return min(asked_s * rng.uniform(1.0, 1.1), MAX_WAIT_S)
+        return jittered(asked_s, rng)
     return float(min(_FIRST_WAIT_S * 2.0**index * rng.uniform(0.5, 1.0), MAX_WAIT_S))

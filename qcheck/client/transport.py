@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -16,8 +18,9 @@ import numpy as np
 
 from qcheck import __version__
 from qcheck.client.dialect import DialectError, build_body, error_message, parse_model_ids, parse_response, path_of
+from qcheck.client.limits import Limiter
 from qcheck.client.redact import KeyFilter
-from qcheck.client.retry import Fate, backoff_s, fate_of_status, retry_after_s
+from qcheck.client.retry import TOO_MANY, Fate, backoff_s, fate_of_status, jittered, retry_after_s
 from qcheck.errors import ConfigurationError
 from qcheck.records import Attempt, Request, Response
 from qcheck.registry.address import check_base_url, is_loopback
@@ -50,13 +53,18 @@ class _TooLargeError(Exception):
     """A body beyond what is accepted."""
 
 
+def _tls_context(base_url: str) -> ssl.SSLContext:
+    """One for all connections: reading the trusted authorities takes time, and none are needed for plain http."""
+    return httpx.create_ssl_context() if base_url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 class Client:
     """Asks one endpoint; an async context manager. Safe to share between tasks.
 
     Parameters: `key` goes into the Authorization header and nowhere else. `timeout_s` bounds a whole exchange, from
     connecting to the last byte. `max_attempts` exchanges a request. `max_body_bytes` of a response are read.
-    `concurrency` exchanges at a time; those that wait do not use up their time. `sleep` takes seconds; `rng` jitters
-    the waiting.
+    `concurrency` exchanges at a time, or fewer as `limiter` wants, which the clients of one account share; those that
+    wait do not use up their time. `sleep` takes seconds; `rng` jitters the waiting.
 
     Raises ConfigurationError for an address that may not be sent to, and for a proxy that cannot be used. What the
     provider does wrong is never raised.
@@ -71,36 +79,33 @@ class Client:
         max_attempts: int = 4,
         max_body_bytes: int = 8_000_000,
         concurrency: int = 8,
+        limiter: Limiter | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: np.random.Generator | None = None,
     ) -> None:
         self._endpoint = endpoint
-        self._base_url = check_base_url(endpoint.base_url, endpoint.name)
+        self._base_url = check_base_url(endpoint.base_url, endpoint.name, allow_http=endpoint.allow_http)
         self._filter = KeyFilter(key)
         self._timeout_s = timeout_s
         self._max_attempts = max_attempts
         self._max_body_bytes = max_body_bytes
         self._sleep = sleep
         self._rng = np.random.default_rng() if rng is None else rng
-        self._slots = asyncio.Semaphore(concurrency)
+        self._limiter = Limiter() if limiter is None else limiter
+        self._limiter.widen(concurrency)
         self._model_lock = asyncio.Lock()
         self._model: tuple[str | None, str] | None = (endpoint.model_id, "") if endpoint.model_id else None
         self._connected = False
-        headers = httpx.Headers(
-            {"User-Agent": f"qcheck/{__version__}", "Accept": "application/json", "Accept-Encoding": "identity"}
-        )
+        self._headers = {
+            "User-Agent": f"qcheck/{__version__}",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
         if key is not None:
-            headers["Authorization"] = f"Bearer {key}"
+            self._headers["Authorization"] = f"Bearer {key}"
         try:
-            self._http = httpx.AsyncClient(
-                headers=headers,
-                timeout=timeout_s,
-                limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
-                follow_redirects=False,
-                # Cookies make routing sticky, and requests that are not independent.
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                trust_env=not is_loopback(self._base_url),
-            )
+            self._tls = _tls_context(self._base_url)
+            self._idle = [self._new_connection()]
         except (ImportError, ValueError, OSError, httpx.InvalidURL) as error:
             # The error's own text is not repeated: a proxy's URL may hold a password.
             raise ConfigurationError(
@@ -108,18 +113,47 @@ class Client:
                 "variables ALL_PROXY, HTTPS_PROXY, HTTP_PROXY and SSL_CERT_FILE; a proxy is given as http://host:port."
             ) from None
 
+    def _new_connection(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            headers=self._headers,
+            timeout=self._timeout_s,
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+            follow_redirects=False,
+            # Cookies make routing sticky, and requests that are not independent.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            trust_env=not is_loopback(self._base_url),
+            verify=self._tls,
+        )
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[httpx.AsyncClient]:
+        """A connection for one exchange; one that was interrupted is not used again.
+
+        Each has an httpx client of its own: the pool of a common one looks at all of its connections several times a
+        request, which with 64 of them takes longer than all the rest.
+        """
+        connection = self._idle.pop() if self._idle else self._new_connection()
+        try:
+            yield connection
+        except BaseException:
+            await connection.aclose()
+            raise
+        self._idle.append(connection)
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
+        await asyncio.gather(*(connection.aclose() for connection in self._idle))
 
-    async def ask(self, request: Request, provider: str, seq: int) -> AsyncIterator[Attempt]:
+    async def ask(self, request: Request, provider: str, seq: int) -> AsyncGenerator[Attempt, None]:
         """Every attempt at `request`, as soon as it ends; the last one is settled (answered or failed)."""
         model_id, reason = await self.model_id()
         if model_id is None:
             started = datetime.now(UTC).isoformat(timespec="milliseconds")
-            yield Attempt(provider, seq, request.probe_id, 0, started, 0.0, "failed", error=reason, fatal=True)
+            yield Attempt(
+                provider, seq, request.probe_id, 0, started, 0.0, "failed", error=reason, fatal=True, sent=False
+            )
             return
         body = build_body(self._endpoint, model_id, request)
         index = 0
@@ -136,6 +170,7 @@ class Client:
                 http_status=exchange.status,
                 error=exchange.error,
                 fatal=exchange.fate is Fate.FATAL,
+                sent=not exchange.unreachable,
                 response=response,
             )
             index += 1
@@ -202,26 +237,36 @@ class Client:
 
     async def _exchange(self, method: str, path: str, json: dict[str, Any] | None) -> _Exchange:
         """One exchange over the wire; whatever happens, it is told as data."""
-        async with self._slots:
-            done = _Exchange(datetime.now(UTC).isoformat(timespec="milliseconds"), 0.0)
-            clock = time.monotonic()
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    done = await self._send(done, method, path, json)
-            except (TimeoutError, httpx.TimeoutException):
-                done = replace(done, error=f"no complete answer within {self._timeout_s:g} s")
-            except httpx.ConnectError as error:
-                words = self._filter.clean(f"cannot connect: {error}", _MAX_ERROR)
-                done = replace(done, error=words, unreachable=True)
-            except httpx.TransportError as error:
-                words = self._filter.clean(f"the connection broke: {error}", _MAX_ERROR)
-                done = replace(done, error=words)
-            except _TooLargeError:
-                done = replace(done, error=f"the body is larger than {self._max_body_bytes} bytes", fate=Fate.REFUSED)
-            return replace(done, elapsed_s=round(time.monotonic() - clock, 3))
+        async with self._limiter.slot() as ticket:
+            if pause_s := self._limiter.pause_s:
+                await self._sleep(jittered(pause_s, self._rng))
+            done = await self._timed(method, path, json)
+            if done.status in TOO_MANY:
+                self._limiter.slow_down(ticket, done.retry_after_s or 0.0)
+            elif done.error is None:
+                self._limiter.answered()
+            return done
+
+    async def _timed(self, method: str, path: str, json: dict[str, Any] | None) -> _Exchange:
+        done = _Exchange(datetime.now(UTC).isoformat(timespec="milliseconds"), 0.0)
+        clock = time.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                done = await self._send(done, method, path, json)
+        except (TimeoutError, httpx.TimeoutException):
+            done = replace(done, error=f"no complete answer within {self._timeout_s:g} s")
+        except httpx.ConnectError as error:
+            words = self._filter.clean(f"cannot connect: {error}", _MAX_ERROR)
+            done = replace(done, error=words, unreachable=True)
+        except httpx.TransportError as error:
+            words = self._filter.clean(f"the connection broke: {error}", _MAX_ERROR)
+            done = replace(done, error=words)
+        except _TooLargeError:
+            done = replace(done, error=f"the body is larger than {self._max_body_bytes} bytes", fate=Fate.REFUSED)
+        return replace(done, elapsed_s=round(time.monotonic() - clock, 3))
 
     async def _send(self, exchange: _Exchange, method: str, path: str, json: dict[str, Any] | None) -> _Exchange:
-        async with self._http.stream(method, self._base_url + path, json=json) as response:
+        async with self._connection() as http, http.stream(method, self._base_url + path, json=json) as response:
             self._connected = True
             status = response.status_code
             body = await self._body(response)

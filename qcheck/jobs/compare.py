@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from qcheck import __version__
 from qcheck.baselines import Baseline
+from qcheck.client.limits import Limiters
 from qcheck.client.transport import Client
 from qcheck.errors import ConfigurationError, RunFolderError
 from qcheck.evidence.envelope import Envelope, freeze
@@ -37,7 +38,7 @@ from qcheck.records import Attempt, Request
 from qcheck.registry.observables import lost_observables
 from qcheck.registry.types import Endpoint, ModelProfile, Price
 from qcheck.result import Result, result_to_json
-from qcheck.run.budget import Budget, Limits, check_prices
+from qcheck.run.budget import Budget, Limits, check_prices, is_plan
 from qcheck.run.execute import Asker, Event, Settled, Stopped, execute
 from qcheck.run.folder import RunFolder
 from qcheck.run.journal import Journal, read_journal, settled_requests
@@ -92,6 +93,7 @@ def _entry(endpoint: Endpoint) -> ProviderEntry:
         declared=DeclaredEntry(precision=d.precision, source=d.source, date=d.date) if d else None,
         price=PriceEntry(input=p.input, output=p.output) if p else None,
         lost=dict(lost_observables(endpoint)),
+        plan=is_plan(endpoint),
     )
 
 
@@ -253,12 +255,16 @@ def start_run(folder: RunFolder, manifest: RunManifest) -> None:
 async def clients(
     endpoints: Sequence[Endpoint], keys: Mapping[str, str | None], concurrency: int
 ) -> AsyncIterator[dict[str, Asker]]:
-    """One HTTP client per endpoint, by name."""
+    """One HTTP client per endpoint, by name; those that use one account share its limits."""
+    limiters = Limiters()
     async with contextlib.AsyncExitStack() as stack:
-        yield {
-            e.name: await stack.enter_async_context(Client(e, keys.get(e.name), concurrency=concurrency))
-            for e in endpoints
-        }
+
+        async def client(endpoint: Endpoint) -> Client:
+            key = keys.get(endpoint.name)
+            limiter = limiters.of(endpoint.base_url, key)
+            return await stack.enter_async_context(Client(endpoint, key, concurrency=concurrency, limiter=limiter))
+
+        yield {e.name: await client(e) for e in endpoints}
 
 
 async def discover(endpoints: Sequence[Endpoint], keys: Mapping[str, str | None]) -> tuple[Endpoint, ...]:
@@ -314,7 +320,9 @@ async def compare(
             request_for,
             journal,
             answered=settled_requests(before),
-            budget=Budget(manifest.budget_limits(), prices, before),
+            budget=Budget(
+                manifest.budget_limits(), prices, before, plans=[e.name for e in manifest.everyone if e.plan]
+            ),
             should_stop=fold.should_stop,
             concurrency=manifest.concurrency,
             together=any(panel.baseline is None for panel in panels),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,12 +79,10 @@ def estimate(manifest: RunManifest, panels: Sequence[Panel], *, detectability: b
     asked = [(panel, p) for panel, probes in sample(panels, manifest.tolerance, manifest.seed) for p in probes]
     asked = asked[: manifest.limits.max_requests]
     needed = {p.suite.name: p.requests_expected(manifest.tolerance) for p in panels}
-    expected = _expected([panel.suite.name for panel, _ in asked], needed)
-    shares = {panel.suite.name: [p for asking, p in asked if asking is panel] for panel in panels}
     providers = tuple(
-        _share(entry, panel, shares[panel.suite.name], expected, manifest)
+        share
         for entry in manifest.everyone
-        for panel in panels
+        for share in _shares(entry, panels, asked[: manifest.most_requests(entry)], needed, manifest)
     )
     observables = tuple(dict.fromkeys(o for panel in panels for o in panel.suite.manifest.observes))
     if manifest.dated:
@@ -177,6 +175,19 @@ def _prompt_tokens(probes: Sequence[Probe], baseline: Baseline | None) -> float:
             return sum(known) / len(known)
     sizes = [sum(len(m.content.encode()) for m in p.messages) for p in sample]
     return TEMPLATE_TOKENS + sum(sizes) / len(sizes) / BYTES_PER_TOKEN
+
+
+def _shares(
+    entry: ProviderEntry,
+    panels: Sequence[Panel],
+    asked: Sequence[tuple[Panel, Probe]],
+    needed: Mapping[str, int | None],
+    manifest: RunManifest,
+) -> Iterator[ProviderEstimate]:
+    """What `entry` is asked of each suite."""
+    expected = _expected([panel.suite.name for panel, _ in asked], needed)
+    for panel in panels:
+        yield _share(entry, panel, [p for asking, p in asked if asking is panel], expected, manifest)
 
 
 def _share(

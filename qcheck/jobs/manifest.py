@@ -52,7 +52,7 @@ class PriceEntry(_Strict):
 class ProviderEntry(_Strict):
     """One provider as it was resolved. `spec` is the user's word, from which it is resolved again on resuming.
 
-    lost: observables that it cannot show, and why.
+    lost: observables that it cannot show, and why. plan: whether a subscription pays (`qcheck.run.budget.is_plan`).
     """
 
     name: str
@@ -62,6 +62,7 @@ class ProviderEntry(_Strict):
     declared: DeclaredEntry | None
     price: PriceEntry | None
     lost: dict[str, str] = {}
+    plan: bool = False
 
 
 class ReferenceEntry(_Strict):
@@ -225,6 +226,10 @@ class RunManifest(_Strict):
 
         providers, suites = tuple(map(told, self.providers)), tuple(map(met, self.suites))
         return self.model_copy(update={"providers": providers, "suites": suites})
+
+    def most_requests(self, entry: ProviderEntry) -> int | None:
+        """The most requests to that provider, None where nothing limits them."""
+        return self.budget_limits().most_requests(plan=entry.plan)
 
     def budget_limits(self) -> Limits:
         """The user's limits."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from qcheck.errors import RunFolderError
@@ -10,7 +11,6 @@ from qcheck.jobs.fold import RunFold, folded
 from qcheck.jobs.manifest import ProviderEntry, RunManifest
 from qcheck.jobs.panel import Panel
 from qcheck.records import Attempt
-from qcheck.registry.types import Price
 from qcheck.result import (
     Declared,
     Deviating,
@@ -22,7 +22,7 @@ from qcheck.result import (
     Tokens,
     Totals,
 )
-from qcheck.run.budget import cost_usd
+from qcheck.run.budget import is_estimate
 from qcheck.run.journal import settled_requests
 from qcheck.verdict import exit_code, summarise
 
@@ -51,7 +51,7 @@ def make_result(
     folded(fold, attempts)
     spent = {entry.name: _spent(entry, attempts) for entry in manifest.everyone}
     providers = tuple(_provider(e, fold, attempts, stops, spent[e.name]) for e in manifest.providers)
-    costs = [cost for _, _, cost in spent.values()]
+    costs = [s.cost_usd for s in spent.values()]
     return Result(
         qcheck_version=manifest.qcheck_version,
         run_id=manifest.run_id,
@@ -67,23 +67,36 @@ def make_result(
         groups=fold.groups(),
         different=fold.different(),
         totals=Totals(
-            sum(requests for requests, _, _ in spent.values()),
-            Tokens(sum(t.input for _, t, _ in spent.values()), sum(t.output for _, t, _ in spent.values())),
+            sum(s.requests for s in spent.values()),
+            Tokens(sum(s.tokens.input for s in spent.values()), sum(s.tokens.output for s in spent.values())),
             None if any(c is None for c in costs) else sum(c or 0.0 for c in costs),
+            sum(s.estimated_usd for s in spent.values()),
         ),
         providers=providers,
     )
 
 
-def _spent(entry: ProviderEntry, attempts: Sequence[Attempt]) -> tuple[int, Tokens, float | None]:
-    """All that a provider was asked, answers after the stop included: requests, tokens, dollars."""
-    mine = [a for (name, _), a in settled_requests(attempts).items() if name == entry.name]
-    responses = [a.response for a in mine if a.response]
-    price = Price(entry.price.input, entry.price.output) if entry.price else None
-    costs = [cost_usd(r, price) for r in responses]
-    tokens = Tokens(sum(r.prompt_tokens or 0 for r in responses), sum(r.completion_tokens or 0 for r in responses))
-    unknown = any(c is None for c in costs) or (price is None and not costs)
-    return len(mine), tokens, None if unknown else sum(c or 0.0 for c in costs)
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """All that a provider was asked, answers after the stop included; of `cost_usd`, `estimated_usd` is an estimate."""
+
+    requests: int
+    tokens: Tokens
+    cost_usd: float | None
+    estimated_usd: float
+
+
+def _spent(entry: ProviderEntry, attempts: Sequence[Attempt]) -> _Spent:
+    mine = [a for a in attempts if a.provider == entry.name]
+    settled = settled_requests(mine).values()
+    responses = [a.response for a in settled if a.response]
+    unknown = any(a.charged_usd is None for a in mine) or (entry.price is None and not mine)
+    return _Spent(
+        len(settled),
+        Tokens(sum(r.prompt_tokens or 0 for r in responses), sum(r.completion_tokens or 0 for r in responses)),
+        None if unknown else sum(a.charged_usd or 0.0 for a in mine),
+        sum(a.charged_usd or 0.0 for a in mine if is_estimate(a)),
+    )
 
 
 def _ended(attempts: Sequence[Attempt]) -> str | None:
@@ -100,7 +113,7 @@ def _provider(
     run: RunFold,
     attempts: Sequence[Attempt],
     stops: Mapping[str, str],
-    spent: tuple[int, Tokens, float | None],
+    spent: _Spent,
 ) -> ProviderResult:
     fold, rules = run.providers[entry.name], run.rules
     claims = fold.claims(has_reference=run.has_reference)
@@ -110,7 +123,6 @@ def _provider(
     needed = fold.needed() if undecided else None
     low, estimate, high = fold.fraction(decision.verdict) if run.has_reference else (0.0, 0.0, 1.0)
     mine = [a for a in attempts if a.provider == entry.name]
-    requests, tokens, cost = spent
     return ProviderResult(
         name=entry.name,
         endpoint=entry.display,
@@ -132,10 +144,10 @@ def _provider(
         started=min((a.started for a in mine), default=None),
         ended=_ended(mine),
         unavailable_reason=claims.unavailable_reason if decision.verdict == "unavailable" else None,
-        requests=requests,
+        requests=spent.requests,
         failures=claims.failures,
-        tokens=tokens,
-        cost_usd=cost,
+        tokens=spent.tokens,
+        cost_usd=spent.cost_usd,
         needed_requests=needed,
         log_e_value=claims.log_e if run.has_reference else run.pair_log_e(entry.name),
         deviating=Deviating(len(claims.deviating), claims.answered, tuple(claims.deviating[:SHOWN_PROBES])),

@@ -33,8 +33,8 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def check_base_url(url: str, owner: str) -> str:
-    """`url` without trailing slashes, if requests may go there.
+def check_base_url(url: str, owner: str, *, allow_http: bool = False) -> str:
+    """`url` without trailing slashes, if requests may go there: by https, on this machine or if allowed by http, too.
 
     Raises ConfigurationError, which names `owner` and never repeats the URL: it may hold a key.
     """
@@ -46,6 +46,9 @@ def check_base_url(url: str, owner: str) -> str:
             f"the URL of {owner} must have no user, password, query or fragment; "
             "put the key into an environment variable and its name into qcheck.toml as key_env."
         )
-    if parts.scheme == "http" and not is_loopback(url):
-        raise ConfigurationError(f"the URL of {owner} must use https; plain http is only for this machine.")
+    if parts.scheme == "http" and not allow_http and not is_loopback(url):
+        raise ConfigurationError(
+            f"the URL of {owner} must use https; over plain http, which --allow-http permits, others on the way can "
+            "read the key."
+        )
     return url.rstrip("/")

@@ -54,10 +54,12 @@ def _dialect(base: Dialect, settings: ProviderSettings, model: ModelProfile, nam
 class RegistryResolver:
     """Resolves what is in the registry, and `name=URL`, with what `qcheck.toml` says put over it.
 
-    today: the day on which retirement dates are looked at.
+    allow_http: whether a URL may be one of plain http on another machine. today: the day on which retirement dates are
+    looked at.
     """
 
     config: UserConfig
+    allow_http: bool = False
     today: date = field(default_factory=_today)
 
     def names(self) -> tuple[str, ...]:
@@ -97,7 +99,7 @@ class RegistryResolver:
         if name in load_providers():
             raise ConfigurationError(f"{name} is a provider that qcheck knows: give the URL another name.")
         settings = self._settings(name)
-        base_url = check_base_url(url, name)
+        base_url = check_base_url(url, name, allow_http=self.allow_http)
         return Endpoint(
             name=name,
             display=base_url,
@@ -110,6 +112,7 @@ class RegistryResolver:
             thinks_always=model.thinks_always,
             prompt_format=model.prompt_format,
             date_string=settings.date_string if model.dated_template else None,
+            allow_http=self.allow_http,
         )
 
     def _routed(self, provider: Provider, spec: str, route: Sequence[str], model: ModelProfile) -> Endpoint:

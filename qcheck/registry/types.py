@@ -166,7 +166,8 @@ class Endpoint:
     its address.
     model_id None: ask the endpoint's `/models` and take the only one it lists.
     declared and price are None where nobody says. thinks_always, prompt_format: the model's. date_string: the date that
-    a dated chat template is given, None where it renders today's.
+    a dated chat template is given, None where it renders today's. allow_http: whether the user permits plain http to
+    another machine.
     """
 
     name: str
@@ -183,6 +184,7 @@ class Endpoint:
     prompt_format: PromptFormat | None = None
     spec: str = ""
     date_string: str | None = None
+    allow_http: bool = False
 
 
 class Resolver(Protocol):

@@ -129,6 +129,8 @@ def _reference(reference: ReferenceInfo) -> str:
 
 def _total(totals: Totals) -> str:
     cost = "cost unknown (not every price is known)" if totals.cost_usd is None else f"{totals.cost_usd:.4f} USD"
+    if totals.cost_usd is not None and totals.estimated_usd:
+        cost += f", of which {totals.estimated_usd:.4f} at most (estimated where no usage was told)"
     return (
         f"{count(totals.requests, 'request')}, {totals.tokens.input} + {totals.tokens.output} tokens (in + out), {cost}"
     )

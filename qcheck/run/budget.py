@@ -1,29 +1,44 @@
 """What a run may spend, and what it has spent.
 
-A request is counted before it is sent, at the most it can cost, and again at what it did cost when it is over. So
-the sum never passes the budget by more than providers charge beyond their own price lists.
+An exchange is counted before it is sent, at the most it can cost, and again at what it did cost when it is over; a
+retry is one more exchange. So the sum never passes the budget by more than providers charge beyond their own price
+lists. What a process that was killed had in flight is not known to the next one, which resumes the run.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from qcheck.errors import ConfigurationError
 from qcheck.records import Attempt, Request, Response
+from qcheck.registry.address import is_loopback
 from qcheck.registry.types import Endpoint, Price
 from qcheck.run.journal import settled_requests
 
-__all__ = ["Budget", "Limits", "Reservation", "check_prices", "cost_usd", "worst_case_usd"]
+__all__ = [
+    "PLAN_REQUESTS",
+    "Budget",
+    "Limits",
+    "Reservation",
+    "charge_usd",
+    "check_prices",
+    "cost_usd",
+    "is_estimate",
+    "is_plan",
+    "worst_case_usd",
+]
 
 Reservation = Literal["reserved", "later", "max_requests", "budget"]
 
 TEMPLATE_TOKENS = 256
 MESSAGE_TOKENS = 16
 ROUNDING = 1e-9
+PLAN_REQUESTS = 100  # to a provider whose requests a plan pays for, unless the user says how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +46,16 @@ class Limits:
     """What the user allows; None is no limit.
 
     max_requests: requests per provider, retries not counted. budget_usd: US dollars for the whole run.
-    deadline_s: seconds from the start until no more is sent.
+    deadline_s: seconds from the start until no new request is sent.
     """
 
     max_requests: int | None = None
     budget_usd: float | None = None
     deadline_s: float | None = None
+
+    def most_requests(self, *, plan: bool) -> int | None:
+        """The most requests to one provider, whose requests a plan pays for or not."""
+        return PLAN_REQUESTS if plan and self.max_requests is None else self.max_requests
 
 
 def check_prices(limits: Limits, endpoints: Iterable[Endpoint]) -> None:
@@ -49,6 +68,11 @@ def check_prices(limits: Limits, endpoints: Iterable[Endpoint]) -> None:
             f"price = {{ input = …, output = … }} (USD per million tokens) under [providers.{table}] in qcheck.toml, "
             "or leave --budget out."
         )
+
+
+def is_plan(endpoint: Endpoint) -> bool:
+    """Whether a request costs nothing because a subscription pays for it, which allows only so many."""
+    return endpoint.price == Price(0.0, 0.0) and not is_loopback(endpoint.base_url)
 
 
 def worst_case_usd(request: Request, price: Price | None) -> float | None:
@@ -71,71 +95,85 @@ def cost_usd(response: Response, price: Price | None) -> float | None:
     return (response.prompt_tokens * price.input + response.completion_tokens * price.output) / 1e6
 
 
+def charge_usd(attempt: Attempt, price: Price | None, worst_usd: float | None) -> float | None:
+    """What an exchange is counted at; None where that is unknown, for want of a price.
+
+    An answer: what it cost, or `worst_usd` where it does not say. What was lost on its way, or came with HTTP 200 and
+    could not be used, may well be billed: `worst_usd`, too. An error, and what was never sent: nothing.
+    """
+    if attempt.response is not None:
+        cost = cost_usd(attempt.response, price)
+        return worst_usd if cost is None else cost
+    return worst_usd if attempt.sent and attempt.http_status in (None, 200) else 0.0
+
+
+def is_estimate(attempt: Attempt) -> bool:
+    """Whether an exchange is counted at the most it can have cost, since its usage is not known."""
+    r = attempt.response
+    return r is None or (r.cost_usd is None and (r.prompt_tokens is None or r.completion_tokens is None))
+
+
 class Budget:
     """Counts requests per provider and dollars over all of them.
 
     `prices` holds the known ones. A provider without a price is never held back by the budget, only by what it
-    reports to have cost. `before` are the attempts of the same run in an earlier process.
+    reports to have cost. `plans` names the providers that a plan pays for. `before` are the attempts of the same run
+    in an earlier process.
     """
 
-    def __init__(self, limits: Limits, prices: Mapping[str, Price], before: Iterable[Attempt] = ()) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        prices: Mapping[str, Price],
+        before: Iterable[Attempt] = (),
+        plans: Iterable[str] = (),
+    ) -> None:
         self.limits = limits
         self._prices = prices
-        self._requests: Counter[str] = Counter()
-        self._spent: defaultdict[str, float] = defaultdict(float)
-        self._reserved: list[float] = []
         earlier = list(before)
-        for attempt in earlier:
-            self._count(attempt, 0.0)
-        self._requests.update(provider for provider, _ in settled_requests(earlier))
-
-    @property
-    def spent_usd(self) -> float:
-        """US dollars over all providers, as far as known."""
-        return sum(self._spent.values())
+        self._requests = Counter(provider for provider, _ in settled_requests(earlier))
+        self._plans = frozenset(plans)
+        self.spent_usd = sum(attempt.charged_usd or 0.0 for attempt in earlier)
+        self._reserved: list[float] = []
 
     def worst_case_usd(self, provider: str, request: Request) -> float | None:
-        """The most that `request` can cost at `provider`, for `reserve` and `settle`."""
+        """The most that one exchange of `request` can cost at `provider`; None where the price is unknown."""
         return worst_case_usd(request, self._prices.get(provider))
 
-    def reserve(self, provider: str, worst_case_usd: float | None) -> Reservation:
-        """Count one request before it is sent; only after "reserved" may it be, and it must be settled.
+    def reserve(self, provider: str, worst_usd: float | None) -> Reservation:
+        """Count one request before it is sent; only after "reserved" may it be, and it must be released.
 
         "later": it may fit once requests in flight have turned out cheaper than they could have been.
         "max_requests", "budget": it does not fit, now or ever.
         """
-        worst = worst_case_usd or 0.0
-        if self.limits.max_requests is not None and self._requests[provider] >= self.limits.max_requests:
+        worst = worst_usd or 0.0
+        most = self.limits.most_requests(plan=provider in self._plans)
+        if most is not None and self._requests[provider] >= most:
             return "max_requests"
-        if self.limits.budget_usd is not None:
-            allowed = self.limits.budget_usd * (1 + ROUNDING) - self.spent_usd - worst
-            if allowed < 0:
-                return "budget"
-            if allowed < sum(self._reserved):
-                return "later"
+        if self._left_usd < worst:
+            return "budget"
+        if self._left_usd < worst + sum(self._reserved):
+            return "later"
         self._requests[provider] += 1
         self._reserved.append(worst)
         return "reserved"
 
-    def settle(self, provider: str, worst_case_usd: float | None, attempts: Iterable[Attempt]) -> None:
-        """Replace a reservation by what the request's attempts cost.
+    @property
+    def _left_usd(self) -> float:
+        if self.limits.budget_usd is None:
+            return math.inf
+        return self.limits.budget_usd * (1 + ROUNDING) - self.spent_usd
 
-        An attempt whose answer was lost on the way (no HTTP status), or a request given up before its last attempt,
-        may well be billed: each is charged at its worst case.
-        """
-        worst = worst_case_usd or 0.0
-        self._reserved.remove(worst)
-        ended = False
-        for attempt in attempts:
-            self._count(attempt, worst)
-            ended = ended or attempt.settled
-        if not ended:
-            self._spent[provider] += worst
+    def charge(self, attempt: Attempt, worst_usd: float | None) -> float | None:
+        """Count what an exchange has cost; its request stays reserved, for one more. US dollars, None for unknown."""
+        charged = charge_usd(attempt, self._prices.get(attempt.provider), worst_usd)
+        self.spent_usd += charged or 0.0
+        return charged
 
-    def _count(self, attempt: Attempt, worst_usd: float) -> None:
-        response, provider = attempt.response, attempt.provider
-        if response is None:
-            self._spent[provider] += worst_usd if attempt.http_status is None else 0.0
-            return
-        cost = cost_usd(response, self._prices.get(provider))
-        self._spent[provider] += worst_usd if cost is None else cost
+    def allows_retry(self) -> bool:
+        """Whether all requests that are reserved may still be sent, after what their earlier attempts have cost."""
+        return self._left_usd >= sum(self._reserved)
+
+    def release(self, worst_usd: float | None) -> None:
+        """Give back what was reserved for a request that is over."""
+        self._reserved.remove(worst_usd or 0.0)

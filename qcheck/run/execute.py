@@ -16,8 +16,9 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
@@ -29,12 +30,17 @@ from qcheck.run.plan import PlanItem
 
 __all__ = ["Asker", "Event", "Settled", "Stopped", "Tried", "execute"]
 
+GIVEN_UP = "given up before the answer came"
+
 
 class Asker(Protocol):
     """Whatever can ask a provider: the client, or a test's imitation."""
 
-    def ask(self, request: Request, provider: str, seq: int) -> AsyncIterator[Attempt]:
-        """Every attempt at `request` as it ends; the last one, and only that, is settled."""
+    def ask(self, request: Request, provider: str, seq: int) -> AsyncGenerator[Attempt, None]:
+        """Every attempt at `request` as it ends; the last one, and only that, is settled.
+
+        The next one is not sent before it is asked for.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,23 +167,38 @@ class _Flight:
                 lane.close(reservation)
                 return
             lane.send(index)
-            attempts: list[Attempt] = []
-            task = asyncio.create_task(self._ask(lane, index, request, attempts))
+            task = asyncio.create_task(self._ask(lane, index, request, worst_usd))
             self._tasks[lane, index] = task
-            task.add_done_callback(partial(self._land, lane, index, worst_usd, attempts))
+            task.add_done_callback(partial(self._land, lane, index, worst_usd))
 
-    async def _ask(self, lane: Lane, index: int, request: Request, attempts: list[Attempt]) -> None:
-        async for attempt in self._askers[lane.provider].ask(request, lane.provider, lane.items[index].seq):
-            self._journal.append(attempt)
-            attempts.append(attempt)
-            self._post(lane, index, attempt)
-        if not attempts or not attempts[-1].settled:
-            raise RuntimeError(f"the asker of {lane.provider} ended without a last attempt")
+    async def _ask(self, lane: Lane, index: int, request: Request, worst_usd: float | None) -> None:
+        item, tries, started = lane.items[index], 0, datetime.now(UTC)
+        try:
+            async with contextlib.aclosing(self._askers[item.provider].ask(request, item.provider, item.seq)) as asked:
+                async for attempt in asked:
+                    self._keep(lane, index, attempt, worst_usd)
+                    if attempt.settled:
+                        return
+                    if not self._budget.allows_retry():
+                        lane.cut(index, "budget")
+                        return
+                    tries, started = tries + 1, datetime.now(UTC)
+        except asyncio.CancelledError:
+            elapsed_s = round((datetime.now(UTC) - started).total_seconds(), 3)
+            when = started.isoformat(timespec="milliseconds")
+            lost = Attempt(item.provider, item.seq, item.probe_id, tries, when, elapsed_s, "retried", error=GIVEN_UP)
+            self._keep(lane, index, lost, worst_usd)
+            raise
+        raise RuntimeError(f"the asker of {item.provider} ended without a last attempt")
 
-    def _land(
-        self, lane: Lane, index: int, worst_usd: float | None, attempts: list[Attempt], task: asyncio.Task[None]
-    ) -> None:
-        self._budget.settle(lane.provider, worst_usd, attempts)
+    def _keep(self, lane: Lane, index: int, attempt: Attempt, worst_usd: float | None) -> None:
+        """Count what an attempt cost, journal it, and pass it on."""
+        counted = replace(attempt, charged_usd=self._budget.charge(attempt, worst_usd))
+        self._journal.append(counted)
+        self._post(lane, index, counted)
+
+    def _land(self, lane: Lane, index: int, worst_usd: float | None, task: asyncio.Task[None]) -> None:
+        self._budget.release(worst_usd)
         self._post(lane, index, task)
 
     def _post(self, lane: Lane, index: int, news: Attempt | asyncio.Task[None]) -> None:

@@ -82,6 +82,11 @@ class Lane:
         if not self.stopped and unsent < self.end:
             self.end, self.reason = unsent, reason
 
+    def cut(self, index: int, reason: str) -> None:
+        """Settle only what comes before `index`, whose request was given up; send nothing more."""
+        if not self.stopped and index < self.end:
+            self.end, self.reason = index, reason
+
     def stop(self, reason: str, give_up_at: float) -> None:
         """Settle nothing more."""
         self.stopped, self.reason, self.give_up_at = True, reason, give_up_at

@@ -154,11 +154,41 @@ def test_the_id_that_only_the_endpoint_knows_is_part_of_what_was_promised(qcheck
     assert (spoken.code, "now is n at" in spoken.err) == (2, True)
 
 
-def test_whoever_cannot_be_reached_is_unavailable_and_free_of_nothing(qcheck, provider, tmp_path):
+def test_whoever_cannot_be_reached_is_unavailable_and_costs_nothing(qcheck, provider, tmp_path):
     specs = f"a={provider()},dead=http://127.0.0.1:9/v1"
     qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--json", "r.json")
     dead = json.loads((tmp_path / "r.json").read_text())["providers"][1]
-    assert (dead["verdict"], dead["model_id"], dead["cost_usd"]) == ("unavailable", None, None)
+    assert (dead["verdict"], dead["model_id"], dead["cost_usd"]) == ("unavailable", None, 0.0)
+
+
+def test_plain_http_to_another_machine_takes_an_option(qcheck):
+    arguments = (
+        "compare",
+        "lab-tiny",
+        "--providers",
+        "a=http://a.invalid/v1,b=http://b.invalid/v1",
+        *SMALL,
+        "--dry-run",
+    )
+    refused = qcheck(*arguments)
+    assert (refused.code, "--allow-http" in refused.err) == (2, True)
+    assert qcheck(*arguments, "--allow-http").code == 0
+
+
+def test_a_plan_is_asked_a_hundred_times_unless_told_otherwise(qcheck, own_folders):
+    free = "price = { input = 0.0, output = 0.0 }"
+    (own_folders / "qcheck.toml").write_text(f'[providers.plan]\nmodel_id = "m"\n{free}\n')
+    arguments = ("compare", "lab-tiny", "--providers", "plan=https://a.invalid/v1,b=https://b.invalid/v1", "--dry-run")
+    capped = qcheck(*arguments, "--reference", "none")
+    assert capped.err == (
+        "note: requests to plan cost nothing, as those that a plan pays for, so that at most 100 are sent; "
+        "--max-requests allows more\n"
+    )
+    row = next(line.split() for line in capped.out.splitlines() if line.startswith("plan "))
+    assert row[2] == "100"
+    told = qcheck(*arguments, "--reference", "none", "--max-requests", "150")
+    assert told.err == ""
+    assert next(line.split() for line in told.out.splitlines() if line.startswith("plan "))[2] == "150"
 
 
 def test_a_proxy_that_cannot_be_used_ends_the_command_before_there_is_a_run(qcheck, own_folders, monkeypatch):

@@ -1,4 +1,6 @@
 import base64
+import html
+import json
 from urllib.parse import quote
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from qcheck.client.redact import KeyFilter, plain
 
-KEY = "sk-canary/42+Z=="
+KEY = 'sk-canary/42+"Z=='
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,10 @@ def test_plain_text_is_printable_and_stays_as_it_is(text):
     [
         f"Incorrect API key: {KEY}.",
         f"url?key={quote(KEY, safe='')}",
+        f"url?key={quote(KEY, safe='').replace('%2F', '%2f').replace('%2B', '%2b').replace('%3D', '%3d')}",
+        json.dumps({"key": KEY}),
+        json.dumps({"key": KEY}).replace("/", "\\/"),
+        f"<p>{html.escape(KEY)}</p>",
         base64.b64encode(KEY.encode()).decode(),
         base64.urlsafe_b64encode(KEY.encode()).decode().rstrip("="),
         "Basic " + base64.b64encode(f"Bearer {KEY} and more".encode()).decode(),

@@ -12,6 +12,7 @@ import pytest
 from fake_provider import Drip, Reset, answer, http, listening
 
 from qcheck import __version__
+from qcheck.client.limits import Limiter
 from qcheck.client.transport import Client
 from qcheck.errors import ConfigurationError
 from qcheck.records import Message, Request, attempt_to_row
@@ -96,6 +97,13 @@ async def test_cookies_are_not_kept(fake, sleeper):
     assert "cookie" not in fake.asked[1].headers
 
 
+async def test_no_other_header_is_sent(fake, sleeper):
+    fake.script = [OK]
+    await ask(fake.endpoint(), sleeper)
+    told = {"user-agent", "authorization", "accept", "accept-encoding"}
+    assert fake.asked[0].headers.keys() == told | {"host", "connection", "content-length", "content-type"}
+
+
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529])
 async def test_statuses_that_pass_are_tried_again(fake, sleeper, status):
     fake.script = [http(status, {"error": {"message": "later"}}), OK]
@@ -168,6 +176,7 @@ async def test_a_refused_connection_is_fatal_after_two_quick_tries(refused_url, 
     assert outcomes(attempts) == ["retried", "failed"]
     assert [a.fatal for a in attempts] == [False, True]
     assert "cannot connect" in attempts[1].error
+    assert not any(a.sent for a in attempts)
     assert sleeper.waits == [0.5]
 
 
@@ -329,6 +338,37 @@ async def test_no_more_exchanges_at_a_time_than_allowed(fake, sleeper, concurren
 
         assert await asyncio.gather(*map(one, range(4))) == [["answered"]] * 4
     assert fake.most_busy == concurrency
+
+
+async def test_who_shares_an_account_slows_down_with_the_others(fake, sleeper):
+    fake.script = [http(429, {}, "Retry-After: 7"), OK]
+    limiter = Limiter()
+    async with (
+        Client(fake.endpoint(), KEY, sleep=sleeper, concurrency=4, limiter=limiter) as one,
+        Client(fake.endpoint(), KEY, sleep=sleeper, concurrency=4, limiter=limiter) as other,
+    ):
+        assert limiter.slots == 8
+        refused = one.ask(REQUEST, "fake", 0)
+        assert (await anext(refused)).http_status == 429
+        assert limiter.slots == 4
+        assert [a.outcome async for a in other.ask(REQUEST, "fake", 1)] == ["answered"]
+        await refused.aclose()
+    assert sleeper.waits == [pytest.approx(7.35, abs=0.36)]
+
+
+@pytest.mark.parametrize("status", [429, 503, 529])
+async def test_concurrency_shrinks_and_grows_back(fake, sleeper, status):
+    fake.script = [http(status, {})] * 4 + [OK]
+    limiter = Limiter()
+    async with Client(fake.endpoint(), KEY, sleep=sleeper, concurrency=4, limiter=limiter) as client:
+
+        async def one(seq):
+            return [a.outcome async for a in client.ask(REQUEST, "fake", seq)]
+
+        assert await asyncio.gather(*map(one, range(4))) == [["retried", "answered"]] * 4
+        assert limiter.slots == 3
+        await asyncio.gather(*map(one, range(9)))
+        assert limiter.slots == 4
 
 
 @pytest.mark.parametrize("url", ["http://far.example/v1", "https://user:pass@far.example/v1"])

@@ -19,20 +19,21 @@ FAILED = Attempt("a", 0, "p0", 0, "2026-11-23T18:45:00.000+00:00", 30.0, "failed
 
 
 @pytest.mark.parametrize(
-    ("entry", "attempts", "cost"),
+    ("entry", "charges", "cost", "estimated"),
     [
-        (ENTRY, [], None),
-        (ENTRY, [FAILED], None),
-        (ENTRY, [ANSWERED], None),
-        (ENTRY, [replace(ANSWERED, response=replace(RESPONSE, cost_usd=0.25))], 0.25),
-        (PRICED, [FAILED], 0.0),
-        (PRICED, [ANSWERED], 20e-6),
+        (ENTRY, [], None, 0.0),
+        (PRICED, [], 0.0, 0.0),
+        (ENTRY, [(FAILED, None)], None, 0.0),
+        (ENTRY, [(ANSWERED, None), (FAILED, 0.0)], None, 0.0),
+        (ENTRY, [(ANSWERED, 0.25)], 0.25, 0.0),
+        (PRICED, [(replace(FAILED, outcome="retried"), 0.5), (ANSWERED, 0.25)], 0.75, 0.5),
     ],
 )
-def test_what_nobody_knows_is_not_called_free(
-    entry: ProviderEntry, attempts: list[Attempt], cost: float | None
+def test_what_nobody_knows_is_not_called_free_and_what_is_estimated_is_said(
+    entry: ProviderEntry, charges: list[tuple[Attempt, float | None]], cost: float | None, estimated: float
 ) -> None:
-    assert _spent(entry, attempts)[2] == (None if cost is None else pytest.approx(cost))
+    spent = _spent(entry, [replace(attempt, charged_usd=charged) for attempt, charged in charges])
+    assert (spent.cost_usd, spent.estimated_usd) == (cost, estimated)
 
 
 def test_a_run_ends_with_the_last_answer_not_with_the_last_question() -> None:

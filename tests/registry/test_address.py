@@ -44,6 +44,12 @@ def test_bad_urls_are_refused_and_not_repeated(url, complaint):
     assert "canary" not in str(caught.value)
 
 
+def test_plain_http_to_other_machines_is_permitted_by_name_alone():
+    assert check_base_url("http://host.example/v1/", "p", allow_http=True) == "http://host.example/v1"
+    with pytest.raises(ConfigurationError, match="look like"):
+        check_base_url("ftp://host.example/v1", "p", allow_http=True)
+
+
 def test_loopback():
     assert is_loopback("http://127.0.0.1:8000")
     assert not is_loopback("https://8.8.8.8")

@@ -3,13 +3,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from qcheck.errors import ConfigurationError
 from qcheck.records import Attempt, Message, Request, Response
 from qcheck.registry.types import Endpoint, Price
-from qcheck.run.budget import Budget, Limits, check_prices, cost_usd, worst_case_usd
+from qcheck.run.budget import (
+    PLAN_REQUESTS,
+    Budget,
+    Limits,
+    charge_usd,
+    check_prices,
+    cost_usd,
+    is_estimate,
+    is_plan,
+    worst_case_usd,
+)
 
 PRICE = Price(input=2.0, output=10.0)
 REQUEST = Request("p0", (Message("user", "2+2?"),), 8, 0.0, 5)
@@ -19,8 +27,15 @@ REFUSED = replace(ANSWERED, outcome="retried", http_status=503, response=None)
 LOST = replace(REFUSED, http_status=None)
 
 
-def charged(cost: float) -> Attempt:
-    return replace(ANSWERED, response=replace(RESPONSE, cost_usd=cost))
+def over(budget: Budget, worst: float | None, *attempts: Attempt) -> None:
+    """End a request that was reserved at `worst`."""
+    for attempt in attempts:
+        budget.charge(attempt, worst)
+    budget.release(worst)
+
+
+def costing(usd: float) -> Attempt:
+    return replace(ANSWERED, response=replace(RESPONSE, cost_usd=usd))
 
 
 def test_the_worst_case_is_every_byte_a_token_and_every_token_generated() -> None:
@@ -36,37 +51,13 @@ def test_the_provider_knows_best_what_an_answer_cost() -> None:
     assert cost_usd(replace(RESPONSE, prompt_tokens=None), PRICE) is None
 
 
-@settings(deadline=None)
-@given(
-    budget=st.floats(0, 10),
-    steps=st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1), st.floats(0, 1), st.booleans()), max_size=60),
-)
-def test_never_exceeded_while_nobody_charges_more_than_the_worst_case(
-    budget: float, steps: list[tuple[str, float, float, bool]]
-) -> None:
-    counted = Budget(Limits(budget_usd=budget), {})
-    in_flight: list[tuple[str, float, float]] = []
-    for provider, worst, share, land_first in steps:
-        if land_first and in_flight:
-            landed, reserved, cost = in_flight.pop(0)
-            counted.settle(landed, reserved, [replace(charged(cost), provider=landed)])
-        reservation = counted.reserve(provider, worst)
-        if reservation == "reserved":
-            in_flight.append((provider, worst, worst * share))
-        elif reservation == "later":
-            assert in_flight
-        else:
-            assert counted.spent_usd + worst > budget
-        assert counted.spent_usd + sum(reserved for _, reserved, _ in in_flight) <= budget * (1 + 1e-6)
-
-
 def test_a_request_that_may_fit_later_waits_for_those_in_flight() -> None:
     budget = Budget(Limits(budget_usd=1.0), {})
     assert budget.reserve("a", 0.6) == "reserved"
     assert budget.reserve("a", 0.6) == "later"
-    budget.settle("a", 0.6, [charged(0.1)])
+    over(budget, 0.6, costing(0.1))
     assert budget.reserve("a", 0.6) == "reserved"
-    budget.settle("a", 0.6, [charged(0.6)])
+    over(budget, 0.6, costing(0.6))
     assert budget.reserve("a", 0.6) == "budget"
     assert budget.reserve("a", 0.3) == "reserved"
 
@@ -83,30 +74,71 @@ def test_max_requests_are_counted_before_they_are_sent_and_for_each_provider() -
 
 
 @pytest.mark.parametrize(
-    ("attempts", "spent"),
+    ("attempt", "charged", "estimated"),
     [
-        ([ANSWERED], 300e-6),
-        ([REFUSED, ANSWERED], 300e-6),
-        ([LOST, ANSWERED], 1 + 300e-6),
-        ([replace(LOST, outcome="failed")], 1.0),
-        ([replace(REFUSED, outcome="failed")], 0.0),
-        ([], 1.0),
-        ([REFUSED], 1.0),
+        (ANSWERED, 300e-6, False),
+        (costing(0.5), 0.5, False),
+        (replace(ANSWERED, response=replace(RESPONSE, completion_tokens=None)), 1.0, True),
+        (REFUSED, 0.0, True),
+        (LOST, 1.0, True),
+        (replace(LOST, outcome="failed"), 1.0, True),
+        (replace(REFUSED, http_status=200), 1.0, True),
+        (replace(LOST, sent=False), 0.0, True),
     ],
-    ids=["answered", "refused first", "lost first", "lost", "refused", "given up", "given up after a refusal"],
+    ids=["usage", "cost", "no usage", "an error", "lost", "lost at last", "no use", "never sent"],
 )
-def test_what_may_be_billed_is_charged(attempts: list[Attempt], spent: float) -> None:
-    budget = Budget(Limits(budget_usd=5.0), {"a": PRICE})
-    assert budget.reserve("a", 1.0) == "reserved"
-    budget.settle("a", 1.0, attempts)
-    assert budget.spent_usd == pytest.approx(spent)
+def test_what_may_be_billed_is_charged(attempt: Attempt, charged: float, estimated: bool) -> None:
+    assert charge_usd(attempt, PRICE, 1.0) == pytest.approx(charged)
+    assert is_estimate(attempt) == estimated
+    budget = Budget(Limits(), {"a": PRICE})
+    assert budget.charge(attempt, 1.0) == pytest.approx(charged)
+    assert budget.spent_usd == pytest.approx(charged)
+
+
+def test_without_a_price_the_cost_of_what_may_be_billed_is_unknown() -> None:
+    assert charge_usd(ANSWERED, None, None) is None
+    assert charge_usd(LOST, None, None) is None
+    assert charge_usd(costing(0.5), None, None) == 0.5
+    assert charge_usd(REFUSED, None, None) == 0.0
+
+
+def test_a_retry_must_fit_beside_everything_in_flight() -> None:
+    budget = Budget(Limits(budget_usd=1.0), {})
+    assert [budget.reserve(provider, 0.3) for provider in "ab"] == ["reserved", "reserved"]
+    budget.charge(replace(LOST, response=None), 0.3)
+    assert budget.allows_retry()
+    budget.charge(LOST, 0.3)
+    assert not budget.allows_retry()
+    budget.release(0.3)
+    assert budget.allows_retry()
+
+
+def test_a_plan_allows_a_hundred_requests_unless_told_how_many() -> None:
+    for limits, most in ((Limits(), PLAN_REQUESTS), (Limits(max_requests=3), 3), (Limits(max_requests=200), 200)):
+        budget = Budget(limits, {"plan": Price(0.0, 0.0), "lab": Price(0.0, 0.0)}, plans=["plan"])
+        reserved = [budget.reserve("plan", 0.0) for _ in range(most + 1)]
+        assert reserved == ["reserved"] * most + ["max_requests"]
+        assert budget.reserve("lab", 0.0) == "reserved"
+
+
+@pytest.mark.parametrize(
+    ("url", "price", "plan"),
+    [
+        ("https://api.example/v1", Price(0.0, 0.0), True),
+        ("https://api.example/v1", Price(0.0, 0.1), False),
+        ("https://api.example/v1", None, False),
+        ("http://127.0.0.1:8080/v1", Price(0.0, 0.0), False),
+    ],
+)
+def test_a_plan_is_a_price_of_nothing_somewhere_else(url: str, price: Price | None, plan: bool) -> None:
+    assert is_plan(Endpoint("a", "", url, "m", None, price=price)) == plan
 
 
 def test_a_provider_without_a_price_is_not_held_back_by_what_it_might_cost() -> None:
     budget = Budget(Limits(budget_usd=0.0), {})
     assert budget.worst_case_usd("a", REQUEST) is None
     assert budget.reserve("a", None) == "reserved"
-    budget.settle("a", None, [ANSWERED])
+    over(budget, None, ANSWERED)
     assert budget.spent_usd == 0.0
     assert budget.reserve("a", None) == "reserved"
 
@@ -114,15 +146,15 @@ def test_a_provider_without_a_price_is_not_held_back_by_what_it_might_cost() -> 
 def test_a_provider_without_a_price_is_held_back_by_what_it_reports() -> None:
     budget = Budget(Limits(budget_usd=1.0), {})
     budget.reserve("a", None)
-    budget.settle("a", None, [charged(1.5)])
+    over(budget, None, costing(1.5))
     assert budget.reserve("a", None) == "budget"
 
 
 @pytest.mark.parametrize("field", ["requests", "spent"])
 def test_an_earlier_process_counts(field: str) -> None:
-    retried = replace(REFUSED, seq=1)
+    retried = replace(LOST, seq=1, charged_usd=100e-6)
     limits = Limits(max_requests=1) if field == "requests" else Limits(budget_usd=300e-6)
-    budget = Budget(limits, {"a": PRICE}, before=[ANSWERED, retried])
+    budget = Budget(limits, {"a": PRICE}, before=[replace(ANSWERED, charged_usd=200e-6), retried])
     assert budget.spent_usd == pytest.approx((100 * 2.0 + 10 * 10.0) / 1e6)
     assert budget.reserve("a", 1e-6) == ("max_requests" if field == "requests" else "budget")
 

@@ -1,18 +1,18 @@
-"""Execution in virtual time: an event loop whose clock jumps to the next timer, so nothing really waits."""
+"""Execution in virtual time."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import selectors
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from virtual_time import in_virtual_time
 
 from qcheck.errors import StorageError
 from qcheck.records import Attempt, Message, Outcome, Request, Response
@@ -30,25 +30,6 @@ class WalkedAway(Exception):  # noqa: N818
     """Raised by a consumer in the middle of a run."""
 
 
-class _NoWaiting(selectors.SelectSelector):
-    waited = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise RuntimeError("everything waits for something that will never happen")
-        self.waited += max(timeout, 0)
-        return super().select(0)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._clock = _NoWaiting()
-        super().__init__(self._clock)
-
-    def time(self) -> float:
-        return self._clock.waited
-
-
 def attempt(provider: str, seq: int, outcome: Outcome = "answered", *, index: int = 0, fatal: bool = False) -> Attempt:
     answered = outcome == "answered"
     return Attempt(
@@ -62,6 +43,7 @@ def attempt(provider: str, seq: int, outcome: Outcome = "answered", *, index: in
         http_status=200 if answered else 500,
         error=None if answered else "HTTP 500",
         fatal=fatal,
+        charged_usd=None if answered else 0.0,  # without a price
         response=RESPONSE if answered else None,
     )
 
@@ -168,20 +150,6 @@ def run(
         return Outcomes(events, read_journal(journal_path), took_s)
 
 
-def in_virtual_time(main: Coroutine[object, object, None]) -> float:
-    """Run `main`, check that it leaves no task behind, and tell how long it would have taken."""
-
-    async def checked() -> float:
-        try:
-            await main
-        finally:
-            assert asyncio.all_tasks() == {asyncio.current_task()}
-        return asyncio.get_running_loop().time()
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(checked())
-
-
 @settings(deadline=None, max_examples=60)
 @given(
     delays=st.lists(st.integers(0, 20), min_size=1, max_size=30),
@@ -275,6 +243,30 @@ def test_answers_that_outlast_the_grace_are_given_up() -> None:
     assert not asker.flying
 
 
+def test_what_was_given_up_is_journalled_and_charged_at_its_worst(tmp_path: Path) -> None:
+    fold, should_stop = stop_after(1)
+    path, prices = tmp_path / "journal.jsonl", {"a": Price(1.0, 1.0)}
+    asker = FakeAsker(delay=lambda seq: 1.0 if seq == 0 else 1000.0)
+    result = run(plan_of(20), {"a": asker}, path=path, prices=prices, on_event=fold, should_stop=should_stop)
+    lost = [(a.seq, a.outcome, a.error, a.charged_usd) for a in result.journal if a.seq]
+    assert sorted(lost) == [(seq, "retried", "given up before the answer came", 284e-6) for seq in (1, 2, 3)]
+    assert Budget(Limits(), prices, read_journal(path)).spent_usd == pytest.approx(3 * 284e-6 + 11e-6)
+
+
+def test_a_retry_that_the_budget_does_not_cover_is_not_sent() -> None:
+    """Each exchange can cost 284 micro-dollars. The first one is lost, and so charged, which leaves too little."""
+    lost = replace(attempt("a", 1, "retried"), http_status=None)
+    asker = FakeAsker(script={1: [lost, attempt("a", 1, index=1)]}, delay=lambda seq: 1.0 + seq)
+    limits, prices = Limits(budget_usd=500e-6), {"a": Price(1.0, 1.0)}
+    result = run(plan_of(9), {"a": asker}, limits=limits, prices=prices, concurrency=1)
+    assert [(a.seq, a.outcome, a.charged_usd) for a in result.journal] == [
+        (0, "answered", 11e-6),
+        (1, "retried", 284e-6),
+    ]
+    assert result.settled() == [0]
+    assert result.stopped() == {"a": "budget"}
+
+
 def test_requests_that_are_given_up_may_clean_up() -> None:
     asker = FakeAsker(delay=lambda seq: 1.0 if seq == 0 else 1000.0, cleanup_s=2.0)
     fold, should_stop = stop_after(1)
@@ -330,14 +322,15 @@ def test_a_resumed_run_asks_nothing_twice_and_settles_the_same(
         first = FakeAsker(delay=lambda seq: delays[seq])
         with pytest.raises(WalkedAway):
             run(plan_of(20), {"a": first}, path=path, on_event=crash)
-        answered = {a.seq for a in read_journal(path)}
+        answered = {a.seq for a in read_journal(path) if a.settled}
         assert cut in answered
         fold, should_stop = stop_after(enough)
         second = FakeAsker(delay=lambda seq: again[seq])
         result = run(plan_of(20), {"a": second}, path=path, on_event=fold, should_stop=should_stop)
         assert not answered & set(second.sent)
         assert result.settled() == list(range(min(enough, 20)))
-        assert len(result.journal) == len({a.seq for a in result.journal})
+        settled = [a.seq for a in result.journal if a.settled]
+        assert len(settled) == len(set(settled))
 
 
 def test_replayed_requests_are_not_tried_again() -> None:

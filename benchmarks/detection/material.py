@@ -44,7 +44,7 @@ class Material:
 
     def observed(self, view: str, deployments: Sequence[str], repeat: int = 0) -> Observed:
         """What their answers show, of the repeats the one with that index."""
-        seen = {d: {p: repeats[repeat:] for p, repeats in self.answers[d].items()} for d in deployments}
+        seen = {d: {p.id: self.answers[d][p.id][repeat:] for p in self.probes} for d in deployments}
         return observe(self.baseline, self.unit, self.probes, seen, next(v for v in VIEWS if v.name == view))
 
     @property
@@ -61,7 +61,7 @@ def gather(baseline: Baseline, bank: Bank) -> Material:
         raise ValueError(f"{baseline.folder} is not calibrated on log-probabilities")
     kinds = {name: d.kind for name, d in deployments_of(bank.model).items()}
     banked = [name for name, kind in kinds.items() if kind in ("held-out", "unrecorded")]
-    recorded = {d.name: dict(read_answers(baseline.folder, d.answers)) for d in baseline.manifest.deployments}
+    recorded = {d.name: read_answers(baseline.folder, d.answers) for d in baseline.manifest.deployments}
     return Material(
         baseline,
         freeze(table, ALPHA),
@@ -69,5 +69,5 @@ def gather(baseline: Baseline, bank: Bank) -> Material:
         max(count.clusters for event in table.events for count in event.counts.values()),
         tuple(p for p in bank.probes if baseline.probe(p.id)),
         tuple(name for name in banked if kinds[name] == "held-out"),
-        recorded | {name: bank.answers(name) for name in banked},
+        {**recorded, **{name: bank.answers(name) for name in banked}},
     )

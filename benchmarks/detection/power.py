@@ -36,8 +36,9 @@ class Cell:
 def measure(material: Material) -> list[Cell]:
     """Every row whose candidates the model has and whose probes are not too few, at every fraction."""
     cells = []
-    for view, group in groupby(sorted(ROWS, key=lambda row: row.view), lambda row: row.view):
-        rows = [row for row in group if row.of(material.answers)]
+    there = sorted((row for row in ROWS if row.of(material.answers)), key=lambda row: row.view)
+    for view, group in groupby(there, lambda row: row.view):
+        rows = list(group)
         names = dict.fromkeys([*material.honest, *(c for row in rows for c in row.of(material.answers))])
         observed = material.observed(view, list(names))
         for row in rows:

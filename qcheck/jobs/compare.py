@@ -179,6 +179,13 @@ def make_manifest(
     """
     settings.check()
     _check_disjoint([suite for suite, _ in asked])
+    lives = [reference.live for _, reference in asked if reference.live]
+    if taken := {e.name for e in lives} & {e.name for e in endpoints}:
+        raise ConfigurationError(f"{min(taken)} is the live reference; leave it out of --providers.")
+    check_prices(settings.limits, (*endpoints, *lives))
+    for suite, _ in asked:
+        _check_texts(suite, (*endpoints, *lives))
+        _check_temperature(suite, endpoints, model)
     suites = tuple(
         _used(suite, reference, model, settings.alpha / len(asked), 1 / len(asked)) for suite, reference in asked
     )
@@ -189,13 +196,6 @@ def make_manifest(
             f"suite {unmet}: record one with `qcheck baseline record {model.name} --suite {unmet} --provider …`, or "
             "leave that suite out."
         )
-    lives = [reference.live for _, reference in asked if reference.live]
-    if taken := {e.name for e in lives} & {e.name for e in endpoints}:
-        raise ConfigurationError(f"{min(taken)} is the live reference; leave it out of --providers.")
-    check_prices(settings.limits, (*endpoints, *lives))
-    for suite, _ in asked:
-        _check_texts(suite, (*endpoints, *lives))
-        _check_temperature(suite, endpoints, model)
     if kind == "none" and len(endpoints) < MIN_REFERENCES:
         raise ConfigurationError(
             "there is no reference, and a single provider can then be compared with nothing: name a second provider, "

@@ -24,12 +24,12 @@ def endpoints(**changes):
 def test_a_provider_that_cannot_repeat_a_text_is_refused(changes):
     with pytest.raises(ConfigurationError, match=r"^a cannot be judged by the suite logprobs, which compares greedy"):
         make_manifest(
-            "r", datetime.now(UTC), get_model("lab-tiny"), endpoints(**changes), TEXTS, Reference(), Settings(1)
+            "r", datetime.now(UTC), get_model("lab-tiny"), endpoints(**changes), [(TEXTS, Reference())], Settings(1)
         )
 
 
 def test_what_is_lost_stands_in_the_manifest():
     settings = Settings(1)
     asked = endpoints(temperature=0.6, dialect=Dialect(after_temperature=True))
-    manifest = make_manifest("r", datetime.now(UTC), get_model("lab-tiny"), asked, LOGPROBS, Reference(), settings)
+    manifest = make_manifest("r", datetime.now(UTC), get_model("lab-tiny"), asked, [(LOGPROBS, Reference())], settings)
     assert set(manifest.providers[0].lost) == {"logprobs", "greedy_text"}

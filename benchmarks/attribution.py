@@ -237,7 +237,7 @@ def report() -> str:
         runs = drawn(kept, (1.0, TEMPER))
         halves = (runs[runs.temper == 1.0], runs[runs.temper == TEMPER])
         parts.append(
-            f"**{model}**, variants that nothing was tuned on ({', '.join(kept)})\n\n{reliability_table(*halves)}"
+            f"**{model}**, variants not used for the exponent ({', '.join(kept)})\n\n{reliability_table(*halves)}"
         )
         parts.append(
             f"**{model}**, all variants in the bank but the one that is left out\n\n"

@@ -125,7 +125,7 @@ def _plan(what: Recording, suite: Suite, endpoint: Endpoint) -> str:
     for probe in suite.probes:
         request = suite.request(probe, endpoint.temperature, endpoint.dialect.top_logprobs_max)
         times = what.repeats if probe.fold == "evaluation" else 1
-        costs.append((times, worst_case_usd(request, endpoint.price)))
+        costs.append((times, worst_case_usd(request, endpoint.price, endpoint.dialect.min_tokens)))
     requests = sum(times for times, _ in costs)
     dollars = sum(times * (cost or 0.0) for times, cost in costs)
     minutes = requests * SECONDS_PER_REQUEST / what.concurrency / 60

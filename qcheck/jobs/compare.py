@@ -321,7 +321,11 @@ async def compare(
             journal,
             answered=settled_requests(before),
             budget=Budget(
-                manifest.budget_limits(), prices, before, plans=[e.name for e in manifest.everyone if e.plan]
+                manifest.budget_limits(),
+                prices,
+                before,
+                plans=[e.name for e in manifest.everyone if e.plan],
+                min_tokens={e.name: e.dialect.min_tokens for e in endpoints},
             ),
             should_stop=fold.should_stop,
             concurrency=manifest.concurrency,

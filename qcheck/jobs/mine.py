@@ -122,7 +122,11 @@ def worst_cases_usd(pool: Suite, sources: Sequence[Source]) -> dict[str, float |
 
     def worst(e: Endpoint) -> float | None:
         requests = (pool.request(p, e.temperature, e.dialect.top_logprobs_max) for p in pool.probes)
-        return None if e.price is None else sum(worst_case_usd(request, e.price) or 0.0 for request in requests)
+        return (
+            None
+            if e.price is None
+            else sum(worst_case_usd(request, e.price, e.dialect.min_tokens) or 0.0 for request in requests)
+        )
 
     return {source.name: worst(source.endpoint) for source in sources}
 

@@ -181,7 +181,7 @@ async def _ask(
             request_for,
             journal,
             answered=answered,
-            budget=Budget(what.limits, prices, before),
+            budget=Budget(what.limits, prices, before, min_tokens={endpoint.name: endpoint.dialect.min_tokens}),
             should_stop=lambda _: None,
             concurrency=what.concurrency,
         )

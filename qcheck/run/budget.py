@@ -75,15 +75,17 @@ def is_plan(endpoint: Endpoint) -> bool:
     return endpoint.price == Price(0.0, 0.0) and not is_loopback(endpoint.base_url)
 
 
-def worst_case_usd(request: Request, price: Price | None) -> float | None:
+def worst_case_usd(request: Request, price: Price | None, min_tokens: int = 1) -> float | None:
     """The most that one exchange can cost; None where the price is unknown.
+
+    min_tokens: the fewest output tokens that the endpoint accepts, which are asked for where a request wants fewer.
 
     No tokenizer makes more tokens than bytes; what a chat template adds is allowed for generously.
     """
     if price is None:
         return None
     said = sum(len(m.content.encode("utf-8", "surrogatepass")) + MESSAGE_TOKENS for m in request.messages)
-    return ((TEMPLATE_TOKENS + said) * price.input + request.max_tokens * price.output) / 1e6
+    return ((TEMPLATE_TOKENS + said) * price.input + max(request.max_tokens, min_tokens) * price.output) / 1e6
 
 
 def cost_usd(response: Response, price: Price | None) -> float | None:
@@ -118,7 +120,7 @@ class Budget:
 
     `prices` holds the known ones. A provider without a price is never held back by the budget, only by what it
     reports to have cost. `plans` names the providers that a plan pays for. `before` are the attempts of the same run
-    in an earlier process.
+    in an earlier process. `min_tokens` holds the fewest output tokens that providers accept, where it is not one.
     """
 
     def __init__(
@@ -127,9 +129,10 @@ class Budget:
         prices: Mapping[str, Price],
         before: Iterable[Attempt] = (),
         plans: Iterable[str] = (),
+        min_tokens: Mapping[str, int] | None = None,
     ) -> None:
         self.limits = limits
-        self._prices = prices
+        self._prices, self._min_tokens = prices, min_tokens or {}
         earlier = list(before)
         self._requests = Counter(provider for provider, _ in settled_requests(earlier))
         self._plans = frozenset(plans)
@@ -138,7 +141,7 @@ class Budget:
 
     def worst_case_usd(self, provider: str, request: Request) -> float | None:
         """The most that one exchange of `request` can cost at `provider`; None where the price is unknown."""
-        return worst_case_usd(request, self._prices.get(provider))
+        return worst_case_usd(request, self._prices.get(provider), self._min_tokens.get(provider, 1))
 
     def reserve(self, provider: str, worst_usd: float | None) -> Reservation:
         """Count one request before it is sent; only after "reserved" may it be, and it must be released.

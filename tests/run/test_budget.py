@@ -44,6 +44,13 @@ def test_the_worst_case_is_every_byte_a_token_and_every_token_generated() -> Non
     assert worst_case_usd(REQUEST, None) is None
 
 
+def test_a_forced_minimum_of_tokens_is_paid_for() -> None:
+    more = (16 - REQUEST.max_tokens) * PRICE.output / 1e6
+    assert worst_case_usd(REQUEST, PRICE, min_tokens=16) == pytest.approx(worst_case_usd(REQUEST, PRICE) + more)
+    budget = Budget(Limits(), {"a": PRICE}, min_tokens={"a": 16})
+    assert budget.worst_case_usd("a", REQUEST) == worst_case_usd(REQUEST, PRICE, min_tokens=16)
+
+
 def test_the_provider_knows_best_what_an_answer_cost() -> None:
     assert cost_usd(RESPONSE, PRICE) == pytest.approx((100 * 2 + 10 * 10) / 1e6)
     assert cost_usd(replace(RESPONSE, cost_usd=0.5), PRICE) == 0.5

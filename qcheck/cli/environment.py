@@ -57,7 +57,7 @@ def open_environment(
             return lab.started(endpoints)
 
         yield Environment(
-            variables, (lab, RegistryResolver(load_user_config(), allow_http)), baseline_folders(), started
+            variables, (lab, RegistryResolver(load_user_config(), allow_http=allow_http)), baseline_folders(), started
         )
 
 

@@ -54,13 +54,13 @@ def _dialect(base: Dialect, settings: ProviderSettings, model: ModelProfile, nam
 class RegistryResolver:
     """Resolves what is in the registry, and `name=URL`, with what `qcheck.toml` says put over it.
 
-    allow_http: whether a URL may be one of plain http on another machine. today: the day on which retirement dates are
-    looked at.
+    today: the day on which retirement dates are looked at. allow_http: whether a URL may be one of plain http on
+    another machine.
     """
 
     config: UserConfig
-    allow_http: bool = False
     today: date = field(default_factory=_today)
+    allow_http: bool = False
 
     def names(self) -> tuple[str, ...]:
         """The providers of the registry."""

@@ -39,7 +39,7 @@ class Recipe:
 RECIPES = {
     "lab-tiny": Recipe(Shape(), 0),
     "lab-twin": Recipe(Shape(), 1, "lab-tiny"),
-    "lab-moe": Recipe(Shape(layers=4, feed_forward=256, experts=8, experts_used=2), 2, "lab-tiny"),
+    "lab-moe": Recipe(Shape(layers=2, feed_forward=256, experts=8, experts_used=2), 2, "lab-tiny"),
 }
 
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from baselines import record_lab
 from benchmarks.detection import MODELS, bank
-from benchmarks.detection.alarms import Stops
-from benchmarks.detection.table import EIGHT_BITS, FOUR_BITS, OTHER, SIX_BITS
+from benchmarks.detection.draws import Stops
+from benchmarks.detection.rows import EIGHT_BITS, FOUR_BITS, OTHER, SIX_BITS
 from qcheck.baselines import Answer, Baseline, load_baseline
 from qcheck.evidence.sampled_text import RAISES, UNRECORDED, NextText, weights, worth
 from qcheck.lab.catalog import deployments_of

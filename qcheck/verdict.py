@@ -144,8 +144,8 @@ def decide(claims: Claims, rules: Rules) -> Decision:
         return Decision("inconclusive", None) if rules.dated else Decision("deviates", difference)
     if claims.unavailable_reason is not None:
         return Decision("unavailable", None)
-    upper = claims.best.upper
-    if claims.has_reference and upper is not None and upper <= rules.tolerance:
+    upper, proven = claims.best.upper, max(o.proven for o in claims.observed)
+    if claims.has_reference and upper is not None and max(upper, proven) <= rules.tolerance:
         return Decision("consistent", "evidence")
     return Decision("inconclusive", None)
 

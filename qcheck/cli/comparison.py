@@ -13,7 +13,7 @@ from qcheck.cli.interrupts import run_async
 from qcheck.cli.messages import Messages
 from qcheck.cli.progress import follow
 from qcheck.errors import ConfigurationError
-from qcheck.jobs.compare import Settings, clients, compare, discover, make_manifest, start_run
+from qcheck.jobs.compare import Settings, clients, compare, discover, make_manifest, manner_of, start_run
 from qcheck.jobs.estimate import Estimate, estimate
 from qcheck.jobs.manifest import RunManifest
 from qcheck.jobs.panel import Panel
@@ -106,6 +106,11 @@ def reopen(folder: RunFolder, environment: Environment) -> Prepared:
             raise ConfigurationError(
                 f"{entry.spec} now is {model_id or 'a model'} at {endpoint.display}, and was "
                 f"{entry.model_id or 'a model'} at {entry.display} when the run began; start a new run."
+            )
+        if manner_of(endpoint) != entry.manner:
+            raise ConfigurationError(
+                f"{entry.spec} is asked in another way than when the run began (its temperature, date or dialect has "
+                "changed in qcheck.toml or the registry); undo the change, or start a new run."
             )
     known = {entry.name: entry.model_id for entry in manifest.everyone}
     endpoints = tuple(replace(e, model_id=known[e.name]) for e in endpoints)

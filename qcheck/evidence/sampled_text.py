@@ -4,12 +4,14 @@ A first token drawn at a known temperature is one draw from a distribution that 
 state, whatever the temperature they were recorded at. (They must be the model's own, before temperature; that is how
 `qcheck baseline record` at temperature 0 finds them everywhere but where a server divides by it.)
 
-Core. Many servers cut a distribution's tail unasked: llama.cpp by min_p 0.05 and top_p 0.95, vLLM by what a model's
-generation_config.json says, often top_k 20. So only tokens that survive this everywhere are told apart: the *core*,
-those that every reference deployment lists, that have `MIN_SHARE` of the likeliest one's probability, and before which
-at most `NUCLEUS` of the probability lies. Within the core, cutting the tail changes no ratio of probabilities; outside
-it, it can only make what lies there rarer. So two things are evidence: which text of the core comes, given that one of
-it does, and that something else comes more often than the whole tail may.
+Core. Many servers cut a distribution's tail unasked: llama.cpp by min_p 0.05 and top_p 0.95, vLLM and SGLang by what a
+model's generation_config.json says, often top_k 20 and top_p 0.8. So only tokens that survive this everywhere are told
+apart: the *core*, those that every reference deployment lists, that have `MIN_SHARE` of the likeliest one's
+probability, and before which at most `NUCLEUS` of the probability lies. Servers cut token by token, so a text is of the
+core only if all its tokens are, but for what the noise unit allows. Within the core, cutting the tail changes no ratio
+of probabilities; outside it, it can only make what lies there rarer. So two things are evidence: which text of the core
+comes, given that one of it does, and that something else comes more often than the whole tail may. Texts that the
+prompt contains are left out of the core: a repetition penalty, which some configurations have too, falls on them.
 
 Cells are texts without white space at their ends; tokens that show as the same text share one. Control tokens, white
 space and broken characters belong to the rest. An empty text is never evidence for a deviation.
@@ -19,11 +21,14 @@ times what those do, and the noise unit further: the box of `qcheck.stats.likeli
 distribution to the nearest one in the box has mean at most 1 under whatever lies in the box: every recorded honest
 deployment, any mixture of them, by the prompt if it likes, and kernels that nobody recorded as far as they do. Nothing
 is counted, so nothing is calibrated. For deviations that nobody recorded the same is done with the middle of the
-envelope made sharper, flatter, or sent out of the core. A token that is not listed but shows as one of the core's texts
-adds to it at most the list's floor, which is left to the noise unit.
+envelope made sharper, flatter, or sent out of the core. A token that is not listed but may show as one of the core's
+texts adds to it at most the list's floor, by which the box is wider.
 
-Assumption. Draws are independent of those before: a server that draws every answer with one and the same seed is not
-what this tests.
+Silence. What an answer shows must not decide whether it counts: one whose text is not known to be one token is folded
+as the text that speaks least for each alternative, and never for it.
+
+Assumptions. Draws are independent of those before: a server that draws every answer with one and the same seed is not
+what this tests. Top-p is not below 0.7, min-p not above 0.05, and no penalty falls on what was not said before.
 
 Deviating answers. No single draw proves much. Those that raise the e-value by the factor `RAISES` are counted, so that
 no verdict rests on one. Samples never show agreement: what a weak deviation changes lies within the box.
@@ -33,6 +38,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final, Self
 
 import numpy as np
@@ -53,7 +59,7 @@ __all__ = ["Box", "NextText", "SampledTextEvidence", "Worth", "weights", "worth"
 Array = NDArray[np.float64]
 
 MIN_SHARE: Final = 0.06  # a little more than what servers cut, as kernels differ at the border
-NUCLEUS: Final = 0.93
+NUCLEUS: Final = 0.65
 RAISES: Final = 1.5
 SHARES: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)  # lower bounds that the routing fraction may get
 RECORDED_WEIGHT: Final = 0.5  # the rest is for what nobody recorded
@@ -66,37 +72,37 @@ TINY: Final = 1e-12
 class NextText:
     """A deployment's next token by the text that it shows, at a temperature of at most 1.
 
-    weights: by text p^(1/T), summed over its tokens. floor: the most that a token which is not listed has. unlisted:
-    the most that all of these have together.
+    weights: by text p^(1/T), summed over its tokens. cut: by text the part of it that servers may cut. floor: the most
+    that a token which is not listed has. unlisted: the most that all of these have together.
     """
 
     weights: Mapping[bytes, float]
+    cut: Mapping[bytes, float]
     floor: float
     unlisted: float
 
     @classmethod
     def of(cls, position: Position, temperature: float) -> Self:
         """The distribution that one position's list states."""
+        ranked = sorted(position.top, key=lambda pair: -pair[1])
+        tokens = [float(np.exp(logprob / temperature)) for _, logprob in ranked]
+        total, before = sum(tokens), 0.0
         by_text: dict[bytes, float] = {}
-        listed = 0.0
-        for key, logprob in position.top:
+        cut: dict[bytes, float] = {}
+        for (key, _), weight in zip(ranked, tokens, strict=True):
             text = seen(token_bytes(key).decode("utf-8", "replace"))
-            by_text[text] = by_text.get(text, 0.0) + float(np.exp(logprob / temperature))
-            listed += float(np.exp(logprob))
+            by_text[text] = by_text.get(text, 0.0) + weight
+            if weight < MIN_SHARE * tokens[0] or before > NUCLEUS * total:
+                cut[text] = cut.get(text, 0.0) + weight
+            before += weight
+        listed = sum(float(np.exp(logprob)) for _, logprob in ranked)
         floor = list_floor(position)
         lowered = float(np.exp(floor * (1 / temperature - 1)))  # an unlisted p has p^(1/T) ≤ p · floor^(1/T − 1)
-        return cls(by_text, float(np.exp(floor / temperature)), max(0.0, 1 - listed) * lowered)
+        return cls(by_text, cut, float(np.exp(floor / temperature)), max(0.0, 1 - listed) * lowered)
 
-    @property
-    def core(self) -> frozenset[bytes]:
-        """The texts that no server's cutting of the tail takes away."""
-        ranked = sorted(self.weights.items(), key=lambda pair: -pair[1])
-        total, before, kept = sum(self.weights.values()) + self.unlisted, 0.0, set()
-        for text, weight in ranked:
-            if text and weight >= MIN_SHARE * ranked[0][1] and before <= NUCLEUS * total:
-                kept.add(text)
-            before += weight
-        return frozenset(kept)
+    def core(self, slack: float) -> frozenset[bytes]:
+        """The texts of which no server's cutting of the tail takes away more than a share `slack`."""
+        return frozenset(t for t, weight in self.weights.items() if t and self.cut.get(t, 0.0) <= slack * weight)
 
     def on(self, core: Sequence[bytes]) -> tuple[Array, float]:
         """Shares of the core's texts, given that one of them comes, and what the core has of everything, at least."""
@@ -121,17 +127,19 @@ class Box:
     centre: Array
 
     @classmethod
-    def of(cls, honest: Sequence[NextText], noise_factor: float, unit: float) -> Self | None:
+    def of(cls, honest: Sequence[NextText], noise_factor: float, unit: float, prompt: bytes) -> Self | None:
         """The box around the reference deployments' distributions; None where their cores share nothing."""
-        core = sorted(frozenset.intersection(*(h.core for h in honest)))
+        core = sorted(t for t in frozenset.intersection(*(h.core(unit / 2) for h in honest)) if t not in prompt)
         if not core:
             return None
         on = [h.on(core) for h in honest]
+        unlisted = max(h.floor / sum(h.weights.get(t, h.floor) for t in core) for h in honest)
         middle, half = _widened(np.log([shares for shares, _ in on]), noise_factor, unit)
         inside, slack = _widened(np.log([mass for _, mass in on]), noise_factor, unit)
-        high = np.minimum(np.exp(middle + half), 1.0) if len(core) > 1 else np.ones(1)
+        high = np.minimum(np.exp(middle + half) + unlisted, 1.0) if len(core) > 1 else np.ones(1)
+        low = np.exp(middle - half) / (1 + len(core) * unlisted)
         centre = np.exp(middle)
-        return cls(tuple(core), np.exp(middle - half), high, float(np.exp(inside - slack)), centre / centre.sum())
+        return cls(tuple(core), low, high, float(np.exp(inside - slack)), centre / centre.sum())
 
     def ratios(self, shares: ArrayLike, inside: ArrayLike, outside: float = 0.0) -> Array:
         """What each cell is worth for an alternative, (..., texts + 1): those of the core, and then all else.
@@ -177,16 +185,18 @@ def worth(
     temperature: float,
     noise_factor: float,
     noise_unit: float,
+    prompt: bytes = b"",
 ) -> Worth | None:
     """What each text of a probe's first token is worth; None where the recorded lists tell nothing apart.
 
-    references, variants: deployment indices. noise_unit: nats, of log-probabilities at temperature 1.
+    references, variants: deployment indices. noise_unit: nats, of log-probabilities at temperature 1. prompt: what the
+    probe says.
     """
     firsts = [repeats[0].positions[:1] for repeats in reference.answers]
     if not all(first and first[0].top for first in firsts):
         return None
     texts = [NextText.of(position, temperature) for (position,) in firsts]
-    box = Box.of([texts[r] for r in references], noise_factor, noise_unit / temperature)
+    box = Box.of([texts[r] for r in references], noise_factor, noise_unit / temperature, prompt)
     if box is None:
         return None
     recorded = [texts[v].on(box.core) for v in variants]
@@ -231,15 +241,17 @@ class SampledTextEvidence(RecordedEvidence):
     def update(self, probe_id: str, answer: Answer) -> None:
         """Fold the answer to one probe."""
         self.answered += 1
-        if answer.text is None:
-            self._silent += 1
-            return
+        self._silent += answer.text is None
         reference = self._baseline.probe(probe_id)
+        prompt = b"\n".join(m.content.encode("utf-8", "surrogatepass") for m in self._probes[probe_id].messages)
         known = reference and worth(
-            reference, self._baseline.references, self._baseline.variants, self._temperature, *self._noise
+            reference, self._baseline.references, self._baseline.variants, self._temperature, *self._noise, prompt
         )
         if not known:
-            self._unknown += 1
+            self._unknown += answer.text is not None
+            return
+        if answer.text is None:
+            self._bets.update(np.minimum(known.ratios.min(axis=2), 1.0))
             return
         text = seen(answer.text)
         cell, before = known.cell(text), self.log_e
@@ -263,8 +275,8 @@ class SampledTextEvidence(RecordedEvidence):
 
         The upper bound is no claim: samples never show that nothing deviates.
         """
-        rejected = self._best >= -np.log(self._envelope.alpha - self._envelope.delta)
-        low = max(share for share, too_small in zip(SHARES, [True, *rejected[1:]], strict=True) if too_small)
+        rejected = self._best[1:] >= -np.log(self._envelope.alpha - self._envelope.delta)
+        low = SHARES[len(list(takewhile(bool, rejected)))]  # in a fixed order, so that no true share is passed over
         return low, max(low, self._bets.epsilon() if self.log_e > 0 else 0.0), 1.0
 
     def posterior(self) -> dict[str, float]:
@@ -277,7 +289,7 @@ class SampledTextEvidence(RecordedEvidence):
                 "samples_missing",
                 self._silent,
                 "answers are not known to be one sampled token (they reason, are longer than what was asked for, or "
-                "come without a count of tokens); they count neither for nor against the provider",
+                "come without a count of tokens); they never count against the provider",
             ),
             (
                 "samples_uninformative",

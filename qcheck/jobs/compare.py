@@ -33,7 +33,7 @@ from qcheck.jobs.manifest import (
 from qcheck.jobs.outcome import make_fold, make_result
 from qcheck.jobs.panel import Panel, sample
 from qcheck.jobs.reference import Reference, provenance_of
-from qcheck.jsonio import pretty, to_plain
+from qcheck.jsonio import content_hash, pretty, to_plain
 from qcheck.records import Attempt, Request
 from qcheck.registry.observables import lost_observables
 from qcheck.registry.types import Endpoint, ModelProfile, Price
@@ -46,7 +46,7 @@ from qcheck.run.plan import PlanItem, make_plan
 from qcheck.suites import Suite
 from qcheck.verdict import FailOn, Until, decide
 
-__all__ = ["Moment", "Settings", "clients", "compare", "discover", "make_manifest", "start_run"]
+__all__ = ["Moment", "Settings", "clients", "compare", "discover", "make_manifest", "manner_of", "start_run"]
 
 MIN_REFERENCES = 2
 DISCOVERY_TIMEOUT_S, DISCOVERY_ATTEMPTS = 15.0, 2  # the run itself tries harder
@@ -83,6 +83,18 @@ class Moment:
     verdict: str
 
 
+def manner_of(endpoint: Endpoint) -> str:
+    """A hash of how an endpoint is asked: what changes answers, but for its address and the model's id."""
+    asked = (
+        endpoint.dialect,
+        endpoint.temperature,
+        endpoint.date_string,
+        endpoint.thinks_always,
+        endpoint.prompt_format,
+    )
+    return content_hash(asked)
+
+
 def _entry(endpoint: Endpoint) -> ProviderEntry:
     d, p = endpoint.declared, endpoint.price
     return ProviderEntry(
@@ -94,6 +106,7 @@ def _entry(endpoint: Endpoint) -> ProviderEntry:
         price=PriceEntry(input=p.input, output=p.output) if p else None,
         lost=dict(lost_observables(endpoint)),
         plan=is_plan(endpoint),
+        manner=manner_of(endpoint),
     )
 
 
@@ -183,7 +196,8 @@ def make_manifest(
     if taken := {e.name for e in lives} & {e.name for e in endpoints}:
         raise ConfigurationError(f"{min(taken)} is the live reference; leave it out of --providers.")
     check_prices(settings.limits, (*endpoints, *lives))
-    for suite, _ in asked:
+    for suite, reference in asked:
+        _check_sampled(suite, reference)
         _check_texts(suite, (*endpoints, *lives))
         _check_temperature(suite, endpoints, model)
     suites = tuple(
@@ -233,6 +247,17 @@ def _check_texts(suite: Suite, endpoints: Sequence[Endpoint]) -> None:
                 f"{endpoint.name} cannot be judged by the suite {suite.name}, which compares greedy texts: {why}; "
                 "leave it out, or choose another --suite."
             )
+
+
+def _check_sampled(suite: Suite, reference: Reference) -> None:
+    """Raise ConfigurationError where recorded log-probabilities may be those after a temperature."""
+    if evidence_of(suite).name == "sampled_text" and (baseline := reference.baseline):
+        for d in baseline.manifest.deployments:
+            if d.temperature != 0:
+                raise ConfigurationError(
+                    f"{d.name} of {baseline.name} was recorded at temperature {d.temperature:g}, and its "
+                    "log-probabilities may be those after it; record it at temperature 0 to judge samples by it."
+                )
 
 
 def _check_temperature(suite: Suite, endpoints: Sequence[Endpoint], model: ModelProfile) -> None:

@@ -53,6 +53,7 @@ class ProviderEntry(_Strict):
     """One provider as it was resolved. `spec` is the user's word, from which it is resolved again on resuming.
 
     lost: observables that it cannot show, and why. plan: whether a subscription pays (`qcheck.run.budget.is_plan`).
+    manner: a hash of how it is asked (`qcheck.jobs.compare.manner_of`), which must be the same when a run is resumed.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ProviderEntry(_Strict):
     price: PriceEntry | None
     lost: dict[str, str] = {}
     plan: bool = False
+    manner: str | None = None
 
 
 class ReferenceEntry(_Strict):

@@ -101,8 +101,9 @@ class _PanelFold:
     def visible(self, tolerance: float) -> frozenset[str]:
         """The recorded variants of which no more than `tolerance` of the requests can have come."""
         baseline = self.panel.baseline
-        known = baseline.names(baseline.variants) if baseline else ()
-        return frozenset(known).difference(self.observable.blind_to(tolerance))
+        if baseline is None or not isinstance(self.observable, RecordedEvidence):
+            return frozenset()
+        return frozenset(baseline.names(baseline.variants)).difference(self.observable.blind_to(tolerance))
 
 
 class ProviderFold:

@@ -14,7 +14,7 @@ from qcheck import __version__
 from qcheck.baselines import Baseline
 from qcheck.client.limits import Limiters
 from qcheck.client.transport import Client
-from qcheck.errors import ConfigurationError, RunFolderError
+from qcheck.errors import ConfigurationError
 from qcheck.evidence.envelope import Envelope, freeze
 from qcheck.evidence.greedy import GreedyEvidence
 from qcheck.evidence.logprobs import LogprobEvidence
@@ -30,11 +30,12 @@ from qcheck.jobs.manifest import (
     RunManifest,
     SuiteUsed,
 )
+from qcheck.jobs.order import check_order, plan_of
 from qcheck.jobs.outcome import make_fold, make_result
-from qcheck.jobs.panel import Panel, sample
+from qcheck.jobs.panel import Panel
 from qcheck.jobs.reference import Reference, provenance_of
 from qcheck.jsonio import content_hash, pretty, to_plain
-from qcheck.records import Attempt, Request
+from qcheck.records import Request
 from qcheck.registry.observables import lost_observables
 from qcheck.registry.types import Endpoint, ModelProfile, Price
 from qcheck.result import Result, result_to_json
@@ -42,7 +43,7 @@ from qcheck.run.budget import Budget, Limits, check_prices, is_plan
 from qcheck.run.execute import Asker, Event, Settled, Stopped, execute
 from qcheck.run.folder import RunFolder
 from qcheck.run.journal import Journal, read_journal, settled_requests
-from qcheck.run.plan import PlanItem, make_plan
+from qcheck.run.plan import PlanItem
 from qcheck.suites import Suite
 from qcheck.verdict import FailOn, Until, decide
 
@@ -323,10 +324,8 @@ async def compare(
     """
     fold = make_fold(manifest, panels)
     by_name = {e.name: e for e in endpoints}
-    groups = sample(panels, manifest.tolerance, manifest.seed)
-    probes = {p.id: (panel.suite, p) for panel, group in groups for p in group}
-    ids = [sorted(p.id for p in group) for _, group in groups]
-    plan = make_plan([e.name for e in manifest.everyone], ids, manifest.seed)
+    plan = plan_of(manifest, panels)
+    probes = {p.id: (panel.suite, p) for panel in panels for p in panel.suite.fold("evaluation")}
 
     def request_for(item: PlanItem) -> Request:
         endpoint, (suite, probe) = by_name[item.provider], probes[item.probe_id]
@@ -337,7 +336,7 @@ async def compare(
     stops: dict[str, str] = {}
     with Journal.open(folder.journal) as journal:
         before = read_journal(folder.journal)
-        _check_order(before, plan)
+        check_order(before, plan)
         prices = {e.name: Price(e.price.input, e.price.output) for e in manifest.everyone if e.price}
         events = execute(
             plan,
@@ -367,13 +366,6 @@ async def compare(
     result = make_result(manifest, panels, read_journal(folder.journal), stops)
     folder.write_result(pretty(result_to_json(result)).encode())
     return result
-
-
-def _check_order(attempts: Sequence[Attempt], plan: Sequence[PlanItem]) -> None:
-    expected = {(i.provider, i.seq): i.probe_id for i in plan}
-    for attempt in attempts:
-        if expected.get((attempt.provider, attempt.seq)) != attempt.probe_id:
-            raise RunFolderError("the journal does not follow the run's plan; start a new run.")
 
 
 def _tell(event: Event, fold: RunFold, on_moment: Callable[[Moment], None]) -> None:

@@ -10,6 +10,7 @@ from qcheck.errors import RunFolderError
 from qcheck.jobs.fold import RunFold, folded
 from qcheck.jobs.manifest import ProviderEntry, RunManifest
 from qcheck.jobs.panel import Panel
+from qcheck.jobs.provider import NAMED
 from qcheck.records import Attempt
 from qcheck.result import (
     Declared,
@@ -137,7 +138,7 @@ def _provider(
             decision,
             needed,
             declared=entry.declared.precision if entry.declared else None,
-            nearest=next(iter(posterior), None),
+            nearest=next((v for v, probability in posterior.items() if probability >= NAMED), None),
         ),
         likely_cause=cause,
         stop_reason=run.should_stop(entry.name) or stops.get(entry.name, "interrupted"),

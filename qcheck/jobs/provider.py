@@ -18,7 +18,7 @@ from qcheck.run.lane import FAILURES_IN_A_ROW
 from qcheck.stats.attribution import NONE
 from qcheck.verdict import Claims, Decision, Observed, Rules, decide, should_stop
 
-__all__ = ["Availability", "ProviderFold"]
+__all__ = ["NAMED", "Availability", "ProviderFold"]
 
 NAMED = 0.5  # posterior from which a cause is named
 

@@ -8,6 +8,7 @@ from typing import Any
 from qcheck.errors import RunFolderError
 from qcheck.evidence.envelope import freeze
 from qcheck.jobs.manifest import RunManifest
+from qcheck.jobs.order import check_order, plan_of
 from qcheck.jobs.outcome import make_result
 from qcheck.jobs.panel import Panel
 from qcheck.jsonio import loads, pretty
@@ -44,7 +45,9 @@ def verify(folder: RunFolder) -> Verification:
         raise RunFolderError(f"{folder.path / 'result.json'} is damaged; delete it and resume the run.") from error
     manifest = RunManifest.parse(folder.read_manifest())
     panels = manifest.load_panels()
-    result = make_result(manifest, panels, read_journal(folder.journal), stops)
+    attempts = read_journal(folder.journal)
+    check_order(attempts, plan_of(manifest, panels))
+    result = make_result(manifest, panels, attempts, stops)
     new = result_to_json(result)
     differences = [
         f"the manifest's envelope of the suite {panel.suite.name} (not the baseline's)"

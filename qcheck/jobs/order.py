@@ -1,0 +1,28 @@
+"""In which order the probes of a run are asked: it follows from the manifest and the suites alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qcheck.errors import RunFolderError
+from qcheck.jobs.manifest import RunManifest
+from qcheck.jobs.panel import Panel, sample
+from qcheck.records import Attempt
+from qcheck.run.plan import PlanItem, make_plan
+
+__all__ = ["check_order", "plan_of"]
+
+
+def plan_of(manifest: RunManifest, panels: Sequence[Panel]) -> tuple[PlanItem, ...]:
+    """All requests of a run."""
+    groups = sample(panels, manifest.tolerance, manifest.seed)
+    ids = [sorted(p.id for p in probes) for _, probes in groups]
+    return make_plan([e.name for e in manifest.everyone], ids, manifest.seed)
+
+
+def check_order(attempts: Sequence[Attempt], plan: Sequence[PlanItem]) -> None:
+    """Raise RunFolderError where a journal does not follow the run's plan."""
+    expected = {(i.provider, i.seq): i.probe_id for i in plan}
+    for attempt in attempts:
+        if expected.get((attempt.provider, attempt.seq)) != attempt.probe_id:
+            raise RunFolderError("the journal does not follow the run's plan; start a new run.")

@@ -118,9 +118,13 @@ def _parse(value: Any, endpoint: Endpoint, request: Request) -> Response:
     choice = _choice(value)
     words = said(_message(choice), begun(endpoint))
     try:
-        read = positions(as_object(choice.get("logprobs"), "logprobs"))[: request.max_tokens]
+        read = positions(as_object(None if choice.get("logprobs") == [] else choice.get("logprobs"), "logprobs"))[
+            : request.max_tokens
+        ]
     except MalformedError as error:
         raise MalformedError(f"logprobs: {error}") from None
+    if not (any(_message(choice).values()) or choice.get("text") or read or choice.get("finish_reason")):
+        raise MalformedError("the answer holds nothing and does not say why it ended")
     usage = usage_of(value, choice)
     switch = endpoint.dialect.thinking_off
     if switch not in (None, "never") and shows_thought(words, read, usage.reasoning):

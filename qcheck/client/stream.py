@@ -71,7 +71,7 @@ def put_together(body: bytes) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     choice: dict[str, Any] = {}
     message, completion, logprobs = _Pieces(_OF_MESSAGE), _Pieces(("text",)), _Pieces(_OF_LOGPROBS)
-    done = False
+    done = begun = False
     for event in _events(body):
         if event.strip() == _DONE:
             done = True
@@ -81,11 +81,14 @@ def put_together(body: bytes) -> dict[str, Any]:
         for part in as_list(chunk.get("choices"), _MAX_CHOICES, "choices"):
             piece = as_object(part, "a choice")
             if piece.get("index", 0) == 0:
+                begun = True
                 choice |= {name: piece[name] for name in _OF_CHOICE if piece.get(name) is not None}
-                message.add(as_object(piece.get("delta"), "delta"))
+                message.add(as_object(piece.get("delta") or piece.get("message"), "delta"))
                 completion.add(piece)
                 logprobs.add(as_object(piece.get("logprobs"), "logprobs"))
     if not done and "finish_reason" not in choice and "error" not in answer:
         raise MalformedError("the stream breaks off")
+    if not begun and "error" not in answer:
+        raise MalformedError("the stream holds no answer")
     said = completion.joined() or {"message": message.joined()}
     return answer | {"choices": [choice | said | {"logprobs": logprobs.joined()}]}

@@ -190,7 +190,7 @@ class Client:
         async for exchange, ids, _ in self._tries("GET", "/models", None, parse_model_ids):
             if ids is None:
                 reason = f"asking /models: {exchange.error}"
-            elif len(ids) == 1:
+            elif len(ids) == 1 and not self._filter.found_in(ids[0]):
                 return ids[0], ""
             else:
                 listed = f" ({', '.join(ids[:8])})" if ids else ""
@@ -261,6 +261,8 @@ class Client:
         except httpx.TransportError as error:
             words = self._filter.clean(f"the connection broke: {error}", _MAX_ERROR)
             done = replace(done, error=words)
+        except (OSError, httpx.StreamError) as error:  # TLS alerts and broken records, which httpx passes on
+            done = replace(done, error=f"the connection broke: {type(error).__name__}")
         except _TooLargeError:
             done = replace(done, error=f"the body is larger than {self._max_body_bytes} bytes", fate=Fate.REFUSED)
         return replace(done, elapsed_s=round(time.monotonic() - clock, 3))

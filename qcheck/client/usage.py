@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from qcheck.client.fields import as_amount, as_count, as_object
+from qcheck.client.fields import MalformedError, as_amount, as_count, as_object
 
 __all__ = ["Usage", "usage_of"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,15 @@ def usage_of(body: dict[str, Any], choice: dict[str, Any]) -> Usage:
     return Usage(
         prompt=as_count(usage.get("prompt_tokens"), "usage.prompt_tokens"),
         completion=as_count(usage.get("completion_tokens"), "usage.completion_tokens"),
-        cached=as_count(next((n for n in cached if n is not None), None), "the number of cached tokens"),
+        cached=_if_usable(as_count, next((n for n in cached if n is not None), None)),
         reasoning=as_count(completion.get("reasoning_tokens"), "the number of reasoning tokens"),
-        cost_usd=as_amount(usage.get("cost"), "usage.cost"),
+        cost_usd=_if_usable(as_amount, usage.get("cost")),
     )
+
+
+def _if_usable(read: Callable[[Any, str], T | None], value: Any) -> T | None:
+    """What no verdict rests on, None where it has a form that nobody knows."""
+    try:
+        return read(value, "")
+    except MalformedError:
+        return None

@@ -16,7 +16,6 @@ from qcheck.client.limits import Limiters
 from qcheck.client.transport import Client
 from qcheck.errors import ConfigurationError
 from qcheck.evidence.envelope import Envelope, freeze
-from qcheck.evidence.greedy import GreedyEvidence
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.observable import evidence_of
 from qcheck.jobs.fold import RunFold
@@ -239,14 +238,15 @@ def make_manifest(
 
 
 def _check_texts(suite: Suite, endpoints: Sequence[Endpoint]) -> None:
-    """Raise ConfigurationError where an endpoint's texts would leave the recorded ones, however honest it is."""
-    if evidence_of(suite) is not GreedyEvidence:
-        return
+    """Raise ConfigurationError where an endpoint's texts would differ from the recorded ones, however honest it is."""
+    observable = evidence_of(suite).name
+    if observable == LogprobEvidence.name:
+        return  # what a provider cannot show is not asked of it
     for endpoint in endpoints:
-        if why := lost_observables(endpoint).get(GreedyEvidence.name):
+        if why := lost_observables(endpoint).get(observable):
             raise ConfigurationError(
-                f"{endpoint.name} cannot be judged by the suite {suite.name}, which compares greedy texts: {why}; "
-                "leave it out, or choose another --suite."
+                f"{endpoint.name} cannot be judged by the suite {suite.name}, by its {observable.replace('_', ' ')}: "
+                f"{why}; leave it out, or choose another --suite."
             )
 
 

@@ -15,7 +15,7 @@ def lost_observables(endpoint: Endpoint, temperature: float | None = None) -> Ma
     t = endpoint.temperature if temperature is None else temperature
     if dialect.thinking_off == "never":
         why = "the model thinks first there, whatever it is told, and the reference does not"
-        return dict.fromkeys(("logprobs", "greedy_text", "prompt_tokens"), why)
+        return dict.fromkeys(("logprobs", "greedy_text", "sampled_text", "answers", "prompt_tokens"), why)
     lost = {}
     if not dialect.top_logprobs_max:
         lost["logprobs"] = "none are given"

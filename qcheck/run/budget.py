@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from qcheck.errors import ConfigurationError
@@ -100,12 +100,14 @@ def cost_usd(response: Response, price: Price | None) -> float | None:
 def charge_usd(attempt: Attempt, price: Price | None, worst_usd: float | None) -> float | None:
     """What an exchange is counted at; None where that is unknown, for want of a price.
 
-    An answer: what it cost, or `worst_usd` where it does not say. What was lost on its way, or came with HTTP 200 and
-    could not be used, may well be billed: `worst_usd`, too. An error, and what was never sent: nothing.
+    An answer: what it says to have cost, at least its tokens at their price, or `worst_usd` where it says neither. What
+    was lost on its way, or came with HTTP 200 and could not be used, may well be billed, too: `worst_usd`. An error,
+    and what was never sent: nothing.
     """
-    if attempt.response is not None:
-        cost = cost_usd(attempt.response, price)
-        return worst_usd if cost is None else cost
+    if r := attempt.response:
+        listed = cost_usd(replace(r, cost_usd=None), price)  # a provider may tell less than is billed elsewhere
+        costs = [cost for cost in (r.cost_usd, listed) if cost is not None]
+        return max(costs, default=worst_usd)
     return worst_usd if attempt.sent and attempt.http_status in (None, 200) else 0.0
 
 

@@ -369,7 +369,7 @@ def test_a_key_in_place_of_its_variable(home):
     assert home.leaks() == []
 
 
-@pytest.mark.parametrize("where", ["qcheck.jobs.compare.make_plan", "qcheck.client.transport.build_body"])
+@pytest.mark.parametrize("where", ["qcheck.jobs.order.make_plan", "qcheck.client.transport.build_body"])
 def test_a_defect_whose_error_holds_the_key(home, monkeypatch, where):
     def defect(*_, **__):
         try:

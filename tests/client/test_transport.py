@@ -4,6 +4,7 @@ import asyncio
 import base64
 import gzip
 import json
+import ssl
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -375,3 +376,25 @@ async def test_concurrency_shrinks_and_grows_back(fake, sleeper, status):
 def test_an_address_that_may_not_be_sent_to(url):
     with pytest.raises(ConfigurationError):
         Client(Endpoint("fake", "", url, "m", None), KEY)
+
+
+async def test_a_tls_alert_in_mid_answer_is_a_broken_connection(fake, sleeper, monkeypatch):
+    """httpx passes on what the TLS layer raises while reading; no certificate is made here, so it is raised by hand."""
+
+    async def broken(self, response):
+        raise ssl.SSLError(1, "tlsv13 alert certificate required")
+
+    monkeypatch.setattr(Client, "_body", broken)
+    fake.script = [OK] * 9
+    attempts = await ask(fake.endpoint(), sleeper)
+    assert attempts[-1].outcome == "failed"
+    assert attempts[-1].error == "the connection broke: SSLError"
+
+
+async def test_a_model_id_that_repeats_the_key_is_not_taken(fake, sleeper):
+    listing = json.dumps({"data": [{"id": f"m-{KEY}"}]}).encode()
+    fake.script = [http(200, listing)]
+    async with Client(fake.endpoint(model_id=None), KEY, sleep=sleeper, rng=np.random.default_rng(1)) as client:
+        model, reason = await client.model_id()
+    assert model is None
+    assert KEY not in reason

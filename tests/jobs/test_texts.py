@@ -22,7 +22,7 @@ def endpoints(**changes):
 
 @pytest.mark.parametrize("changes", [{"temperature": 0.6}, {"dialect": Dialect(thinking_off="never")}])
 def test_a_provider_that_cannot_repeat_a_text_is_refused(changes):
-    with pytest.raises(ConfigurationError, match=r"^a cannot be judged by the suite logprobs, which compares greedy"):
+    with pytest.raises(ConfigurationError, match=r"^a cannot be judged by the suite logprobs, by its greedy text: "):
         make_manifest(
             "r", datetime.now(UTC), get_model("lab-tiny"), endpoints(**changes), [(TEXTS, Reference())], Settings(1)
         )

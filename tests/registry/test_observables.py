@@ -18,7 +18,7 @@ def endpoint(dialect=Dialect(), **changes):  # noqa: B008
         (Dialect(after_temperature=True), {}, set()),
         (Dialect(after_temperature=True), {"temperature": 1.0}, {"greedy_text"}),
         (Dialect(after_temperature=True), {"temperature": 0.6}, {"logprobs", "greedy_text"}),
-        (Dialect(thinking_off="never"), {}, {"logprobs", "greedy_text", "prompt_tokens"}),
+        (Dialect(thinking_off="never"), {}, {"logprobs", "greedy_text", "sampled_text", "answers", "prompt_tokens"}),
     ],
 )
 def test_what_cannot_be_compared_is_lost(dialect, changes, lost):

@@ -102,6 +102,10 @@ def test_what_may_be_billed_is_charged(attempt: Attempt, charged: float, estimat
     assert budget.spent_usd == pytest.approx(charged)
 
 
+def test_what_a_provider_tells_is_counted_at_its_price_at_least() -> None:
+    assert charge_usd(costing(0.0), PRICE, 1.0) == pytest.approx((100 * 2 + 10 * 10) / 1e6)
+
+
 def test_without_a_price_the_cost_of_what_may_be_billed_is_unknown() -> None:
     assert charge_usd(ANSWERED, None, None) is None
     assert charge_usd(LOST, None, None) is None

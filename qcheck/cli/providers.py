@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qcheck.cli import check
 from qcheck.cli.options import examples, messages_of
 from qcheck.errors import UnknownNameError
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List, show and update the providers that have a name.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, show and update the providers that have a name; check what one offers.", no_args_is_help=True
+)
+app.command("check", epilog=check.EPILOG)(check.check)
 
 UNVERIFIED = "unverified"
 MAX_BYTES, TIMEOUT_S = 50_000_000, 60.0  # of models.dev's file, which had 2 MB in 2026

@@ -64,7 +64,8 @@ class Client:
     Parameters: `key` goes into the Authorization header and nowhere else. `timeout_s` bounds a whole exchange, from
     connecting to the last byte. `max_attempts` exchanges a request. `max_body_bytes` of a response are read.
     `concurrency` exchanges at a time, or fewer as `limiter` wants, which the clients of one account share; those that
-    wait do not use up their time. `sleep` takes seconds; `rng` jitters the waiting.
+    wait do not use up their time. `sleep` takes seconds; `rng` jitters the waiting. `look` is given each body that was
+    read as an answer, for who needs more of it than a `Response` keeps.
 
     Raises ConfigurationError for an address that may not be sent to, and for a proxy that cannot be used. What the
     provider does wrong is never raised.
@@ -82,6 +83,7 @@ class Client:
         limiter: Limiter | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: np.random.Generator | None = None,
+        look: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self._endpoint = endpoint
         self._base_url = check_base_url(endpoint.base_url, endpoint.name, allow_http=endpoint.allow_http)
@@ -90,6 +92,7 @@ class Client:
         self._max_attempts = max_attempts
         self._max_body_bytes = max_body_bytes
         self._sleep = sleep
+        self._look = look
         self._rng = np.random.default_rng() if rng is None else rng
         self._limiter = Limiter() if limiter is None else limiter
         self._limiter.widen(concurrency)
@@ -203,6 +206,7 @@ class Client:
         labels = (response.finish_reason, response.reported_model, response.fingerprint, response.upstream)
         if self._filter.found_in("\n".join((response.text, response.reasoning or "", *filter(None, labels), *tokens))):
             raise DialectError("malformed", "the answer repeats the key, and is not kept")
+        self._look(body)
         return response
 
     async def _tries(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from qcheck.errors import ConfigurationError
 from qcheck.jsonio import atomic_write, pretty
 from qcheck.result import Result, result_to_json
 
-__all__ = ["STDOUT", "check_target", "write"]
+__all__ = ["STDOUT", "check_target", "write", "write_value"]
 
 STDOUT = "-"
 
@@ -34,7 +35,12 @@ def check_target(target: str | None) -> None:
 
 def write(result: Result, target: str, put: Callable[[str], None]) -> None:
     """Write the result to the file `target`, or hand it to `put` where that is "-". Raises StorageError."""
-    text = pretty(result_to_json(result))
+    write_value(result_to_json(result), target, put)
+
+
+def write_value(value: Any, target: str, put: Callable[[str], None]) -> None:
+    """The same for anything that has a JSON form."""
+    text = pretty(value)
     if target == STDOUT:
         put(text)
     else:

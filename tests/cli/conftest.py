@@ -45,7 +45,8 @@ def _serving(shift: float, pause_s: float, model_id: str) -> Iterator[str]:
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             time.sleep(pause_s)
-            self._send(_answer(asked["messages"][-1]["content"], shift))
+            prompt = asked["messages"][-1]["content"] if "messages" in asked else asked["prompt"]
+            self._send(_answer(prompt, shift))
 
         def log_message(self, *_: object) -> None:
             pass

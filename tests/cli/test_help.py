@@ -16,7 +16,7 @@ COMMANDS = [
     ["demo"],
     *(["baseline", c] for c in ("record", "list", "show", "verify")),
     *(["suite", c] for c in ("list", "show", "validate", "new")),
-    *(["providers", c] for c in ("list", "show", "update")),
+    *(["providers", c] for c in ("list", "show", "check", "update")),
     *(["lab", c] for c in ("up", "list")),
 ]
 HEAVY = {"numpy", "scipy", "pandas", "httpx", "pydantic", "rich"}

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.detection import bank
 from benchmarks.detection.alarms import stops
+from benchmarks.detection.draws import count
 from benchmarks.detection.observed import Observed, observe
 from qcheck.baselines import Baseline, load_baseline, read_answers
 from qcheck.evidence.envelope import freeze
@@ -83,7 +84,7 @@ def comparison(
             rng = np.random.default_rng(index)
             found = stops(observed, envelope, honest, candidate, fraction, known, rng, STREAMS, limit)
             plan, median, (low, high) = medians[variant, fraction], found.quantile(0.5), found.interval(0.5)
-            text = f"{_count(plan)} / {_count(median)} [{_count(low)}, {_count(high)}]"
+            text = f"{count(plan)} / {count(median)} [{count(low)}, {count(high)}]"
             if plan is not None and median is not None:
                 good = 1 / WITHIN <= plan / median <= WITHIN
                 (own if candidate == variant else other).append(good)
@@ -99,7 +100,3 @@ def comparison(
         "another engine (bold: not within it)."
     )
     return "\n".join([*lines, "", said])
-
-
-def _count(requests: int | None) -> str:
-    return "–" if requests is None else str(requests)

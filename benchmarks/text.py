@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from baselines import record_lab
 from benchmarks.detection.alarms import stops
-from benchmarks.detection.draws import Stops
+from benchmarks.detection.draws import Stops, count
 from benchmarks.detection.material import ALPHA
 from benchmarks.detection.rows import EIGHT_BITS, FOUR_BITS, FRACTIONS, OTHER, SIX_BITS
 from qcheck.baselines import (
@@ -47,6 +47,15 @@ from qcheck.tailcounts import FULL
 STREAMS, LIMIT = 1000, 3000
 SURE = 0.6  # nats
 CHOSEN_ON = ("honest-f32", "honest-torch-bf16")
+ONE_TOKEN = Manifest(
+    name="text",
+    version="1.0.0",
+    licence="CC0-1.0",
+    description="Words, one token each.",
+    observes=["greedy_text"],
+    max_tokens=1,
+    top_logprobs=TOP,
+)
 
 Texts = Mapping[str, Mapping[str, Answer]]  # by deployment, by probe id
 
@@ -151,16 +160,7 @@ def _first(answer: Answer) -> Answer:
 
 def _asked(model: str, probes: Sequence[Probe], names: Sequence[str]) -> dict[str, dict[str, Answer]]:
     """What deployments answer in one token."""
-    manifest = Manifest(
-        name="text",
-        version="1.0.0",
-        licence="CC0-1.0",
-        description="Words, one token each.",
-        observes=["greedy_text"],
-        max_tokens=1,
-        top_logprobs=TOP,
-    )
-    bank = Bank(DEFAULT_FOLDER, model, Suite(manifest, tuple(probes), "", Path()), tuple(probes))
+    bank = Bank(DEFAULT_FOLDER, model, Suite(ONE_TOKEN, tuple(probes), "", Path()), tuple(probes))
     for name in names:
         bank.fill(name, lambda line: print(line, file=sys.stderr, flush=True))
     return {name: {i: first for i, (first, *_) in bank.answers(name).items()} for name in names}
@@ -199,16 +199,7 @@ def _recorded(
     folder: Path, model: str, probes: Sequence[Probe], pool: Texts, names: Sequence[str], honest: int
 ) -> tuple[Baseline, Suite]:
     """A calibrated baseline of a mined suite; the first `honest` of the deployments are its references."""
-    manifest = Manifest(
-        name="mined",
-        version="1.0.0",
-        licence="CC0-1.0",
-        description="Words on which one greedy token tells most.",
-        observes=["greedy_text"],
-        max_tokens=1,
-        top_logprobs=TOP,
-    )
-    suite = save_suite(folder / "suite", manifest, probes)
+    suite = save_suite(folder / "suite", ONE_TOKEN, probes)
     folds = {p.id: p.fold for p in probes}
     entries = []
     for index, name in enumerate(names):
@@ -259,9 +250,5 @@ def _cell(row: Row, index: int, flips: Flips, envelope: Envelope, honest: Sequen
     ]
     pooled = Stops(np.concatenate([f.requests for f in found]), found[0].limit)
     low, high = pooled.interval(0.5)
-    text = f"{_count(pooled.quantile(0.5))} / {_count(pooled.quantile(0.9))} [{_count(low)}, {_count(high)}]"
+    text = f"{count(pooled.quantile(0.5))} / {count(pooled.quantile(0.9))} [{count(low)}, {count(high)}]"
     return text + (f" (asked {row.asked[index]})" if index < len(row.asked) else "")
-
-
-def _count(requests: int | None) -> str:
-    return "–" if requests is None else str(requests)

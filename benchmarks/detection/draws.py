@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Block", "Stops", "blocks", "deepest_first", "first_reached"]
+__all__ = ["Block", "Stops", "blocks", "count", "deepest_first", "first_reached"]
 
 BLOCK = 250  # streams at a time
 
@@ -58,6 +58,11 @@ class Stops:
         n = len(self.requests)
         half = 1.96 * float(np.sqrt(q * (1 - q) / n))
         return self.quantile(max(q - half, 1 / n)), self.quantile(min(q + half, 1.0))
+
+
+def count(requests: int | None) -> str:
+    """A number of requests in a table."""
+    return "–" if requests is None else str(requests)
 
 
 def blocks(

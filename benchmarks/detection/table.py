@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.detection.agreement import consistent_stops
 from benchmarks.detection.alarms import stops
-from benchmarks.detection.draws import Stops
+from benchmarks.detection.draws import Stops, count
 from benchmarks.detection.false_alarms import false_alarms
 from benchmarks.detection.material import ALPHA, Material
 from benchmarks.detection.power import LIMIT, STREAMS, Cell
@@ -39,10 +39,6 @@ def _table(header: str, rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _count(requests: int | None) -> str:
-    return "–" if requests is None else str(requests)
-
-
 def _by_row(cells: Sequence[Cell]) -> Iterable[tuple[list[str], list[Cell]]]:
     """What a line begins with, and its cells from the largest fraction to the smallest."""
     for row, group in groupby(cells, lambda cell: cell.row):
@@ -56,7 +52,7 @@ def power_table(cells: Sequence[Cell]) -> str:
 
     def text(cell: Cell) -> str:
         low, high = cell.ours.interval(0.5)
-        measured = f"{_quantiles(cell.ours)} [{_count(low)}, {_count(high)}]"
+        measured = f"{_quantiles(cell.ours)} [{count(low)}, {count(high)}]"
         asked, index = cell.row.asked, FRACTIONS.index(cell.fraction)
         return measured + (f" (asked {asked[index]})" if index < len(asked) else "")
 
@@ -65,7 +61,7 @@ def power_table(cells: Sequence[Cell]) -> str:
 
 
 def _quantiles(found: Stops) -> str:
-    return f"{_count(found.quantile(0.5))} / {_count(found.quantile(0.9))}"
+    return f"{count(found.quantile(0.5))} / {count(found.quantile(0.9))}"
 
 
 def certainty_line(material: Material) -> str:

@@ -23,7 +23,7 @@ _OF_ANSWER = ("model", "system_fingerprint", "provider", "usage", "x_groq", "err
 _OF_CHOICE = ("finish_reason", "usage", "error")
 # What comes in pieces.
 _OF_MESSAGE = ("content", "reasoning_content", "reasoning", "reasoning_details")
-_OF_LOGPROBS = ("content", "tokens", "token_ids", "token_logprobs", "top_logprobs")
+_OF_LOGPROBS = ("content", "tokens", "token_logprobs", "top_logprobs")
 
 
 def is_stream(body: bytes) -> bool:

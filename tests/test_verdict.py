@@ -97,6 +97,12 @@ def test_the_best_bound_counts_and_its_suite_is_named(logprobs: float | None, an
     assert f"as visible as {together.best.resolution} ({together.best.answered} answers to the suite {best}, " in text
 
 
+@pytest.mark.parametrize(("proven", "verdict"), [(0.05, "consistent"), (0.0501, "inconclusive")])
+def test_a_suite_that_proves_more_than_the_tolerance_vetoes_agreement(proven: float, verdict: str) -> None:
+    """Its answers may be too few, or too weak together, to accuse, and still speak against what another suite says."""
+    assert decide(both({"upper": 0.01}, {"upper": 0.5, "proven": proven}), RULES).verdict == verdict
+
+
 def test_the_suites_that_accuse_are_named_by_what_their_answers_do() -> None:
     proof = {"log_e": 50.0, "deviating": ("a", "b"), "proven": 0.2}
     alone = both({}, proof)

@@ -119,6 +119,15 @@ def test_a_run_is_not_resumed_with_another_endpoint(qcheck, provider, tmp_path):
     assert "start a new run" in spoken.err
 
 
+def test_a_run_is_not_resumed_with_another_way_of_asking(qcheck, provider, tmp_path):
+    specs = f"a={provider()},b={provider()}"
+    qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--run-dir", "runs")
+    (run,) = (tmp_path / "runs").iterdir()
+    (tmp_path / "qcheck.toml").write_text("[providers.b]\nmin_tokens = 16\n")
+    spoken = qcheck("resume", run)
+    assert (spoken.code, "is asked in another way than when the run began" in spoken.err) == (2, True), spoken.err
+
+
 def test_a_reader_that_leaves_early_is_no_error(tmp_path):
     script = "from qcheck.cli.main import run; run()"
     reading, writing = os.pipe()

@@ -89,6 +89,12 @@ def test_a_tampered_result_or_journal_does_not_verify(lab: Lab, run: Any) -> Non
     lines = folder.journal.read_text().splitlines()
     folder.journal.write_text("\n".join(lines[:-20]) + "\n")
     assert verify(folder).differences
+    first, second, *rest = lines
+    one, two = json.loads(first), json.loads(second)
+    one["probe_id"], two["probe_id"] = two["probe_id"], one["probe_id"]
+    folder.journal.write_text("\n".join([json.dumps(one), json.dumps(two), *rest]) + "\n")
+    with pytest.raises(RunFolderError, match="does not follow the run's plan"):
+        verify(folder)
     path.unlink()
     with pytest.raises(RunFolderError, match="resume"):
         verify(folder)

@@ -65,3 +65,15 @@ def test_another_pinned_temperature_takes_another_suite(lab: Lab, samples: Suite
     pinned = [replace(lab.endpoint("honest"), temperature=0.6)]
     with pytest.raises(ConfigurationError, match=r"at temperature 0\.6 alone.* asks at 1; copy its suite\.json"):
         make_manifest("r", datetime.now(UTC), MODEL, pinned, [(samples, shipped)], SETTINGS)
+
+
+def test_a_reference_recorded_after_a_temperature_is_refused(lab: Lab, samples: Suite, shipped: Reference) -> None:
+    baseline = shipped.baseline
+    assert baseline is not None
+    first, *others = baseline.manifest.deployments
+    warm = baseline.manifest.model_copy(
+        update={"deployments": [first.model_copy(update={"temperature": 0.6}), *others]}
+    )
+    asked = [(samples, Reference(baseline=replace(baseline, manifest=warm)))]
+    with pytest.raises(ConfigurationError, match=r"recorded at temperature 0\.6.*record it at temperature 0"):
+        make_manifest("r", datetime.now(UTC), MODEL, [lab.endpoint("honest")], asked, SETTINGS)

@@ -157,9 +157,11 @@ class CalibrationTable(_Strict):
         return tuple(i for i, score in enumerate(self.scores(FULL)) if score in (SIZE, FLIP, LOSS))
 
     @property
-    def bounded(self) -> int:
-        """How many quantities of one view may be bounded from the table: its share of the error is split over them.
+    def null_probabilities(self) -> int:
+        """How many null probabilities of one view are bounded from the table: each event's, in every stratum."""
+        return len(self.clusters) * len(self.scores(FULL))
 
-        Those are, in every stratum, each event's null probability and each variant's visibility by each watchable one.
-        """
-        return len(self.clusters) * (len(self.scores(FULL)) + len(self.variants) * len(self.watchable))
+    @property
+    def visibilities(self) -> int:
+        """How many visibilities of one view are: each variant's, by each watchable event, in every stratum."""
+        return len(self.clusters) * len(self.variants) * len(self.watchable)

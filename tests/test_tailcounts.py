@@ -31,7 +31,8 @@ def table(**change: Any) -> dict[str, Any]:
 def test_a_table_that_agrees_with_itself_is_read() -> None:
     read = CalibrationTable.model_validate(table())
     assert read.clusters == {"all": 200}
-    assert (read.variants, read.watchable, read.bounded) == (("fp8", "int4"), (0,), 4)
+    assert (read.variants, read.watchable) == (("fp8", "int4"), (0,))
+    assert (read.null_probabilities, read.visibilities) == (2, 2)
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,15 @@ __all__ = ["Block", "calibrate", "tail_events"]
 
 # Thresholds: quantiles that honest answers pass now and then, their largest score, and beyond.
 QUANTILES, MULTIPLES = (0.985, 0.998), (1.0, 1.4)
-# Not looked at: an answer that lies within a fraction of the noise, one that no variant explains, and a text that
-# leaves a path where rounding in files could have made the difference.
-FLOORS: Mapping[Score, float] = {SIZE: 0.2, DIRECTION: 0.05, FLIP: EQUAL}
+# The least that each threshold is. Not looked at: an answer that lies within a fraction of the noise, one that no
+# variant explains, and a text that leaves a path where rounding in files could have made the difference. Where no
+# variant explains any honest answer of the selection fold, thresholds on direction rise all the same: the score is a
+# log-likelihood ratio in the noise unit's terms, and what honest answers rarely show at 0.05 they hardly do at 16.
+FLOORS: Mapping[Score, tuple[float, ...]] = {
+    SIZE: (0.2,) * 4,
+    DIRECTION: (0.05, 1.0, 4.0, 16.0),
+    FLIP: (EQUAL,) * 4,
+}
 MIN_CLUSTERS = 100
 DIRECTION_REFERENCES = 3  # so that a direction has two references when one honest deployment is left out
 LOST = 0.5  # a threshold between the two scores that an answer's loss can have
@@ -179,8 +185,9 @@ def _thresholds(kind: Score, honest: Sequence[pd.Series[float]]) -> list[float]:
     if kind == LOSS:
         return [LOST]
     usual = [max(float(values.quantile(q)) for values in honest) for q in QUANTILES]
-    largest = max(FLOORS[kind], *(float(values.max()) for values in honest))
-    return [significant(max(value, FLOORS[kind])) for value in (*usual, *(m * largest for m in MULTIPLES))]
+    largest = max(FLOORS[kind][0], *(float(values.max()) for values in honest))
+    values = (*usual, *(m * largest for m in MULTIPLES))
+    return [significant(max(value, floor)) for value, floor in zip(values, FLOORS[kind], strict=True)]
 
 
 def _counts(

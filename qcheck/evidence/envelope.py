@@ -12,6 +12,7 @@ __all__ = ["CALIBRATION_SHARE", "Envelope", "TailLevel", "freeze"]
 
 CALIBRATION_SHARE = 0.2
 FULL_SHARE = 0.5  # of the calibration's error for answers that show all; what shows less shares the rest
+NULL_SHARE = 0.8  # of a view's error for null probabilities, on which accusations rest; visibilities share the rest
 SIZE_WEIGHT = 0.5
 # What an event must at least show of a variant for "consistent" to be claimed for it, by the event's score. Most
 # texts of a deviation, and answers of a worse model, are what they should be all the same; below a quarter, hundreds of
@@ -79,13 +80,13 @@ def freeze(table: CalibrationTable, alpha: float) -> Envelope:
     """The envelope of one suite at `alpha`. Half of the weight lies on size, half on direction; or all on losses."""
     delta = CALIBRATION_SHARE * alpha
     lesser = [view for view in table.views if view != FULL]
-    each = {view: (1 - FULL_SHARE) * delta / len(lesser) / table.bounded for view in lesser}
-    each[FULL] = (FULL_SHARE if lesser else 1.0) * delta / table.bounded
-    levels = {view: _levels(table, view, each[view]) for view in table.views}
+    errors = {view: (1 - FULL_SHARE) * delta / len(lesser) for view in lesser}
+    errors[FULL] = (FULL_SHARE if lesser else 1.0) * delta
+    levels = {v: _levels(table, v, NULL_SHARE * errors[v] / table.null_probabilities) for v in table.views}
 
     def seen(view: str, index: int) -> dict[str, float]:
-        event = table.seen(view)[index]
-        return {v: _rounded(event.visibility(v, each[view]), DOWN) for v in table.variants}
+        event, each = table.seen(view)[index], (1 - NULL_SHARE) * errors[view] / max(1, table.visibilities)
+        return {v: _rounded(event.visibility(v, each), DOWN) for v in table.variants}
 
     def envelope(watched: int, resolution: str | None) -> Envelope:
         return Envelope(alpha, delta, levels, watched, {v: seen(v, watched) for v in table.views}, resolution)

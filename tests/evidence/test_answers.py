@@ -201,7 +201,7 @@ def test_null_bounds_are_widened_and_never_exceed_one(graded: Recorded) -> None:
     table = graded[0].table
     assert table is not None
     (event,) = table.events
-    each = 0.2 * ALPHA / table.bounded
+    each = 0.8 * 0.2 * ALPHA / table.null_probabilities
     (level,) = freeze(table, ALPHA).levels[FULL]
     assert level.null_bounds == pytest.approx({s: 1.5 * event.null_bound(s, each) for s in event.counts}, rel=1e-8)
     everywhere = {s: c.model_copy(update={"honest_any": c.clusters}) for s, c in event.counts.items()}

@@ -38,7 +38,7 @@ from qcheck.suites import Probe, Suite, load_suite
 BUILD = Path("build/recording")
 CONCURRENCY = 8
 HONEST_REPEATS = 2  # so that prompt-token counts are seen to be constant
-DEEP, REPORTED_DEEP = 40_000, 20_000  # further prompts, for the shipped model and for those that benchmarks report on
+DEEP, REPORTED_DEEP = 40_000, 30_000  # further prompts, for the shipped model and for those that benchmarks report on
 # Answers cost 24 tokens each, so that graded suites are recorded from fewer.
 GRADED = (
     "honest", "honest-f32", "honest-batch", "honest-torch-bf16", "honest-torch-fp16",

@@ -74,7 +74,7 @@ def _plan(endpoint: Endpoint) -> str:
     from qcheck.jobs.check import LONG, planned
 
     usual, most, cost_usd = planned(endpoint)
-    dollars = "cost unknown (no price known)" if cost_usd is None else f"at most {cost_usd:.4f} USD"
+    dollars = "cost unknown (no price known)" if cost_usd is None else f"at most {cost_usd:.4f} USD, retries apart"
     return (
         f"plan: {usual} requests of at most {LONG} tokens to {endpoint.name} ({endpoint.display}), up to "
         f"{most - usual} more where some are refused, {'free of charge' if cost_usd == 0 else dollars}"

@@ -16,6 +16,7 @@ from qcheck.cli.options import (
     EnvFile,
     FailOn,
     Json,
+    MaxRequests,
     Seed,
     duration_s,
     examples,
@@ -70,10 +71,7 @@ def compare(
         ),
     ] = "logprobs",
     budget: Budget = None,
-    max_requests: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="The most requests to each provider.", show_default="all probes"),
-    ] = None,
+    max_requests: MaxRequests = None,
     deadline: Deadline = None,
     alpha: Annotated[float, typer.Option(metavar="P", help="Error probability of each kind of claim.")] = 0.01,
     tolerance: Annotated[

@@ -6,19 +6,23 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from qcheck.baselines import baseline_roots
 from qcheck.cli.messages import Messages
+from qcheck.client.listing import openrouter_listing
 from qcheck.errors import ConfigurationError
 from qcheck.lab.catalog import PREFIX
 from qcheck.lab.supervisor import Lab, LabResolver
 from qcheck.places import data_folder
 from qcheck.registry.config import load_env_file, load_user_config, read_key
+from qcheck.registry.openrouter import Listing
 from qcheck.registry.resolve import RegistryResolver
 from qcheck.registry.types import Endpoint, Resolver
 
-__all__ = ["Environment", "baseline_folders", "keys_for", "open_environment"]
+__all__ = ["Environment", "baseline_folders", "keys_for", "listings", "open_environment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,19 @@ def open_environment(
                 messages.note(f"starting local engines for {', '.join(local)}")
             return lab.started(endpoints)
 
-        yield Environment(
-            variables, (lab, RegistryResolver(load_user_config(), allow_http=allow_http)), baseline_folders(), started
-        )
+        registry = RegistryResolver(load_user_config(), allow_http=allow_http, listing=listings(messages))
+        yield Environment(variables, (lab, registry), baseline_folders(), started)
+
+
+def listings(messages: Messages) -> Callable[[str], Listing | None]:
+    """What OpenRouter lists of the upstreams of a model, by its id there: asked for once, and never needed."""
+
+    @cache
+    def listing(model_id: str) -> Listing | None:
+        today = datetime.now(UTC).date()
+        return openrouter_listing(model_id, today, lambda failure: messages.note(f"note: {failure}"))
+
+    return listing
 
 
 def keys_for(endpoints: Sequence[Endpoint], variables: Mapping[str, str]) -> dict[str, str | None]:

@@ -211,9 +211,9 @@ def _plan(pool: Suite, sources: Sequence[Source], concurrency: int) -> str:
 
     costs, prompts = worst_cases_usd(pool, sources), len(pool.probes)
     unknown = [name for name, cost in costs.items() if cost is None]
-    dollars = f"at most {sum(cost or 0.0 for cost in costs.values()):.4f} USD"
+    dollars = f"at most {sum(cost or 0.0 for cost in costs.values()):.4f} USD, retries apart"
     if unknown:
-        dollars += f" and what {', '.join(unknown)} will charge (price unknown)"
+        dollars += f", and what {', '.join(unknown)} will charge (price unknown)"
     minutes = prompts * SECONDS_PER_REQUEST / concurrency / 60
     return (
         f"plan: {prompts} prompts of one token to each of {', '.join(costs)}, {prompts * len(costs)} requests, "

@@ -20,6 +20,7 @@ __all__ = [
     "EnvFile",
     "FailOn",
     "Json",
+    "MaxRequests",
     "Run",
     "Seed",
     "duration_s",
@@ -38,7 +39,7 @@ Budget = Annotated[
 Deadline = Annotated[
     str | None, typer.Option(metavar="TIME", help="Send nothing after 90s, 10m or 2h.", show_default=False)
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it would cost; send nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it would cost; ask nobody.")]
 EnvFile = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Read keys from the KEY=VALUE lines of FILE, too.", show_default=False),
@@ -50,6 +51,15 @@ FailOn = Annotated[
 Json = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write the result as JSON; - prints it alone.", show_default=False),
+]
+MaxRequests = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="The most requests to each provider.",
+        show_default="all, or 100 to one whose requests a plan pays for",
+    ),
 ]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the path of its folder.")]
 Seed = Annotated[

@@ -10,14 +10,16 @@ import typer
 
 from qcheck.cli import check
 from qcheck.cli.options import examples, messages_of
-from qcheck.errors import UnknownNameError
+from qcheck.errors import ConfigurationError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import RenderableType
 
-    from qcheck.registry.types import ModelProfile, Provider
+    from qcheck.cli.messages import Messages
+    from qcheck.registry.rows import PriceRow
+    from qcheck.registry.types import ModelProfile, Price, Provider
 
 __all__ = ["app"]
 
@@ -55,7 +57,7 @@ def _everybody() -> Iterator[RenderableType]:
     for provider in load_providers().values():
         served = sum(provider.name in model.ids for model in models)
         what = "whatever it was started with" if provider.local else count(served, "model")
-        name = provider.name + ("/UPSTREAM" if provider.aggregator else "")
+        name = provider.name + ("/UPSTREAM" if provider.dialect.pin else "")
         rows.append((name, provider.title, what, UNVERIFIED if provider.unverified and not provider.local else ""))
     rows.append((f"{PREFIX}DEPLOYMENT", "a real engine on this machine, see `qcheck lab list`", ", ".join(MODELS), ""))
     yield grid(("provider", "who it is", "models", ""), rows)
@@ -80,7 +82,7 @@ def _servers(model: ModelProfile) -> Iterator[RenderableType]:
     known = load_providers()
     rows = [
         (
-            name + ("/UPSTREAM" if name in known and known[name].aggregator else ""),
+            name + ("/UPSTREAM" if name in known and known[name].dialect.pin else ""),
             model.ids[name],
             *_prices(model, name),
             _remarks(model, name),
@@ -92,7 +94,10 @@ def _servers(model: ModelProfile) -> Iterator[RenderableType]:
 
 
 def _prices(model: ModelProfile, provider: str) -> tuple[str, str]:
-    price = model.prices.get(provider)
+    return _amounts(model.prices.get(provider))
+
+
+def _amounts(price: Price | PriceRow | None) -> tuple[str, str]:
     return (f"{price.input:g}", f"{price.output:g}") if price else ("unknown", "unknown")
 
 
@@ -113,18 +118,38 @@ def _source(described: ModelProfile | Provider, trait: str) -> str:
     return f"{source.at}, read {source.read}" if source else UNVERIFIED
 
 
-@app.command(epilog=examples("qcheck providers show moonshot", "qcheck providers show lab/q4_k_m"))
+@app.command(
+    epilog=examples(
+        "qcheck providers show moonshot",
+        "qcheck providers show openrouter/novita --model kimi-k2.6",
+        "qcheck providers show lab/q4_k_m",
+    )
+)
 def show(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A provider of `qcheck providers list`.")],
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="The model, for an upstream behind an aggregator.")
+    ] = None,
 ) -> None:
-    """Show a provider's address, key variable, dialect, models and prices. A key itself is never shown."""
+    """Show a provider's address, key variable, dialect, models and prices. A key itself is never shown.
+
+    For an upstream of OpenRouter it is what OpenRouter lists today: its price, precision and log-probabilities.
+    """
     from qcheck.lab.catalog import PREFIX
-    from qcheck.registry.loader import load_providers
+    from qcheck.registry.loader import get_model, load_providers
     from qcheck.report.paper import put_on
 
     messages = messages_of(context)
     known = load_providers()
+    head, is_route, _ = name.partition("/")
+    if is_route and head in known:
+        if model is None:
+            raise ConfigurationError(f"upstreams differ by model: name one, as in {name} --model kimi-k2.6.")
+        messages.sheet(put_on(messages.paper(), _upstream_parts(name, get_model(model), messages)))
+        return
+    if model is not None:
+        raise ConfigurationError("--model goes with an upstream of an aggregator, as in openrouter/novita.")
     if name not in known and not name.startswith(PREFIX):
         raise UnknownNameError("provider", name, known, "`qcheck lab list` lists those of the lab.")
     parts = _parts(known[name]) if name in known else _lab_parts(name)
@@ -152,6 +177,41 @@ def _parts(provider: Provider) -> list[RenderableType]:
     ]
 
 
+def _upstream_parts(spec: str, model: ModelProfile, messages: Messages) -> Iterator[RenderableType]:
+    from qcheck.cli.environment import listings
+    from qcheck.registry.config import load_user_config
+    from qcheck.registry.resolve import RegistryResolver, resolve_all
+    from qcheck.report.paper import entry, grid
+
+    listing = listings(messages)
+    (endpoint,) = resolve_all([spec], model, [RegistryResolver(load_user_config(), listing=listing)])
+    price, declared = endpoint.price, endpoint.declared
+    yield entry("provider", f"{spec}, at {endpoint.display}")
+    yield entry("model", f"{model.name}, there {endpoint.model_id}")
+    yield entry("USD/Mtok", f"{price.input:g} in, {price.output:g} out" if price else "unknown")
+    yield entry(
+        "declares", f"{declared.precision} ({declared.source}, read {declared.date})" if declared else "nothing"
+    )
+    found = listing(endpoint.model_id or "") if endpoint.dialect.pin == "openrouter" else None
+    if found is None:
+        return
+    upstreams = found.pinned(*spec.split("/")[1:])
+    yield entry(
+        "listed", f"at {found.source}, read {found.read}" + ("" if upstreams else ", which has no such upstream")
+    )
+    rows = [
+        (
+            upstream.tag,
+            upstream.precision or "unknown",
+            *_amounts(upstream.price),
+            {True: "yes", False: "no", None: "unknown"}[upstream.gives_logprobs],
+        )
+        for upstream in upstreams or found.upstreams
+    ]
+    yield ""
+    yield grid(("upstream", "declares", "USD/Mtok in", "out", "log-probabilities"), rows, right=(2, 3))
+
+
 def _key(provider: Provider) -> str:
     if provider.key_env is None:
         return "none needed"
@@ -163,7 +223,9 @@ def _traits(provider: Provider) -> Iterator[tuple[str, str, str]]:
     values = {
         "base_url": provider.base_url,
         "key_env": provider.key_env,
-        "pin": dialect.pin,
+        "aggregator": "yes" if provider.aggregator else None,
+        "pin": dialect.pin or ("no upstream can be pinned" if provider.aggregator else None),
+        "plan": "yes" if provider.plan else None,
         "logprobs": dialect.logprobs,
         "top_logprobs_max": str(dialect.top_logprobs_max),
         "after_temperature": "yes" if dialect.after_temperature else "no",

@@ -14,6 +14,7 @@ from qcheck.cli.options import (
     Deadline,
     DryRun,
     EnvFile,
+    MaxRequests,
     duration_s,
     examples,
     messages_of,
@@ -64,6 +65,7 @@ def record(
     suite: Annotated[str, typer.Option(metavar="NAME", help="The probes: a shipped suite or a folder.")] = "logprobs",
     concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Requests in flight.")] = 4,
     budget: Budget = None,
+    max_requests: MaxRequests = None,
     deadline: Deadline = None,
     dry_run: DryRun = False,
     env_file: EnvFile = None,
@@ -78,15 +80,14 @@ def record(
     from qcheck.jobs.reference import provenance_of
     from qcheck.registry.loader import get_model
     from qcheck.registry.resolve import resolve_all
-    from qcheck.run.budget import Limits, check_prices
+    from qcheck.run.budget import PLAN_REQUESTS, Limits, check_prices, is_plan
     from qcheck.suites import load_suite
 
     messages = messages_of(context)
     profile, probes = get_model(model), load_suite(suite).recorded
-    limits = Limits(None, positive_usd(budget), duration_s(deadline, "--deadline"))
+    limits = Limits(max_requests, positive_usd(budget), duration_s(deadline, "--deadline"))
     with open_environment(messages, env_file, allow_http=allow_http) as environment:
         (endpoint,) = resolve_all([provider], profile, environment.resolvers)
-        keys = keys_for([endpoint], environment.variables)
         check_prices(limits, [endpoint])
         what = Recording(
             folder=out or Path("baselines") / profile.name,
@@ -102,6 +103,12 @@ def record(
         if dry_run:
             messages.result(plan)
             return
+        if not max_requests and is_plan(endpoint) and (needed := what.requests(probes)) > PLAN_REQUESTS:
+            raise ConfigurationError(
+                f"a plan pays for requests to {endpoint.name}, so that at most {PLAN_REQUESTS} are sent unless told "
+                f"otherwise, and this recording needs {needed}: give --max-requests {needed}."
+            )
+        keys = keys_for([endpoint], environment.variables)
         messages.note(plan)
         (endpoint,) = environment.started([endpoint])
         _record(what, profile, probes, endpoint, keys, messages)
@@ -121,19 +128,15 @@ def _plan(what: Recording, suite: Suite, endpoint: Endpoint) -> str:
     from qcheck.jobs.estimate import SECONDS_PER_REQUEST
     from qcheck.run.budget import worst_case_usd
 
-    costs = []
-    for probe in suite.probes:
-        request = suite.request(probe, endpoint.temperature, endpoint.dialect.top_logprobs_max)
-        times = what.repeats if probe.fold == "evaluation" else 1
-        costs.append((times, worst_case_usd(request, endpoint.price, endpoint.dialect.min_tokens)))
-    requests = sum(times for times, _ in costs)
-    dollars = sum(times * (cost or 0.0) for times, cost in costs)
+    requests, least = what.requests(suite), endpoint.dialect.min_tokens
+    asked = ((p, suite.request(p, endpoint.temperature, endpoint.dialect.top_logprobs_max)) for p in suite.probes)
+    dollars = sum(what.times(p) * (worst_case_usd(request, endpoint.price, least) or 0.0) for p, request in asked)
+    price = "cost unknown (no price known)" if endpoint.price is None else f"at most {dollars:.4f} USD, retries apart"
     minutes = requests * SECONDS_PER_REQUEST / what.concurrency / 60
     return (
         f"plan: {requests} requests to {endpoint.name} ({endpoint.display}) as the {what.provenance} {what.role} "
-        f"{what.name} in {what.folder}, at most {requests * suite.manifest.max_tokens} output tokens, "
-        f"{'cost unknown (no price known)' if endpoint.price is None else f'at most {dollars:.4f} USD'}, "
-        f"about {max(1, round(minutes))} min"
+        f"{what.name} in {what.folder}, at most {requests * max(suite.manifest.max_tokens, least)} output tokens, "
+        f"{price}, about {max(1, round(minutes))} min"
     )
 
 

@@ -5,6 +5,8 @@ What comes back is trusted in nothing: it is read, or refused as a `DialectError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 from qcheck.client.fields import MAX_LABEL, MalformedError, as_label, as_object, loads
@@ -29,13 +31,21 @@ class DialectError(Exception):
     """A body that is no answer. It never leaves the client, which turns it into a failed attempt.
 
     kind: "malformed", or "error" where the provider reports one in an HTTP 200, or answers something else than it was
-    asked. status: the HTTP status that this amounts to, None where nobody says.
+    asked. status: the HTTP status that this amounts to, None where nobody says. headers: those of an upstream's answer
+    that the error repeats, with names in lower case.
     """
 
-    def __init__(self, kind: Literal["malformed", "error"], message: str, status: int | None = None) -> None:
+    def __init__(
+        self,
+        kind: Literal["malformed", "error"],
+        message: str,
+        status: int | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.status = status
+        self.headers = headers
 
 
 def path_of(body: dict[str, Any]) -> str:
@@ -90,13 +100,22 @@ def error_message(body: bytes) -> str:
     return next((word for word in words if isinstance(word, str) and word), "")
 
 
+def _headers_in(error: Any) -> dict[str, str]:
+    """The headers of an upstream's answer, which OpenRouter repeats in the metadata of an error."""
+    metadata = error.get("metadata") if isinstance(error, dict) else None
+    headers = metadata.get("headers") if isinstance(metadata, dict) else None
+    items = headers.items() if isinstance(headers, dict) else ()
+    return {name.lower(): value for name, value in items if isinstance(value, str) and len(value) <= MAX_LABEL}
+
+
 def _raise_reported(error: Any) -> None:
     """Raise what a body with HTTP 200 reports as an error, if it does."""
     if not error:
         return
     code = error.get("code") if isinstance(error, dict) else None
     status = code if isinstance(code, int) and 400 <= code < 600 else None
-    raise DialectError("error", f"an error in an HTTP 200: {_message_of(error) or 'no message'}", status)
+    message = f"an error in an HTTP 200: {_message_of(error) or 'no message'}"
+    raise DialectError("error", message, status, _headers_in(error))
 
 
 def parse_response(body: bytes, endpoint: Endpoint, request: Request) -> Response:

@@ -88,5 +88,9 @@ def as_amount(value: Any, what: str) -> float | None:
 
 
 def as_label(value: Any) -> str | None:
-    """The beginning of `value`, fit to print; None if it is no text or shows nothing."""
-    return (plain(value[:MAX_LABEL]) or None) if isinstance(value, str) else None
+    """`value`, fit to print; None if it is no text, shows nothing or is too long for a label.
+
+    It is not cut: what is left of a key that was cut is not found any more.
+    """
+    label = plain(value) if isinstance(value, str) else ""
+    return label if 0 < len(label) <= MAX_LABEL else None

@@ -37,7 +37,10 @@ _CONNECT_WAIT_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Exchange:
-    """One request and what came of it: `body` of an HTTP 200, or `error` and what follows from it."""
+    """One request and what came of it: `body` of an HTTP 200, or `error` and what follows from it.
+
+    too_many: whether it asks for fewer requests, by its status or by an error in an HTTP 200.
+    """
 
     started: str
     elapsed_s: float
@@ -46,6 +49,7 @@ class _Exchange:
     error: str | None = None
     fate: Fate = Fate.RETRY
     retry_after_s: float | None = None
+    too_many: bool = False
     unreachable: bool = False
 
 
@@ -215,8 +219,7 @@ class Client:
         """Exchanges until one can be read or another is of no use: (exchange, what was read, is it the last)."""
         refusals = 0
         for index in range(self._max_attempts):
-            exchange = await self._exchange(method, path, json)
-            value, exchange = self._read(exchange, read)
+            value, exchange = await self._exchange(method, path, json, read)
             refusals += exchange.unreachable
             if refusals >= _CONNECT_TRIES and not self._connected:
                 exchange = replace(exchange, fate=Fate.FATAL)
@@ -236,20 +239,28 @@ class Client:
             return read(exchange.body), exchange
         except DialectError as error:
             message = str(error)
-            fate = Fate.RETRY if error.status is None else fate_of_status(error.status, message)
-            return None, replace(exchange, error=self._filter.clean(message, _MAX_ERROR), fate=fate)
+            asked_s = retry_after_s(error.headers, datetime.now(UTC))
+            return None, replace(
+                exchange,
+                error=self._filter.clean(message, _MAX_ERROR),
+                fate=Fate.RETRY if error.status is None else fate_of_status(error.status, message),
+                retry_after_s=exchange.retry_after_s if asked_s is None else asked_s,
+                too_many=error.status in TOO_MANY,
+            )
 
-    async def _exchange(self, method: str, path: str, json: dict[str, Any] | None) -> _Exchange:
-        """One exchange over the wire; whatever happens, it is told as data."""
+    async def _exchange(
+        self, method: str, path: str, json: dict[str, Any] | None, read: Callable[[bytes], T]
+    ) -> tuple[T | None, _Exchange]:
+        """One exchange over the wire, and what was read; whatever happens, it is told as data."""
         async with self._limiter.slot() as ticket:
             if pause_s := self._limiter.pause_s:
                 await self._sleep(jittered(pause_s, self._rng))
-            done = await self._timed(method, path, json)
-            if done.status in TOO_MANY:
+            value, done = self._read(await self._timed(method, path, json), read)
+            if done.too_many:
                 self._limiter.slow_down(ticket, done.retry_after_s or 0.0)
             elif done.error is None:
                 self._limiter.answered()
-            return done
+            return value, done
 
     async def _timed(self, method: str, path: str, json: dict[str, Any] | None) -> _Exchange:
         done = _Exchange(datetime.now(UTC).isoformat(timespec="milliseconds"), 0.0)
@@ -276,17 +287,17 @@ class Client:
             self._connected = True
             status = response.status_code
             body = await self._body(response)
+        exchange = replace(exchange, status=status, retry_after_s=retry_after_s(response.headers, datetime.now(UTC)))
         if status == httpx.codes.OK and response.headers.get("content-encoding", "identity") == "identity":
-            return replace(exchange, status=status, body=body)
+            return replace(exchange, body=body)
         if status == httpx.codes.OK:
-            return replace(exchange, status=status, error="the body is compressed, which was not asked for")
+            return replace(exchange, error="the body is compressed, which was not asked for")
         message = error_message(body)
         return replace(
             exchange,
-            status=status,
             error=self._filter.clean(f"HTTP {status}: {message}" if message else f"HTTP {status}", _MAX_ERROR),
             fate=fate_of_status(status, message),
-            retry_after_s=retry_after_s(response.headers, datetime.now(UTC)),
+            too_many=status in TOO_MANY,
         )
 
     async def _body(self, response: httpx.Response) -> bytes:

@@ -106,6 +106,8 @@ def _entry(endpoint: Endpoint) -> ProviderEntry:
         price=PriceEntry(input=p.input, output=p.output) if p else None,
         lost=dict(lost_observables(endpoint)),
         plan=is_plan(endpoint),
+        unpinned=endpoint.unpinned,
+        min_tokens=endpoint.dialect.min_tokens,
         manner=manner_of(endpoint),
     )
 

@@ -35,7 +35,8 @@ class ProviderEstimate:
 
     lost: what of the suite's observables it cannot show, and why. requests_expected: what a faithful provider that
     gives all that is observed is asked until it is *consistent*; None if unknown. Tokens and dollars are for
-    `requests_max`, the most that may be sent. role: "provider" or "reference".
+    `requests_max`, the most that may be sent: an estimate, which retries are not part of. unpinned: whether it sends
+    requests on to upstreams that it chooses. role: "provider" or "reference".
     """
 
     name: str
@@ -48,6 +49,7 @@ class ProviderEstimate:
     cost_usd: float | None
     minutes: float
     lost: Mapping[str, str] = field(default_factory=dict)
+    unpinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,7 @@ def _share(
 ) -> ProviderEstimate:
     most = len(probes)
     into = round(most * _prompt_tokens(probes, panel.baseline)) if probes else 0
-    out = most * panel.suite.manifest.max_tokens
+    out = most * max(panel.suite.manifest.max_tokens, entry.min_tokens)
     observed: Sequence[str] = panel.suite.manifest.observes
     return ProviderEstimate(
         name=entry.name,
@@ -208,4 +210,5 @@ def _share(
         cost_usd=(into * entry.price.input + out * entry.price.output) / 1e6 if entry.price else None,
         minutes=most * SECONDS_PER_REQUEST / manifest.concurrency / 60,
         lost={observable: why for observable, why in entry.lost.items() if observable in observed},
+        unpinned=entry.unpinned,
     )

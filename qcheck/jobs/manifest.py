@@ -53,6 +53,7 @@ class ProviderEntry(_Strict):
     """One provider as it was resolved. `spec` is the user's word, from which it is resolved again on resuming.
 
     lost: observables that it cannot show, and why. plan: whether a subscription pays (`qcheck.run.budget.is_plan`).
+    unpinned: whether it sends requests on to upstreams of its choice. min_tokens: the fewest output tokens it accepts.
     manner: a hash of how it is asked (`qcheck.jobs.compare.manner_of`), which must be the same when a run is resumed.
     """
 
@@ -64,6 +65,8 @@ class ProviderEntry(_Strict):
     price: PriceEntry | None
     lost: dict[str, str] = {}
     plan: bool = False
+    unpinned: bool = False
+    min_tokens: int = 1
     manner: str | None = None
 
 

@@ -15,6 +15,7 @@ from qcheck.records import Attempt
 from qcheck.result import (
     Declared,
     Deviating,
+    Finding,
     Fraction,
     Nearest,
     PriceUsd,
@@ -30,6 +31,13 @@ from qcheck.verdict import exit_code, summarise
 __all__ = ["make_fold", "make_result"]
 
 SHOWN_PROBES = 10
+ROUTED_ON = Finding(
+    kind="unpinned_upstreams",
+    severity="info",
+    text="routes to unknown upstreams: none can be pinned, and who answers may vary from request to request",
+    likely_cause=None,
+    probes=(),
+)
 
 
 def make_fold(manifest: RunManifest, panels: Sequence[Panel]) -> RunFold:
@@ -157,5 +165,5 @@ def _provider(
         divergence=fold.divergence(),
         nearest=tuple(Nearest(v, p) for v, p in posterior.items()),
         evidence=fold.evidence(),
-        findings=fold.findings(),
+        findings=(*fold.findings(), *([ROUTED_ON] if entry.unpinned else [])),
     )

@@ -28,13 +28,16 @@ from qcheck.jsonio import as_storage_error, atomic_write, content_hash, loads, p
 from qcheck.records import Attempt, Request
 from qcheck.registry.types import Endpoint, ModelProfile
 from qcheck.result import Provenance
-from qcheck.run.budget import Budget, Limits
+from qcheck.run.budget import Budget, Limits, is_plan
 from qcheck.run.execute import Asker, Settled, Stopped, execute
 from qcheck.run.journal import Journal, read_journal, settled_requests
 from qcheck.run.plan import PlanItem, make_plan
-from qcheck.suites import Suite
+from qcheck.suites import Probe, Suite
 
 __all__ = ["Recording", "recalibrate", "record"]
+
+# What is to change for a recording to go on, where a limit ended it: all that was asked for it counts.
+AGAIN_WITH = {"max_requests": " with a higher --max-requests", "budget": " with a higher --budget"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,14 @@ class Recording:
     repeats: int = 1
     concurrency: int = 4
     limits: Limits = field(default_factory=Limits)
+
+    def times(self, probe: Probe) -> int:
+        """How often a probe is asked."""
+        return self.repeats if probe.fold == "evaluation" else 1
+
+    def requests(self, suite: Suite) -> int:
+        """How many requests the suite takes."""
+        return sum(map(self.times, suite.probes))
 
 
 class RecordingError(QcheckError):
@@ -91,7 +102,7 @@ async def record(
         raise RecordingError(
             f"{what.name}: {len(answers)} of {len(plan)} requests answered, then: {reason}"
             f"{' (' + '; '.join(sorted(filter(None, errors))[:3]) + ')' if errors else ''}; "
-            "the answers are kept, so run the same command again."
+            f"the answers are kept, so run the same command again{AGAIN_WITH.get(reason, '')}."
         )
     with _locked(what.folder):
         # Another deployment may have been recorded into the same folder meanwhile.
@@ -181,7 +192,13 @@ async def _ask(
             request_for,
             journal,
             answered=answered,
-            budget=Budget(what.limits, prices, before, min_tokens={endpoint.name: endpoint.dialect.min_tokens}),
+            budget=Budget(
+                what.limits,
+                prices,
+                before,
+                plans=[endpoint.name] if is_plan(endpoint) else [],
+                min_tokens={endpoint.name: endpoint.dialect.min_tokens},
+            ),
             should_stop=lambda _: None,
             concurrency=what.concurrency,
         )

@@ -2,7 +2,6 @@
 
 [providers.NAME]                     # a registry provider, or the NAME of NAME=https://…
 key_env = "EXAMPLE_API_KEY"          # the variable that holds the key, never the key itself
-model_id = "org/Model"               # else the profile's id, else the only one that /models lists
 logprobs = "integer"                 # else "boolean"
 top_logprobs_max = 5                 # else 20; 0 where none are given
 after_temperature = true             # its log-probabilities are those of what is sampled from
@@ -10,8 +9,13 @@ max_tokens = "max_completion_tokens" # else "max_tokens"
 min_tokens = 16                      # the fewest output tokens it accepts; else 1
 stream = true                        # it answers in streams alone
 thinking_off = "enable_thinking"     # how a thinking model is brought to answer at once (docs/dialects.md)
-price = { input = 0.5, output = 2.0 }  # US dollars per million tokens
 date_string = "26 Jul 2024"          # the date for a chat template that renders one, where the endpoint passes it on
+
+[providers.NAME.models."kimi-k2.6"]  # what holds for one model alone; a name with a dot needs its quotes
+model_id = "org/Model"               # else the profile's id, else the only one that /models lists
+price = { input = 0.5, output = 2.0 }  # US dollars per million tokens; zeros for what a plan pays for
+declared = "fp8"                     # the precision that the provider declares
+thinking_off = "none"                # where this model is told otherwise than the others
 """
 
 from __future__ import annotations
@@ -19,15 +23,25 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
-from qcheck.errors import ConfigurationError
-from qcheck.registry.rows import DialectSettings, ModelId, PriceRow, Row, must, parse_toml
-from qcheck.registry.types import Endpoint
+from qcheck.errors import ConfigurationError, UnknownNameError
+from qcheck.registry.loader import get_model
+from qcheck.registry.rows import DialectSettings, Line, ModelId, PriceRow, Row, must, parse_toml
+from qcheck.registry.types import Endpoint, ThinkingSwitch
 
-__all__ = ["ProviderSettings", "UserConfig", "load_env_file", "load_user_config", "read_key"]
+__all__ = [
+    "EndpointSettings",
+    "ModelSettings",
+    "ProviderSettings",
+    "UserConfig",
+    "load_env_file",
+    "load_user_config",
+    "read_key",
+    "table_of",
+]
 
 _Word = Annotated[
     str, must(r"[a-z0-9][a-z0-9._/-]{0,199}", "a provider as --providers takes it, or the NAME of NAME=https://…")
@@ -36,18 +50,66 @@ _KEY = re.compile(r"[!-~]+")
 _ENV_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 
 
-class ProviderSettings(DialectSettings):
-    """One table `[providers.NAME]` of qcheck.toml; None where it says nothing."""
+def _known_model(name: str) -> str:
+    try:
+        return get_model(name).name
+    except UnknownNameError as error:
+        raise ValueError(f'names an {error} A name with a dot stands in quotes, as in models."kimi-k2.6".') from None
+
+
+class ModelSettings(Row):
+    """One table `[providers.NAME.models.MODEL]` of qcheck.toml: what holds for one model alone."""
 
     model_id: ModelId | None = None
     price: PriceRow | None = None
+    declared: Line | None = None
+    thinking_off: ThinkingSwitch | None = None
+
+
+class ProviderSettings(DialectSettings):
+    """One table `[providers.NAME]` of qcheck.toml; None where it says nothing."""
+
     date_string: str | None = Field(default=None, min_length=1, max_length=100)
+    models: dict[Annotated[str, AfterValidator(_known_model)], ModelSettings] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_model(cls, table: Any) -> Any:
+        """An id that held for every model would have the wrong weights asked, and an honest provider accused."""
+        misplaced = (name for name in ("model_id", "price", "declared") if isinstance(table, dict) and name in table)
+        if name := next(misplaced, None):
+            raise ValueError(f"says {name} of no model in particular: put it into a table `models.MODEL` below.")
+        return table
+
+
+class EndpointSettings(DialectSettings):
+    """What all tables together say of one model at one provider."""
+
+    date_string: str | None = None
+    model_id: str | None = None
+    price: PriceRow | None = None
+    declared: str | None = None
 
 
 class UserConfig(Row):
     """`qcheck.toml`: a table for each provider it speaks of."""
 
     providers: dict[_Word, ProviderSettings] = Field(default_factory=dict)
+
+    def settings(self, spec: str, model: str) -> EndpointSettings:
+        """What is said of `model` at the provider `spec`.
+
+        Field by field the more specific table wins: `openrouter/novita/fp8` goes over `openrouter/novita`, and that
+        over `openrouter`; and of each, its table for the model goes over the rest.
+        """
+        said: dict[str, Any] = {}
+        words = spec.split("/")
+        for length in range(1, len(words) + 1):
+            if table := self.providers.get("/".join(words[:length])):
+                for part in filter(None, (table, table.models.get(model))):
+                    said |= {name: value for name, value in part if name in part.model_fields_set}
+        said.pop("models", None)
+        return EndpointSettings(**said)
 
 
 def _read(path: Path) -> bytes:
@@ -67,6 +129,15 @@ def load_user_config(path: Path | None = None) -> UserConfig:
         if not path.exists():
             return UserConfig()
     return parse_toml(_read(path), str(path), TypeAdapter(UserConfig))
+
+
+def table_of(provider: str, model: str) -> str:
+    """The head of the table of qcheck.toml that holds for one model alone."""
+
+    def quoted(name: str) -> str:
+        return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
+
+    return f"[providers.{quoted(provider)}.models.{quoted(model)}]"
 
 
 def read_key(endpoint: Endpoint, environ: Mapping[str, str]) -> str | None:

@@ -21,6 +21,7 @@ from qcheck.errors import DownloadError
 from qcheck.jsonio import loads
 from qcheck.registry.loader import Offers, load_providers, model_names, models_dev_names
 from qcheck.registry.rows import ModelId, OfferRow, PriceRow
+from qcheck.registry.types import Provider
 
 __all__ = ["MODELS_DEV", "Changes", "changes", "read_offers", "to_toml"]
 
@@ -63,9 +64,10 @@ class Changes:
 def read_offers(data: bytes, today: date, before: Offers) -> Offers:
     """The offers of known models at known providers in the API file.
 
-    What models.dev calls deprecated is left out, as are entries that do not hold what they should. The prices of
-    aggregators are left out, too: they are those of whatever upstream answers. Raises DownloadError where `data` is no
-    such file, or lists much less than `before`.
+    What models.dev calls deprecated is left out, as are entries that do not hold what they should, and prices that
+    nobody should count on: those of aggregators, which are of whatever upstream answers, and a price of 0 at a provider
+    that is not known to sell plans, where it stands for a trial or for an unknown one. Raises DownloadError where
+    `data` is no such file, or lists much less than `before`.
     """
     try:
         providers = TypeAdapter(dict[str, _Lists]).validate_python(loads(data))
@@ -75,10 +77,7 @@ def read_offers(data: bytes, today: date, before: Offers) -> Offers:
         ) from None
     names, known = model_names(), load_providers()
     here = {name: providers[theirs] for theirs, name in models_dev_names().items() if theirs in providers}
-    found = {
-        name: dict(sorted(_best(_offers(lists, names, priced=not known[name].aggregator)).items()))
-        for name, lists in here.items()
-    }
+    found = {name: dict(sorted(_best(_offers(lists, names, known[name])).items())) for name, lists in here.items()}
     offers = Offers(_SOURCE, today, {name: models for name, models in found.items() if models})
     if (listed := _count(offers)) < MIN_SHARE * _count(before):
         raise DownloadError(
@@ -87,7 +86,7 @@ def read_offers(data: bytes, today: date, before: Offers) -> Offers:
     return offers
 
 
-def _offers(lists: _Lists, names: Mapping[str, str], *, priced: bool) -> Iterator[tuple[str, OfferRow]]:
+def _offers(lists: _Lists, names: Mapping[str, str], provider: Provider) -> Iterator[tuple[str, OfferRow]]:
     for row in lists.models.values():
         try:
             listed = _Listed.model_validate(row)
@@ -96,9 +95,13 @@ def _offers(lists: _Lists, names: Mapping[str, str], *, priced: bool) -> Iterato
         model, declared = _named(listed.id, names)
         if model is None or listed.status == "deprecated":
             continue
-        cost = listed.cost if priced else None
-        price = PriceRow(input=cost.input, output=cost.output) if cost else None
-        yield model, OfferRow(id=listed.id, price=price, declared=declared)
+        yield model, OfferRow(id=listed.id, price=_price(listed.cost, provider), declared=declared)
+
+
+def _price(cost: _Cost | None, provider: Provider) -> PriceRow | None:
+    if cost is None or provider.aggregator or not (cost.input or cost.output or provider.plan):
+        return None
+    return PriceRow(input=cost.input, output=cost.output)
 
 
 def _named(model_id: str, names: Mapping[str, str]) -> tuple[str | None, str | None]:

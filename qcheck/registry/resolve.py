@@ -9,15 +9,16 @@ mine=https://host/v1      any endpoint, by a name of the user's own
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
 from qcheck.errors import ConfigurationError, UnknownNameError
 from qcheck.registry.address import check_base_url
-from qcheck.registry.config import ProviderSettings, UserConfig
+from qcheck.registry.config import EndpointSettings, UserConfig, table_of
 from qcheck.registry.loader import load_providers
-from qcheck.registry.types import WRITTEN, Declared, Dialect, Endpoint, ModelProfile, Provider, Resolver
+from qcheck.registry.openrouter import Listing
+from qcheck.registry.types import WRITTEN, Declared, Dialect, Endpoint, ModelProfile, Price, Provider, Resolver
 
 __all__ = ["RegistryResolver", "resolve_all"]
 
@@ -32,7 +33,7 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
-def _dialect(base: Dialect, settings: ProviderSettings, model: ModelProfile, name: str) -> Dialect:
+def _dialect(base: Dialect, settings: EndpointSettings, model: ModelProfile, name: str) -> Dialect:
     """`base` as the user's settings and the model want it. Raises ConfigurationError."""
     if not model.thinks or model.thinks_always:
         return replace(settings.dialect(base), thinking_off=None)
@@ -40,7 +41,7 @@ def _dialect(base: Dialect, settings: ProviderSettings, model: ModelProfile, nam
     if dialect.thinking_off is None:
         raise ConfigurationError(
             f"{model.name} thinks unless told not to, and what it thinks is not what the reference answers: say how "
-            f"{name} is told, with thinking_off under [providers.{name}] in qcheck.toml (docs/dialects.md)."
+            f"{name} is told, with thinking_off under {table_of(name, model.name)} in qcheck.toml (docs/dialects.md)."
         )
     if dialect.thinking_off in WRITTEN and model.prompt_format is None:
         raise ConfigurationError(
@@ -55,12 +56,13 @@ class RegistryResolver:
     """Resolves what is in the registry, and `name=URL`, with what `qcheck.toml` says put over it.
 
     today: the day on which retirement dates are looked at. allow_http: whether a URL may be one of plain http on
-    another machine.
+    another machine. listing: what OpenRouter lists of a model's upstreams, by its id there; None where nobody knows.
     """
 
     config: UserConfig
     today: date = field(default_factory=_today)
     allow_http: bool = False
+    listing: Callable[[str], Listing | None] = lambda _: None
 
     def names(self) -> tuple[str, ...]:
         """The providers of the registry."""
@@ -84,36 +86,32 @@ class RegistryResolver:
         provider = load_providers().get(head)
         if provider is None:
             return None
-        if provider.aggregator:
+        if provider.dialect.pin:
             return self._routed(provider, spec, route, model)
         if route:
-            raise ConfigurationError(f"{head} is no aggregator: name it without {'/'.join(route)!r}.")
-        return self._known(provider, self._settings(head), model)
-
-    def _settings(self, *names: str) -> ProviderSettings:
-        """The user's table for the first of `names` that has one."""
-        tables = self.config.providers
-        return next((tables[name] for name in names if name in tables), ProviderSettings())
+            why = "lets no upstream be pinned" if provider.aggregator else "is no aggregator"
+            raise ConfigurationError(f"{head} {why}: name it without {'/'.join(route)!r}.")
+        return self._known(provider, self.config.settings(head, model.name), model)
 
     def _by_url(self, name: str, url: str, model: ModelProfile) -> Endpoint:
         if name in load_providers():
             raise ConfigurationError(f"{name} is a provider that qcheck knows: give the URL another name.")
-        settings = self._settings(name)
+        settings = self.config.settings(name, model.name)
         base_url = check_base_url(url, name, allow_http=self.allow_http)
-        return Endpoint(
+        endpoint = Endpoint(
             name=name,
             display=base_url,
             base_url=base_url,
             model_id=settings.model_id or model.ids.get(name),
             key_env=settings.key_env,
             dialect=_dialect(Dialect(), settings, model, name),
-            price=settings.price.price() if settings.price else None,
             temperature=model.temperature.get(name, 0.0),
             thinks_always=model.thinks_always,
             prompt_format=model.prompt_format,
             date_string=settings.date_string if model.dated_template else None,
             allow_http=self.allow_http,
         )
+        return self._as_stated(endpoint, settings)
 
     def _routed(self, provider: Provider, spec: str, route: Sequence[str], model: ModelProfile) -> Endpoint:
         if not route:
@@ -129,23 +127,36 @@ class RegistryResolver:
             raise ConfigurationError(
                 f"{unknown.pop()!r} is no precision of {provider.name}: {', '.join(_OPENROUTER_PRECISIONS)}."
             )
-        settings = self._settings(spec, provider.name)
+        settings = self.config.settings(spec, model.name)
         endpoint = replace(
             self._known(provider, settings, model),
             name=spec,
             display=f"{provider.base_url} ({', '.join(route)})",
-            price=settings.price.price() if settings.price else None,  # its own is whatever upstream it likes
+            price=None,  # that of the aggregator is of whatever upstream it likes
+            declared=None,
+            unpinned=False,
         )
         if provider.dialect.pin == "suffix":
-            return replace(endpoint, model_id=f"{endpoint.model_id}:{upstream}")
-        pin = {"only": [upstream], "allow_fallbacks": False}
-        return replace(
-            endpoint,
-            declared=_declared(precisions, self.today),
-            extra_body={"provider": pin | ({"quantizations": precisions} if precisions else {})},
-        )
+            endpoint = replace(endpoint, model_id=f"{endpoint.model_id}:{upstream}")
+        elif provider.dialect.pin == "vercel":
+            endpoint = replace(endpoint, extra_body={"providerOptions": {"gateway": {"only": [upstream]}}})
+        else:
+            endpoint = self._by_openrouter(endpoint, upstream, precisions, settings)
+        return self._as_stated(endpoint, settings)
 
-    def _known(self, provider: Provider, settings: ProviderSettings, model: ModelProfile) -> Endpoint:
+    def _by_openrouter(
+        self, endpoint: Endpoint, upstream: str, precisions: Sequence[str], settings: EndpointSettings
+    ) -> Endpoint:
+        """`endpoint` as OpenRouter routes to `upstream` alone, and of it to what declares the precision, if one is."""
+        if listing := self.listing(endpoint.model_id or ""):
+            endpoint = _as_listed(endpoint, listing, (upstream, *precisions), settings)
+        if precisions and precisions[0] != "unknown":  # it answers at all only if that is what it declares
+            source = "OpenRouter, which routes by the precision that upstreams declare"
+            endpoint = replace(endpoint, declared=Declared(precisions[0], source, self.today.isoformat()))
+        pin = {"only": [upstream], "allow_fallbacks": False}
+        return replace(endpoint, extra_body={"provider": pin | ({"quantizations": precisions} if precisions else {})})
+
+    def _known(self, provider: Provider, settings: EndpointSettings, model: ModelProfile) -> Endpoint:
         """The endpoint of a registry provider. Raises ConfigurationError where it does not serve the model."""
         model_id = settings.model_id or model.ids.get(provider.name)
         if settings.model_id is None and model.retired(provider.name, self.today):
@@ -156,22 +167,31 @@ class RegistryResolver:
         if model_id is None and not provider.local:
             raise ConfigurationError(
                 f"no id of {model.name} at {provider.name} is known; {self._elsewhere(provider, model)}. "
-                f"Give it as model_id under [providers.{provider.name}] in qcheck.toml."
+                f"Give it as model_id under {table_of(provider.name, model.name)} in qcheck.toml."
             )
-        return Endpoint(
+        listed = settings.model_id in (None, model.ids.get(provider.name))  # what is listed, is of that id
+        endpoint = Endpoint(
             name=provider.name,
             display=provider.base_url,
             base_url=provider.base_url,
             model_id=model_id,
             key_env=settings.key_env or provider.key_env,
             dialect=_dialect(provider.dialect, settings, model, provider.name),
-            price=settings.price.price() if settings.price else model.prices.get(provider.name),
-            declared=model.declared.get(provider.name) if settings.model_id is None else None,
+            price=model.prices.get(provider.name) if listed else None,
+            declared=model.declared.get(provider.name) if listed else None,
             temperature=model.temperature.get(provider.name, 0.0),
             thinks_always=model.thinks_always,
             prompt_format=model.prompt_format,
             date_string=settings.date_string if model.dated_template else None,
+            unpinned=provider.aggregator,
         )
+        return self._as_stated(endpoint, settings)
+
+    def _as_stated(self, endpoint: Endpoint, settings: EndpointSettings) -> Endpoint:
+        """`endpoint` with the price and the precision that the user states."""
+        price = settings.price.price() if settings.price else endpoint.price
+        stated = Declared(settings.declared, "qcheck.toml", self.today.isoformat()) if settings.declared else None
+        return replace(endpoint, price=price, declared=stated or endpoint.declared)
 
     def _elsewhere(self, provider: Provider, model: ModelProfile) -> str:
         """Who else serves the model, the best known first."""
@@ -184,13 +204,20 @@ class RegistryResolver:
         return f"it is served by {', '.join(others[:_NAMES_SHOWN])}" + (more if len(others) > _NAMES_SHOWN else "")
 
 
-def _declared(precisions: Sequence[str], today: date) -> Declared | None:
-    """What an upstream declares if it answers at all although only that precision was accepted."""
-    if not precisions or precisions[0] == "unknown":
-        return None
-    return Declared(
-        precisions[0], "OpenRouter, which routes by the precision that upstreams declare", today.isoformat()
-    )
+def _as_listed(endpoint: Endpoint, listing: Listing, route: Sequence[str], settings: EndpointSettings) -> Endpoint:
+    """`endpoint` with what OpenRouter lists of the upstream that `route` pins: of several, what holds for each."""
+    upstreams = listing.pinned(*route)
+    prices = [u.price for u in upstreams if u.price]
+    if prices and len(prices) == len(upstreams):
+        dearest = Price(max(p.input for p in prices), max(p.output for p in prices))
+        endpoint = replace(endpoint, price=dearest)
+    precisions = {u.precision for u in upstreams}
+    precision = precisions.pop() if len(precisions) == 1 else None
+    if precision:
+        endpoint = replace(endpoint, declared=Declared(precision, listing.source, listing.read.isoformat()))
+    if settings.top_logprobs_max is None and any(u.gives_logprobs is False for u in upstreams):
+        endpoint = replace(endpoint, dialect=replace(endpoint.dialect, top_logprobs_max=0))
+    return endpoint
 
 
 def resolve_all(specs: Sequence[str], model: ModelProfile, resolvers: Sequence[Resolver]) -> tuple[Endpoint, ...]:

@@ -20,6 +20,7 @@ __all__ = [
     "MODEL_TRAITS",
     "PROVIDER_TRAITS",
     "DialectSettings",
+    "Line",
     "ModelId",
     "ModelRow",
     "Name",
@@ -39,8 +40,8 @@ __all__ = [
 T = TypeVar("T")
 
 PROVIDER_TRAITS = (
-    "base_url", "key_env", "pin", "logprobs", "top_logprobs_max", "after_temperature", "max_tokens", "min_tokens",
-    "stream", "thinking_off",
+    "base_url", "key_env", "aggregator", "pin", "plan", "logprobs", "top_logprobs_max", "after_temperature",
+    "max_tokens", "min_tokens", "stream", "thinking_off",
 )  # fmt: skip
 MODEL_TRAITS = ("released_precision", "thinks", "dated_template")
 
@@ -61,7 +62,7 @@ Name = Annotated[
     must(r"[a-z0-9][a-z0-9._-]{0,63}", "a name of at most 64 lower-case letters, digits, dots, dashes, underscores"),
 ]
 ModelId = Annotated[str, must(r"[!-~]{1,200}", "an id of at most 200 printable characters without spaces")]
-_Text = Annotated[str, must(r"[^\x00-\x1f\x7f-\x9f]{1,300}", "a line of text")]
+Line = Annotated[str, must(r"[^\x00-\x1f\x7f-\x9f]{1,300}", "a line of text")]
 _Turn = Annotated[str, must(r"(?s:.*\{content\}.*)", "a text with {content} where the turn's words stand")]
 # Upper case only: a key pasted here by mistake is refused.
 _Variable = Annotated[
@@ -99,7 +100,7 @@ class PriceRow(Row):
 class PlaceRow(Row):
     """Where something was read, and when."""
 
-    at: _Text
+    at: Line
     read: date
 
 
@@ -145,12 +146,14 @@ class DialectSettings(Row):
 class ProviderRow(DialectSettings, _Sourced):
     """An entry of providers.toml."""
 
-    title: _Text
+    title: Line
     base_url: str
-    docs: _Text | None = None
+    docs: Line | None = None
     local: bool = False
-    pin: Literal["openrouter", "suffix"] | None = None
-    models_dev: _Text | None = None
+    aggregator: bool = False
+    plan: bool = False
+    pin: Literal["openrouter", "suffix", "vercel"] | None = None
+    models_dev: Line | None = None
 
 
 class OfferRow(Row):
@@ -158,13 +161,13 @@ class OfferRow(Row):
 
     id: ModelId
     price: PriceRow | None = None
-    declared: _Text | None = None
+    declared: Line | None = None
 
 
 class OffersFile(Row):
     """offers.toml: by provider and model."""
 
-    source: _Text
+    source: Line
     read: date
     offers: dict[Name, dict[Name, OfferRow]]
 
@@ -174,7 +177,7 @@ class ServedRow(Row):
 
     id: ModelId
     price: PriceRow | None = None
-    declared: _Text | None = None
+    declared: Line | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     thinking_off: ThinkingSwitch | None = None
     retires: date | None = None
@@ -211,9 +214,9 @@ class PromptFormatRow(Row):
 class ModelRow(_Sourced):
     """An entry of models.toml."""
 
-    title: _Text
+    title: Line
     aka: list[Name] = Field(default_factory=list)
-    released_precision: _Text | None = None
+    released_precision: Line | None = None
     first_party: Name | None = None
     thinks: Literal["never", "switchable", "always"] = "never"
     prompt_format: PromptFormatRow | None = None
@@ -231,6 +234,10 @@ def parse_toml(data: bytes, where: str, schema: TypeAdapter[T]) -> T:
         return schema.validate_python(tomllib.loads(data.decode()))
     except ValidationError as error:
         raise ConfigurationError(f"{where}: {_explained(error)}") from None
+    except RecursionError:
+        raise ConfigurationError(
+            f"{where} is nested too deeply: it holds tables in tables, and nothing deeper."
+        ) from None
     except ValueError as error:  # not UTF-8, not TOML
         raise ConfigurationError(f"{where} is not valid TOML: {error}.") from None
 

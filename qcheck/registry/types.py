@@ -43,7 +43,7 @@ class Dialect:
     stream: whether it answers in streams alone. thinking_off: how a thinking model is brought to answer at once
     ("none": nothing needs to be said; "never": it cannot be; None: nobody knows). An endpoint has None where the model
     does not think, or thinks wherever it is served. pin: how one upstream of an aggregator is pinned: by OpenRouter's
-    field `provider`, or behind the model's id ("suffix").
+    field `provider`, behind the model's id ("suffix"), or by Vercel's `providerOptions`.
     """
 
     logprobs: LogprobsForm = "boolean"
@@ -53,7 +53,7 @@ class Dialect:
     min_tokens: int = 1
     stream: bool = False
     thinking_off: ThinkingSwitch | None = None
-    pin: Literal["openrouter", "suffix"] | None = None
+    pin: Literal["openrouter", "suffix", "vercel"] | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -107,7 +107,9 @@ class Source:
 class Provider:
     """Somebody's endpoint: base URL (up to `/v1`), key variable, dialect, and where this is documented.
 
-    local: an engine on this machine, which needs no model id: it lists the one it was started with.
+    aggregator: whether it sends requests on to upstreams of others; `dialect.pin` says how one is pinned, if at all.
+    plan: whether a subscription or a free quota pays for requests, which allows only so many. local: an engine on this
+    machine, which needs no model id: it lists the one it was started with.
     sources: by trait, as providers.toml names them. unverified: the traits stated there without a source.
     """
 
@@ -118,6 +120,7 @@ class Provider:
     docs: str | None
     dialect: Dialect = Dialect()
     aggregator: bool = False
+    plan: bool = False
     local: bool = False
     sources: Mapping[str, Source] = field(default_factory=dict)
     unverified: tuple[str, ...] = ()
@@ -167,7 +170,7 @@ class Endpoint:
     model_id None: ask the endpoint's `/models` and take the only one it lists.
     declared and price are None where nobody says. thinks_always, prompt_format: the model's. date_string: the date that
     a dated chat template is given, None where it renders today's. allow_http: whether the user permits plain http to
-    another machine.
+    another machine. unpinned: whether it sends each request on to whatever upstream it likes.
     """
 
     name: str
@@ -185,6 +188,7 @@ class Endpoint:
     spec: str = ""
     date_string: str | None = None
     allow_http: bool = False
+    unpinned: bool = False
 
 
 class Resolver(Protocol):

@@ -12,7 +12,7 @@ from qcheck.report.paper import Paper, count, entry, grid, put_on
 
 __all__ = ["cannot_reject", "full", "in_short"]
 
-HEADINGS = ("provider", "role", "suite", "at most", "expected", "tokens in", "tokens out", "USD ≤", "minutes")
+HEADINGS = ("provider", "role", "suite", "at most", "expected", "tokens in", "tokens out", "about USD", "minutes")
 SUITE = HEADINGS.index("suite")  # shown where there are several
 
 
@@ -53,6 +53,8 @@ def _parts(plan: Estimate) -> Iterator[RenderableType]:
     for provider in plan.providers:
         for observable, why in provider.lost.items():
             yield entry("lost", f"{observable.replace('_', ' ')} of {provider.name}: {why}")
+    for name in dict.fromkeys(p.name for p in plan.providers if p.unpinned):
+        yield entry("upstreams", f"{name} routes to unknown ones: none can be pinned, and who answers may vary")
     if warning := cannot_reject(plan):
         yield entry("warning", warning)
     yield entry("can detect", plan.detectability)
@@ -91,7 +93,7 @@ def _dollars(shares: tuple[ProviderEstimate, ...]) -> str:
     unknown = dict.fromkeys(s.name for s in shares if s.cost_usd is None)
     known = sum(s.cost_usd for s in shares if s.cost_usd is not None)
     if not unknown:
-        return f"at most {known:.4f} USD" if known else "free of charge"
+        return f"about {known:.4f} USD" if known else "free of charge"
     if unknown.keys() == {s.name for s in shares}:
         return "cost unknown (no price known)"
-    return f"at most {known:.4f} USD and what {', '.join(unknown)} will charge (price unknown)"
+    return f"about {known:.4f} USD and what {', '.join(unknown)} will charge (price unknown)"

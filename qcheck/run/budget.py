@@ -8,7 +8,6 @@ lists. What a process that was killed had in flight is not known to the next one
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import Literal
 from qcheck.errors import ConfigurationError
 from qcheck.records import Attempt, Request, Response
 from qcheck.registry.address import is_loopback
+from qcheck.registry.config import table_of
 from qcheck.registry.types import Endpoint, Price
 from qcheck.run.journal import settled_requests
 
@@ -62,11 +62,10 @@ def check_prices(limits: Limits, endpoints: Iterable[Endpoint]) -> None:
     """Raise ConfigurationError where a budget cannot be kept, since somebody's price is unknown."""
     unknown = [e.name for e in endpoints if e.price is None]
     if limits.budget_usd is not None and unknown:
-        table = unknown[0] if re.fullmatch(r"[a-z0-9_-]+", unknown[0]) else f'"{unknown[0]}"'
         raise ConfigurationError(
             f"--budget cannot be kept for {', '.join(unknown)}: the price is unknown; give it as "
-            f"price = {{ input = …, output = … }} (USD per million tokens) under [providers.{table}] in qcheck.toml, "
-            "or leave --budget out."
+            f"price = {{ input = …, output = … }} (USD per million tokens) under {table_of(unknown[0], 'MODEL')} in "
+            "qcheck.toml, or leave --budget out."
         )
 
 

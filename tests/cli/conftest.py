@@ -72,7 +72,8 @@ def provider() -> Iterator[Callable[..., str]]:
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder and a data folder of the test's own, and no keys."""
+    """A working folder and a data folder of the test's own, no keys, and no network."""
+    monkeypatch.setattr("qcheck.client.listing.ENDPOINTS", "http://127.0.0.1:9/{}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     for name in [n for n in os.environ if n.endswith("_API_KEY")]:

@@ -1,6 +1,7 @@
 """A deployment is recorded, listed, shown, verified, and compared with."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -57,9 +58,31 @@ def test_a_reference_for_samples_is_a_recording_of_log_probabilities(qcheck):
     assert plans[0] == plans[1] != plans[2]
 
 
-def test_who_runs_a_deployment_follows_from_its_address(qcheck, tmp_path, monkeypatch):
-    monkeypatch.setenv("MOONSHOT_API_KEY", "sk-canary-0123456789")
-    monkeypatch.setenv("OPENROUTER_API_KEY", "sk-canary-0123456789")
+def test_a_plan_pays_for_no_recording_unless_told_so(qcheck, monkeypatch):
+    monkeypatch.setenv("ZHIPU_API_KEY", "sk-canary-0123456789")
+    asked = ("baseline", "record", "glm-5.1", "--provider", "zai-coding-plan", "--suite", "logprobs")
+    assert qcheck(*asked, "--dry-run").code == 0
+    refused = qcheck(*asked)
+    assert refused.code == 2
+    needed = re.search(r"so that at most 100 are sent .* needs (\d+): give --max-requests \1\.$", refused.err.strip())
+    assert needed
+    assert f"plan: {needed[1]} requests" in qcheck(*asked, "--dry-run").out
+
+
+def test_what_a_recording_costs_counts_the_tokens_that_are_generated_whatever_is_asked(qcheck, tmp_path):
+    def usd(min_tokens):
+        price = "models.lab-tiny.price = { input = 0, output = 1 }"
+        (tmp_path / "qcheck.toml").write_text(f"[providers.mine]\nmin_tokens = {min_tokens}\n{price}\n")
+        asked = ("baseline", "record", "lab-tiny", "--provider", "mine=http://127.0.0.1:9/v1", "--dry-run")
+        out = " ".join(qcheck(*asked).out.split())
+        tokens, dollars = re.search(r"at most (\d+) output tokens, at most (\S+) USD, retries apart", out).groups()
+        assert float(dollars) == round(int(tokens) / 1e6, 4)
+        return float(dollars)
+
+    assert usd(64) > usd(1)
+
+
+def test_who_runs_a_deployment_follows_from_its_address(qcheck):
     for provider, who in (("moonshot", "first-party"), ("openrouter/novita", "third-party")):
         spoken = qcheck("baseline", "record", "kimi-k2.6", "--provider", provider, "--dry-run")
         assert f"as the {who} reference {provider.replace('/', '-')} in" in spoken.out

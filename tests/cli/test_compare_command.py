@@ -113,7 +113,7 @@ def test_a_run_is_not_resumed_with_another_endpoint(qcheck, provider, tmp_path):
     specs = f"a={provider()},b={provider()}"
     qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--run-dir", "runs")
     (run,) = (tmp_path / "runs").iterdir()
-    (tmp_path / "qcheck.toml").write_text('[providers.b]\nmodel_id = "another"\n')
+    (tmp_path / "qcheck.toml").write_text('[providers.b.models.lab-tiny]\nmodel_id = "another"\n')
     spoken = qcheck("resume", run)
     assert spoken.code == 2
     assert "start a new run" in spoken.err
@@ -186,7 +186,7 @@ def test_plain_http_to_another_machine_takes_an_option(qcheck):
 
 def test_a_plan_is_asked_a_hundred_times_unless_told_otherwise(qcheck, own_folders):
     free = "price = { input = 0.0, output = 0.0 }"
-    (own_folders / "qcheck.toml").write_text(f'[providers.plan]\nmodel_id = "m"\n{free}\n')
+    (own_folders / "qcheck.toml").write_text(f'[providers.plan.models.lab-tiny]\nmodel_id = "m"\n{free}\n')
     arguments = ("compare", "lab-tiny", "--providers", "plan=https://a.invalid/v1,b=https://b.invalid/v1", "--dry-run")
     capped = qcheck(*arguments, "--reference", "none")
     assert capped.err == (
@@ -202,7 +202,9 @@ def test_a_plan_is_asked_a_hundred_times_unless_told_otherwise(qcheck, own_folde
 
 def test_a_proxy_that_cannot_be_used_ends_the_command_before_there_is_a_run(qcheck, own_folders, monkeypatch):
     monkeypatch.setenv("ALL_PROXY", "foo://host:1")
-    (own_folders / "qcheck.toml").write_text("".join(f'[providers.{n}]\nmodel_id = "m"\n' for n in "ab"))
+    (own_folders / "qcheck.toml").write_text(
+        "".join(f'[providers.{n}.models.lab-tiny]\nmodel_id = "m"\n' for n in "ab")
+    )
     specs = "a=https://a.invalid/v1,b=https://b.invalid/v1"
     spoken = qcheck("compare", "lab-tiny", "--providers", specs, *SMALL)
     assert (spoken.code, "ALL_PROXY" in spoken.err) == (2, True)

@@ -216,7 +216,8 @@ def at_home(folder, patch):
 
 
 def configure(folder, names, model_id="m"):
-    tables = (f'[providers.{n}]\nkey_env = "CANARY"\nmodel_id = "{model_id}"\n' for n in names)
+    of_model = f'.models.lab-tiny]\nmodel_id = "{model_id}"\n'
+    tables = (f'[providers.{n}]\nkey_env = "CANARY"\n[providers.{n}{of_model}' for n in names)
     lists = (f'[providers.{n}]\nkey_env = "CANARY"\n' for n in LISTS)
     (folder / "qcheck.toml").write_text("".join([*tables, *lists]))
 

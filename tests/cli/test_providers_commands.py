@@ -1,12 +1,16 @@
 """`qcheck providers`, and a comparison of hosted providers as it is planned without any key."""
 
 import json
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
 
+from qcheck.jsonio import atomic_write
 from qcheck.registry import loader
+from qcheck.registry.openrouter import Listing, Upstream, listing_file
+from qcheck.registry.rows import PriceRow
 
 TEN = (
     "moonshot,deepinfra,novita,siliconflow,chutes,alibaba-cn,nvidia,"
@@ -40,7 +44,7 @@ def test_who_serves_a_model_is_listed_with_ids_prices_and_retirement(qcheck):
 def test_traits_are_shown_with_where_they_were_read(qcheck):
     shown = rows(qcheck("providers", "show", "groq"))
     assert ["thinking_off", "reasoning_effort", "unverified"] in shown
-    assert ["max_tokens", "max_tokens", "assumed"] in shown
+    assert ["stream", "no", "assumed"] in shown
     assert ["top_logprobs_max", "0", "https://console.groq.com/docs/api-reference,", "read"] in shown
 
 
@@ -67,6 +71,67 @@ def test_ten_providers_are_planned_without_a_key_and_with_their_prices(qcheck):
     assert "openrouter/parasail, openrouter/moonshotai/int4, openrouter/baseten will charge" in " ".join(
         spoken.out.split()
     )
+
+
+@pytest.fixture
+def listed():
+    """What OpenRouter lists of Kimi K2.6, as if it had been read today."""
+    model_id = "moonshotai/kimi-k2.6"
+    price, lists = PriceRow(input=0.5, output=2.5), ("logprobs", "top_logprobs")
+    upstreams = (
+        Upstream(tag="novita/fp8", precision="fp8", price=price, parameters=lists),
+        Upstream(tag="parasail", precision=None, price=None, parameters=()),
+    )
+    kept = Listing(model_id=model_id, read=datetime.now(UTC).date(), upstreams=upstreams)
+    atomic_write(listing_file(model_id), kept.model_dump_json())
+
+
+@pytest.mark.usefixtures("listed")
+def test_an_upstream_is_shown_as_openrouter_lists_it(qcheck):
+    spoken = qcheck("providers", "show", "openrouter/novita", "--model", "kimi-k2.6")
+    assert (spoken.code, spoken.err) == (0, "")
+    assert ["novita/fp8", "fp8", "0.5", "2.5", "yes"] in rows(spoken)
+    assert "USD/Mtok: 0.5 in, 2.5 out" in spoken.out
+    assert "declares: fp8 (https://openrouter.ai/api/v1/models/moonshotai/kimi-k2.6/endpoints" in spoken.out
+    other = qcheck("providers", "show", "openrouter/novitta", "--model", "kimi-k2.6")
+    assert "which has no such upstream" in " ".join(other.out.split())
+    assert ["parasail", "unknown", "unknown", "unknown", "no"] in rows(other)
+    assert "USD/Mtok: unknown" in other.out
+
+
+@pytest.mark.usefixtures("listed")
+def test_an_upstream_is_planned_at_the_price_that_openrouter_lists(qcheck):
+    providers = "openrouter/novita,openrouter/parasail"
+    spoken = qcheck("compare", "kimi-k2.6", "--providers", providers, "--dry-run")
+    usd = {words[0]: words[6] for words in rows(spoken) if words[1:2] == ["provider"]}
+    assert float(usd["openrouter/novita"]) > 0
+    assert usd["openrouter/parasail"] == "unknown"
+    assert "lost: logprobs of openrouter/parasail: none are given" in " ".join(spoken.out.split())
+
+
+def test_a_list_that_cannot_be_read_leaves_prices_unknown(qcheck):
+    spoken = qcheck("compare", "kimi-k2.6", "--providers", "openrouter/novita,openrouter/parasail", "--dry-run")
+    assert spoken.code == 0
+    assert spoken.err.count("prices of upstreams there stay unknown") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("openrouter/novita",), "upstreams differ by model: name one"),
+        (("moonshot", "--model", "kimi-k2.6"), "--model goes with an upstream"),
+        (("moonshot/novita", "--model", "kimi-k2.6"), "moonshot is no aggregator"),
+    ],
+)
+def test_an_upstream_is_shown_for_a_model(qcheck, arguments, complaint):
+    spoken = qcheck("providers", "show", *arguments)
+    assert (spoken.code, spoken.out) == (2, "")
+    assert complaint in spoken.err
+
+
+def test_a_gateway_is_planned_as_one_whose_upstreams_vary(qcheck):
+    spoken = qcheck("compare", "qwen3-coder-next", "--providers", "kilo,novita", "--dry-run")
+    assert "upstreams: kilo routes to unknown ones: none can be pinned, and who answers may vary" in spoken.out
 
 
 def test_a_retired_model_is_refused_before_anything_is_sent(qcheck):

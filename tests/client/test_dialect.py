@@ -321,6 +321,8 @@ def test_a_choice_that_ended_in_error():
 def test_labels_are_made_harmless_or_dropped():
     response = parsed(body(model="\x1b[31mM\u202e", system_fingerprint=["x"]))
     assert (response.reported_model, response.fingerprint) == ("M", None)
+    assert parsed(body(model="m" * 200)).reported_model == "m" * 200
+    assert parsed(body(model="m" * 201)).reported_model is None
 
 
 def test_tokens_beyond_those_asked_for_are_not_compared():

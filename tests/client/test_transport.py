@@ -372,6 +372,36 @@ async def test_concurrency_shrinks_and_grows_back(fake, sleeper, status):
         assert limiter.slots == 4
 
 
+@pytest.mark.parametrize("status", [429, 503, 529])
+async def test_an_error_in_an_http_200_slows_down_as_its_status_does(fake, sleeper, status):
+    said = {"code": status, "message": "m", "metadata": {"headers": {"Retry-After": "7", "X-RateLimit-Limit": 1}}}
+    fake.script = [http(200, {"error": said}), http(200, {"error": {"code": status}}, "Retry-After: 9"), OK]
+    limiter = Limiter()
+    async with Client(fake.endpoint(), KEY, sleep=sleeper, concurrency=8, limiter=limiter) as client:
+        asked = client.ask(REQUEST, "fake", 0)
+        slots = [limiter.slots async for _ in asked]
+    assert slots == [4, 2, 2]
+    by_seven, by_nine = sleeper.waits[:2], sleeper.waits[2:]
+    assert all(7 <= wait <= 7.7 for wait in by_seven)
+    assert all(9 <= wait <= 9.9 for wait in by_nine)
+
+
+async def test_any_other_error_in_an_http_200_does_not(fake, sleeper):
+    fake.script = [http(200, {"error": {"code": 502, "message": "m"}}), http(200, b"no JSON"), OK]
+    limiter = Limiter()
+    async with Client(fake.endpoint(), KEY, sleep=sleeper, concurrency=8, limiter=limiter) as client:
+        assert [limiter.slots async for _ in client.ask(REQUEST, "fake", 0)] == [8, 8, 8]
+
+
+@pytest.mark.parametrize("at", [0, 150, 195])
+async def test_a_key_in_a_label_is_found_wherever_it_stands(fake, sleeper, at):
+    """Cut to a label's length, half a key would be left, which nothing finds."""
+    repeated = json.loads(OK.partition(b"\r\n\r\n")[2]) | {"model": "x" * at + KEY}
+    fake.script = [http(200, repeated)] * 9
+    attempts = await ask(fake.endpoint(), sleeper)
+    assert KEY[:6] not in repr(attempts)
+
+
 @pytest.mark.parametrize("url", ["http://far.example/v1", "https://user:pass@far.example/v1"])
 def test_an_address_that_may_not_be_sent_to(url):
     with pytest.raises(ConfigurationError):

@@ -9,7 +9,7 @@ from qcheck.jobs.compare import Settings, make_manifest
 from qcheck.jobs.estimate import Estimate, estimate
 from qcheck.jobs.reference import Reference
 from qcheck.registry.loader import get_model
-from qcheck.registry.types import Endpoint, Price
+from qcheck.registry.types import Dialect, Endpoint, Price
 from qcheck.run.budget import Limits
 from qcheck.suites import Suite
 
@@ -39,6 +39,18 @@ def test_costs_and_detectability_are_stated_beforehand(suite: Suite, shipped: Re
     assert tenth is not None
     assert full <= 6 < tenth <= 80
     assert plan.could_reject
+
+
+def test_tokens_that_are_generated_whatever_is_asked_are_counted(suite: Suite) -> None:
+    least = suite.manifest.max_tokens + 15
+    wordy = replace(PRICED, name="wordy", dialect=Dialect(min_tokens=least), unpinned=True)
+    manifest = make_manifest(
+        "r", datetime.now(UTC), get_model("lab-tiny"), [PRICED, wordy], [(suite, Reference())], Settings(1)
+    )
+    usual, more = estimate(manifest, manifest.load_panels()).providers
+    assert usual.output_tokens == usual.requests_max * suite.manifest.max_tokens
+    assert more.output_tokens == more.requests_max * least
+    assert (usual.unpinned, more.unpinned) == (False, True)
 
 
 def test_a_test_that_cannot_reject_says_so(suite: Suite, shipped: Reference) -> None:

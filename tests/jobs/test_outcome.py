@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from qcheck.errors import RunFolderError
+from qcheck.jobs.compare import Settings, make_manifest
 from qcheck.jobs.manifest import PriceEntry, ProviderEntry
-from qcheck.jobs.outcome import _ended, _spent
+from qcheck.jobs.outcome import _ended, _spent, make_result
+from qcheck.jobs.reference import Reference
 from qcheck.records import Attempt, Response
+from qcheck.registry.loader import get_model
+from qcheck.registry.types import Endpoint
+from qcheck.suites import Suite
 
 ENTRY = ProviderEntry(name="a", spec="a", display="", model_id=None, declared=None, price=None)
 PRICED = ENTRY.model_copy(update={"price": PriceEntry(input=1.0, output=2.0)})
@@ -42,3 +48,15 @@ def test_a_run_ends_with_the_last_answer_not_with_the_last_question() -> None:
     assert _ended([]) is None
     with pytest.raises(RunFolderError, match="journal"):
         _ended([replace(ANSWERED, started="yesterday")])
+
+
+def test_who_routes_to_unknown_upstreams_is_told_from_who_answers_alone(both: list[tuple[Suite, Reference]]) -> None:
+    alone = Endpoint("alone", "x", "https://a.example/v1", "m", None)
+    endpoints = [alone, replace(alone, name="gateway", unpinned=True)]
+    manifest = make_manifest("r", datetime.now(UTC), get_model("lab-tiny"), endpoints, both, Settings(1))
+    one, other = make_result(manifest, manifest.load_panels(), [], {}).providers
+    assert one.findings == ()
+    (finding,) = other.findings
+    assert (finding.kind, finding.severity) == ("unpinned_upstreams", "info")
+    assert "routes to unknown upstreams" in finding.text
+    assert (one.verdict, one.log_e_value) == (other.verdict, other.log_e_value)

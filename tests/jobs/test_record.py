@@ -17,7 +17,8 @@ from qcheck.jobs.record import Recording, RecordingError, recalibrate, record
 from qcheck.lab.supervisor import Lab
 from qcheck.records import Attempt, Position, Request, Response
 from qcheck.registry.loader import get_model
-from qcheck.registry.types import Endpoint
+from qcheck.registry.types import Endpoint, Price
+from qcheck.run.budget import Limits
 from qcheck.run.execute import Asker
 from qcheck.suites import Suite, load_suite
 
@@ -133,6 +134,19 @@ async def test_two_recordings_into_one_folder_at_a_time_lose_nobody(small: Suite
     first = Recording(tmp_path, "one", "", "reference", "self-hosted")
     await record(first, model, small, endpoint, Instant(second))
     assert [d.name for d in load_baseline(tmp_path).manifest.deployments] == ["two", "one"]
+
+
+async def test_what_a_limit_ended_goes_on_with_a_higher_one(small: Suite, tmp_path: Path) -> None:
+    endpoint, model = (
+        Endpoint("mine", "https://h", "https://h", "m", None, price=Price(0.0, 0.0)),
+        get_model("lab-tiny"),
+    )
+    what = Recording(tmp_path, "one", "", "reference", "third-party")
+    needed = what.requests(small)
+    with pytest.raises(RecordingError, match=rf"100 of {needed} .* with a higher --max-requests"):
+        await record(what, model, small, endpoint, Instant())
+    more = replace(what, limits=Limits(max_requests=needed))
+    assert [d.name for d in (await record(more, model, small, endpoint, Instant())).deployments] == ["one"]
 
 
 @pytest.mark.parametrize("observes", [["logprobs"], ["logprobs", "answers"]])

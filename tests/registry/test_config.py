@@ -1,7 +1,8 @@
 import pytest
 
 from qcheck.errors import ConfigurationError
-from qcheck.registry.config import load_env_file, load_user_config, read_key
+from qcheck.registry.config import UserConfig, load_env_file, load_user_config, read_key, table_of
+from qcheck.registry.rows import PriceRow
 from qcheck.registry.types import Endpoint
 
 
@@ -17,12 +18,12 @@ def test_no_file_is_an_empty_configuration(tmp_path, monkeypatch):
 def test_the_file_of_the_working_folder_is_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "qcheck.toml").write_text(
-        '[providers.mine]\nkey_env = "MINE_KEY"\nprice = { input = 1, output = 2.5 }\n'
+        '[providers.mine]\nkey_env = "MINE_KEY"\n'
+        '[providers.mine.models."kimi-k2.6"]\nprice = { input = 1, output = 2.5 }\n'
     )
-    mine = load_user_config().providers["mine"]
+    mine = load_user_config().settings("mine", "kimi-k2.6")
     assert mine.key_env == "MINE_KEY"
-    assert mine.price is not None
-    assert mine.price.output == 2.5
+    assert mine.price == PriceRow(input=1, output=2.5)
 
 
 def test_a_file_that_was_named_must_exist(tmp_path):
@@ -47,6 +48,60 @@ def test_mistakes_name_the_file_and_never_the_value(tmp_path, text):
     with pytest.raises(ConfigurationError, match=r"qcheck\.toml") as caught:
         load_user_config(path)
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            'model_id = "org/M"',
+            r"'providers.mine' says model_id of no model in particular: put it into a table `models\.",
+        ),
+        ("price = { input = 0, output = 0 }", "says price of no model"),
+        ("models.kimi-k26 = {}", r"names an unknown model 'kimi-k26': did you mean kimi-k2"),
+        ('models.kimi-k2.6 = { model_id = "m" }', r'stands in quotes, as in models\."kimi-k2\.6"\.'),
+        (
+            'models."kimi-k2.6" = { key_env = "K" }',
+            "unknown field 'key_env': known: declared, model_id, price, thinking",
+        ),
+        ("models = " + 10_000 * "[", "nested too deeply"),
+    ],
+)
+def test_what_holds_for_one_model_stands_under_it(tmp_path, text, complaint):
+    path = tmp_path / "qcheck.toml"
+    path.write_text(f"[providers.mine]\n{text}\n")
+    with pytest.raises(ConfigurationError, match=complaint):
+        load_user_config(path)
+
+
+def test_more_specific_tables_go_over_others_field_by_field():
+    tables = {
+        "openrouter": {
+            "key_env": "A",
+            "min_tokens": 2,
+            "thinking_off": "reasoning",
+            "models": {"kimi-k2.6": {"model_id": "k", "thinking_off": "none"}},
+        },
+        "openrouter/novita": {"min_tokens": 3, "models": {"kimi-k2.6": {"declared": "int4"}}},
+        "openrouter/novita/fp8": {"models": {"kimi-k2.6": {"declared": "fp8"}}},
+        "openrouter/nov": {"min_tokens": 9},
+    }
+    config = UserConfig.model_validate({"providers": tables})
+
+    def said(spec, model="kimi-k2.6"):
+        s = config.settings(spec, model)
+        return s.key_env, s.min_tokens, s.thinking_off, s.model_id, s.declared
+
+    assert said("openrouter/parasail") == ("A", 2, "none", "k", None)
+    assert said("openrouter/novita") == ("A", 3, "none", "k", "int4")
+    assert said("openrouter/novita/fp8") == ("A", 3, "none", "k", "fp8")
+    assert said("openrouter/novita", "glm-4.6") == ("A", 3, "reasoning", None, None)
+    assert said("novita") == (None, None, None, None, None)
+
+
+def test_a_table_is_named_as_toml_wants_it():
+    assert table_of("openrouter/novita", "kimi-k2.6") == '[providers."openrouter/novita".models."kimi-k2.6"]'
+    assert table_of("mine", "lab-tiny") == "[providers.mine.models.lab-tiny]"
 
 
 def test_key_comes_from_its_variable():

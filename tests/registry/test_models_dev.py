@@ -61,13 +61,16 @@ def test_deprecated_models_are_left_out():
     assert offered("glm-4.6", status="deprecated") == {}
 
 
-def test_an_unknown_price_stays_unknown_and_free_is_free():
+def test_a_price_of_zero_is_believed_of_those_alone_that_sell_plans():
+    free = {"input": 0, "output": 0}
     assert offered("glm-4.6", cost=None)["glm-4.6"].price is None
-    assert offered("glm-4.6", cost={"input": 0, "output": 0})["glm-4.6"].price == PriceRow(input=0, output=0)
+    assert offered("glm-4.6", cost=free)["glm-4.6"].price is None
+    assert offered("glm-4.6", cost=free, provider="zai-coding-plan")["glm-4.6"].price == PriceRow(input=0, output=0)
 
 
 def test_an_aggregators_price_is_not_that_of_the_upstream_that_is_pinned():
-    assert offered("z-ai/glm-4.6", provider="openrouter") == {"glm-4.6": OfferRow(id="z-ai/glm-4.6")}
+    for gateway in ("openrouter", "vercel"):
+        assert offered("z-ai/glm-4.6", provider=gateway) == {"glm-4.6": OfferRow(id="z-ai/glm-4.6")}
 
 
 @pytest.mark.parametrize(

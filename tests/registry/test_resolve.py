@@ -1,5 +1,5 @@
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import pytest
@@ -7,7 +7,9 @@ import pytest
 from qcheck.errors import ConfigurationError, UnknownNameError
 from qcheck.registry.config import UserConfig
 from qcheck.registry.loader import get_model
+from qcheck.registry.openrouter import Listing, Upstream
 from qcheck.registry.resolve import RegistryResolver, resolve_all
+from qcheck.registry.rows import PriceRow
 from qcheck.registry.types import Declared, Endpoint, ModelProfile, Price
 
 KIMI = get_model("kimi-k2.6")
@@ -15,8 +17,13 @@ TINY = get_model("lab-tiny")
 FP8 = Declared("fp8", "the id m-fp8", "2026-11-28")
 
 
-def resolver(today=date(2026, 11, 28), **providers):
-    return RegistryResolver(UserConfig.model_validate({"providers": providers}), today)
+def resolver(today=date(2026, 11, 28), listing=lambda _: None, **providers):
+    return RegistryResolver(UserConfig.model_validate({"providers": providers}), today, listing=listing)
+
+
+def of_kimi(**settings):
+    """The table of qcheck.toml that says this of Kimi K2.6."""
+    return {"models": {"kimi-k2.6": settings}}
 
 
 def resolve(spec, model=KIMI, **settings):
@@ -116,7 +123,7 @@ def test_who_serves_it_instead_is_said_without_who_retired_it_too():
 
 
 def test_an_id_of_the_users_own_is_not_retired():
-    assert resolve("together", together={"model_id": "me/Kimi-K2.6-dedicated"}).model_id == "me/Kimi-K2.6-dedicated"
+    assert resolve("together", together=of_kimi(model_id="me/Kimi")).model_id == "me/Kimi"
 
 
 def test_an_upstream_pinned_behind_the_id():
@@ -130,10 +137,90 @@ def test_an_upstream_pinned_behind_the_id():
         resolve("huggingface/novita/fp8", get_model("kimi-k2-thinking"))
 
 
+def test_an_upstream_of_vercels_gateway():
+    endpoint = resolve("vercel/novita")
+    assert endpoint.extra_body == {"providerOptions": {"gateway": {"only": ["novita"]}}}
+    assert (endpoint.model_id, endpoint.price, endpoint.unpinned) == ("moonshotai/kimi-k2.6", None, False)
+    with pytest.raises(ConfigurationError, match="does not route by precision: write vercel/novita"):
+        resolve("vercel/novita/fp8")
+
+
 def test_a_precision_that_the_id_names_is_declared():
-    model = ModelProfile("m", "M", None, None, ids={"novita": "m-fp8"}, declared={"novita": FP8})
-    assert resolve("novita", model).declared == FP8
-    assert resolve("novita", model, novita={"model_id": "m"}).declared is None
+    price = {"novita": Price(1.0, 2.0)}
+    model = replace(KIMI, ids={"novita": "m-fp8"}, declared={"novita": FP8}, prices=price)
+    endpoint = resolve("novita", model)
+    assert (endpoint.declared, endpoint.price) == (FP8, Price(1.0, 2.0))
+    another = resolve("novita", model, novita=of_kimi(model_id="m"))
+    assert (another.declared, another.price) == (None, None)
+    assert resolve("novita", model, novita=of_kimi(declared="fp4")).declared == Declared(
+        "fp4", "qcheck.toml", "2026-11-28"
+    )
+
+
+def test_what_is_said_of_one_model_is_not_said_of_another():
+    settings = of_kimi(model_id="me/Kimi", price={"input": 1.0, "output": 2.0}, thinking_off="none")
+    for spec in ("moonshot", "mine=https://host.example/v1"):
+        kimi = resolve(spec, KIMI, moonshot=settings, mine=settings)
+        assert (kimi.model_id, kimi.price, kimi.dialect.thinking_off) == ("me/Kimi", Price(1.0, 2.0), "none")
+    other = resolve("moonshot", get_model("kimi-k2.5"), moonshot=settings)
+    assert (other.model_id, other.dialect.thinking_off) == ("kimi-k2.5", "thinking.type")
+    assert resolve("mine=https://host.example/v1", TINY, mine=settings).model_id is None
+
+
+def upstream(tag, price=(1.0, 2.0), precision="fp8", parameters=("logprobs", "top_logprobs")):
+    return Upstream(
+        tag=tag,
+        precision=precision,
+        price=price and PriceRow(input=price[0], output=price[1]),
+        parameters=parameters,
+    )
+
+
+def listed(spec, *upstreams, **settings):
+    """The endpoint for a word, where OpenRouter lists these upstreams of Kimi K2.6."""
+    listing = Listing(model_id="moonshotai/kimi-k2.6", read=date(2026, 11, 27), upstreams=upstreams)
+    found = resolver(listing={listing.model_id: listing}.get, **settings).resolve(spec, KIMI)
+    assert found is not None
+    return found
+
+
+def test_price_and_precision_of_an_upstream_are_those_that_openrouter_lists_for_it():
+    endpoint = listed("openrouter/novita", upstream("parasail", (9.0, 9.0)), upstream("novita"), upstream("novitas"))
+    assert endpoint.price == Price(1.0, 2.0)
+    source = "https://openrouter.ai/api/v1/models/moonshotai/kimi-k2.6/endpoints"
+    assert endpoint.declared == Declared("fp8", source, "2026-11-27")
+    assert endpoint.dialect.top_logprobs_max == 20
+
+
+def test_of_several_upstreams_of_one_name_what_holds_for_each_is_taken():
+    two = upstream("novita/fp8"), upstream("novita/int4", (3.0, 1.0), "int4", ("temperature",))
+    endpoint = listed("openrouter/novita", *two)
+    assert (endpoint.price, endpoint.declared, endpoint.dialect.top_logprobs_max) == (Price(3.0, 2.0), None, 0)
+    pinned = listed("openrouter/novita/fp8", *two)
+    assert (pinned.price, pinned.dialect.top_logprobs_max) == (Price(1.0, 2.0), 20)
+
+
+@pytest.mark.parametrize("upstreams", [(), (upstream("parasail"),), (upstream("novita", None, None, None),)])
+def test_what_openrouter_does_not_list_is_unknown(upstreams):
+    endpoint = listed("openrouter/novita", *upstreams)
+    assert (endpoint.price, endpoint.declared, endpoint.dialect.top_logprobs_max) == (None, None, 20)
+
+
+def test_what_the_user_says_goes_over_what_openrouter_lists():
+    said = {"top_logprobs_max": 5} | of_kimi(price={"input": 7.0, "output": 8.0}, declared="bf16")
+    endpoint = listed("openrouter/novita", upstream("novita", parameters=()), **{"openrouter/novita": said})
+    assert (endpoint.price, endpoint.dialect.top_logprobs_max) == (Price(7.0, 8.0), 5)
+    assert endpoint.declared is not None
+    assert endpoint.declared.precision == "bf16"
+
+
+def test_a_gateway_without_a_pin_is_one_whose_upstreams_vary():
+    model = replace(KIMI, ids={"zenmux": "moonshotai/kimi-k2.6", "novita": "m"}, thinking_off={"zenmux": "none"})
+    assert resolve("zenmux", model).unpinned
+    assert not resolve("openrouter/novita").unpinned
+    assert not resolve("moonshot").unpinned
+    with pytest.raises(ConfigurationError, match="zenmux lets no upstream be pinned: name it without 'novita'"):
+        resolve("zenmux/novita", model)
 
 
 def test_a_model_that_always_thinks_is_not_told_not_to():
@@ -168,13 +255,11 @@ def test_by_url_with_an_id_from_the_profile():
 def test_settings_go_over_everything():
     settings = {
         "key_env": "MINE_KEY",
-        "model_id": "org/Model",
         "logprobs": "integer",
         "top_logprobs_max": 5,
         "max_tokens": "max_completion_tokens",
         "thinking_off": "enable_thinking",
-        "price": {"input": 1.0, "output": 2.0},
-    }
+    } | of_kimi(model_id="org/Model", price={"input": 1.0, "output": 2.0})
     for spec in ("mine=https://host.example/v1", "moonshot", "openrouter/novita"):
         endpoint = resolve(spec, **dict.fromkeys(["mine", "moonshot", "openrouter/novita"], settings))
         assert (endpoint.key_env, endpoint.model_id, endpoint.price) == ("MINE_KEY", "org/Model", Price(1.0, 2.0))
@@ -192,7 +277,7 @@ def test_a_date_is_given_to_models_whose_template_renders_one():
 
 
 def test_a_thinking_model_is_not_asked_without_knowing_how_to_stop_it():
-    with pytest.raises(ConfigurationError, match=r"thinking_off under \[providers\.mine\]"):
+    with pytest.raises(ConfigurationError, match=r"thinking_off under \[providers\.mine\.models"):
         resolve("mine=https://host.example/v1")
     assert resolve("mine=https://host.example/v1", mine={"thinking_off": "none"}).dialect.thinking_off == "none"
 

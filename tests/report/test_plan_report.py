@@ -36,7 +36,7 @@ def test_golden(plan, golden):
 def test_in_short_it_is_one_line(plan):
     assert in_short(plan) == (
         "at most 2232 requests to 3 endpoints, about 132858 tokens, "
-        "at most 0.1023 USD and what mine will charge (price unknown), about 5 min"
+        "about 0.1023 USD and what mine will charge (price unknown), about 5 min"
     )
 
 
@@ -57,6 +57,12 @@ def test_what_a_provider_cannot_show_is_said(plan):
     shown = full(replace(plan, providers=(silent,)), Paper(200))
     assert "greedy text of openrouter/novita: no temperature but 0.6 is accepted" in shown
     assert "lost" not in full(plan, Paper(200))
+
+
+def test_who_routes_to_unknown_upstreams_is_said(plan):
+    gateway = replace(plan.providers[1], unpinned=True)
+    assert "upstreams: mine routes to unknown ones" in full(replace(plan, providers=(gateway,)), Paper(200))
+    assert "upstreams" not in full(plan, Paper(200))
 
 
 def test_too_few_requests_are_a_warning(plan):

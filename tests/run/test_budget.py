@@ -179,4 +179,4 @@ def test_a_budget_that_cannot_be_kept_is_refused(name: str, table: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         check_prices(Limits(budget_usd=1.0), endpoints)
     assert f"cannot be kept for {name}: " in str(refused.value)
-    assert f"[providers.{table}]" in str(refused.value)
+    assert f"[providers.{table}.models.MODEL]" in str(refused.value)

@@ -107,6 +107,8 @@ class Response:
 class Attempt:
     """One HTTP exchange. `index` counts from 0 within its request; times are UTC ISO 8601 and seconds.
 
+    seq: the request's number in its provider's plan, from 0. What was asked beside the plan, to find out what an
+    endpoint offers, is numbered from -1 down, and is never evidence; `probe_id` then says what it was.
     outcome: "answered" carries a response; "retried" failed and was or will be tried again; "failed" was the
     last try. `fatal` says that no further request to this provider can succeed (401, a retired id). `sent` is false
     where the request did not leave: nobody took a connection. `charged_usd` is what a run counts it at, None where the
@@ -131,6 +133,11 @@ class Attempt:
     def settled(self) -> bool:
         """Whether this attempt ended its request: answered, or failed for the last time."""
         return self.outcome != "retried"
+
+    @property
+    def discovery(self) -> bool:
+        """Whether it belongs to no plan."""
+        return self.seq < 0
 
 
 def logprob_from_json(value: object) -> float:

@@ -20,6 +20,7 @@ __all__ = [
     "Finding",
     "Fraction",
     "Nearest",
+    "Offered",
     "PriceUsd",
     "ProviderResult",
     "ReferenceInfo",
@@ -145,8 +146,29 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True)
+class Offered:
+    """What an endpoint was found to offer when it was looked at (`found`, UTC).
+
+    top_logprobs: listed at a position, on a grid of `lattice` nats (0 for none). after_temperature: whether they are of
+    what is sampled from; greedy: whether temperature 0 is kept; None where nothing shows it. temperature: the only one
+    that is accepted, None where 0 is. min_tokens: the fewest output tokens.
+    """
+
+    found: str
+    top_logprobs: int
+    lattice: float
+    after_temperature: bool | None
+    greedy: bool | None
+    temperature: float | None
+    min_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderResult:
-    """The verdict on one provider and all that it rests on."""
+    """The verdict on one provider and all that it rests on.
+
+    requests: all of them, of which `discovery` asked what it offers.
+    """
 
     name: str
     endpoint: str
@@ -174,6 +196,8 @@ class ProviderResult:
     nearest: tuple[Nearest, ...]
     evidence: tuple[Evidence, ...]
     findings: tuple[Finding, ...]
+    discovery: int = 0
+    offered: Offered | None = None
 
 
 @dataclass(frozen=True, slots=True)

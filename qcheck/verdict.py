@@ -82,7 +82,8 @@ class Observed:
 class Claims:
     """Everything a verdict on one provider rests on.
 
-    findings: those that may decide. blind_to: what would have gone unseen in every suite.
+    findings: those that may decide. blind_to: what would have gone unseen in every suite. unjudged: why the provider is
+    asked no suite; None where it is asked some.
     """
 
     observed: Sequence[Observed]
@@ -91,6 +92,7 @@ class Claims:
     blind_to: Sequence[str]
     unavailable_reason: str | None
     has_reference: bool
+    unjudged: str | None = None
 
     @property
     def answered(self) -> int:
@@ -140,6 +142,8 @@ class Decision:
 
 def decide(claims: Claims, rules: Rules) -> Decision:
     """The verdict that the claims support. `deviates` takes precedence: it means some fraction above zero is proven."""
+    if claims.unjudged is not None:
+        return Decision("inconclusive", None)
     if difference := _difference(claims, rules):
         return Decision("inconclusive", None) if rules.dated else Decision("deviates", difference)
     if claims.unavailable_reason is not None:
@@ -165,6 +169,8 @@ def should_stop(claims: Claims, rules: Rules) -> str | None:
     Until "deviates" a consistent provider is asked on; until "consistent" a deviating one is, to bound its fraction.
     Where another date may explain the difference that was found, more requests change nothing.
     """
+    if claims.unjudged is not None:
+        return "not judged"
     if rules.dated and _difference(claims, rules):
         return "date not pinned"
     verdict = decide(claims, rules).verdict
@@ -201,6 +207,8 @@ def summarise(
     nearest: str | None = None,
 ) -> str:
     """The verdict in fair words: what was shown, on how many answers, and what could not have been seen."""
+    if claims.unjudged is not None:
+        return f"not judged: {claims.unjudged}"
     best, where = claims.best, claims.where(claims.best)
     if decision.verdict == "unavailable":
         return f"unavailable: {claims.unavailable_reason}"

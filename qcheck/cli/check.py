@@ -39,6 +39,7 @@ def check(
     from qcheck.cli.environment import keys_for, open_environment  # --help must not load numpy
     from qcheck.cli.interrupts import run_async
     from qcheck.jobs import check as job
+    from qcheck.jobs.known import remember
     from qcheck.registry.loader import get_model
     from qcheck.registry.resolve import resolve_all
     from qcheck.report.check import render
@@ -57,9 +58,14 @@ def check(
             return 0
         key = keys_for([endpoint], environment.variables)[endpoint.name]
         messages.note(plan)
-        (endpoint,) = environment.started([endpoint])
+        (started,) = environment.started([endpoint])
         asked = job.check(
-            profile.name, endpoint, key, limits, on_seen=lambda trial, _: messages.detail(f"asked {trial}")
+            profile.name,
+            started,
+            key,
+            limits,
+            on_seen=lambda trial, _: messages.detail(f"asked {trial}"),
+            on_known=lambda offer: remember(endpoint, profile.name, offer),
         )
         offer = run_async(asked, "nothing is kept; give the same command again")
     if json != STDOUT:
@@ -71,7 +77,8 @@ def check(
 
 def _plan(endpoint: Endpoint) -> str:
     """What will be sent and what it costs, in one line."""
-    from qcheck.jobs.check import LONG, planned
+    from qcheck.jobs.check import planned
+    from qcheck.jobs.inquiry import LONG
 
     usual, most, cost_usd = planned(endpoint)
     dollars = "cost unknown (no price known)" if cost_usd is None else f"at most {cost_usd:.4f} USD, retries apart"

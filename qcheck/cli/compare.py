@@ -64,12 +64,13 @@ def compare(
         ),
     ] = None,
     suite: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME,…",
             help="The probes: shipped suites or folders. Several are asked in turn and judged together.",
+            show_default="for each provider what shows most of it: log-probabilities, else recorded texts",
         ),
-    ] = "logprobs",
+    ] = None,
     budget: Budget = None,
     max_requests: MaxRequests = None,
     deadline: Deadline = None,
@@ -105,7 +106,7 @@ def compare(
     from qcheck.run.folder import default_base
 
     messages = messages_of(context)
-    specs, suites = split(providers), split(suite, "--suite", "qcheck suite list")
+    specs, suites = split(providers), None if suite is None else split(suite, "--suite", "qcheck suite list")
     limits = Limits(max_requests, positive_usd(budget), duration_s(deadline, "--deadline"))
     check_target(json)
     chosen = Settings(random_seed() if seed is None else seed, alpha, tolerance, until, fail_on, concurrency, limits)
@@ -114,7 +115,7 @@ def compare(
         if dry_run:
             messages.sheet(full(prepared.estimate(detectability=True), messages.paper()))
             return 0
-        folder, prepared = begin((run_dir or default_base()).resolve(), prepared, environment, messages)
-        result = conduct(folder, prepared, messages)
+        folder, ready = begin((run_dir or default_base()).resolve(), prepared, environment, messages)
+        result = conduct(folder, ready, messages)
     show(result, folder, messages, json)
     return result.exit_code

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,11 +15,14 @@ from qcheck.cli.environment import Environment, keys_for
 from qcheck.cli.interrupts import run_async
 from qcheck.cli.messages import Messages
 from qcheck.cli.progress import follow
-from qcheck.errors import ConfigurationError
-from qcheck.jobs.compare import Settings, clients, compare, discover, make_manifest, manner_of, start_run
+from qcheck.errors import ConfigurationError, StorageError
+from qcheck.jobs.compare import Settings, budget_of, clients, compare, manner_of, start_run
+from qcheck.jobs.discover import Found, discover, name_models
 from qcheck.jobs.estimate import Estimate, estimate
+from qcheck.jobs.known import KnownOffer, recall, remember, with_offer
 from qcheck.jobs.manifest import RunManifest
 from qcheck.jobs.panel import Panel
+from qcheck.jobs.promise import Question, may_be_asked
 from qcheck.jobs.reference import choose_references
 from qcheck.registry.loader import get_model
 from qcheck.registry.resolve import resolve_all
@@ -27,58 +33,79 @@ from qcheck.report.plan import cannot_reject, in_short
 from qcheck.result import Result
 from qcheck.run.budget import PLAN_REQUESTS
 from qcheck.run.folder import RunFolder, default_base, make_run_id
+from qcheck.run.journal import Journal, read_journal
 from qcheck.suites import load_suite
 from qcheck.verdict import UNPINNED
 
-__all__ = ["Prepared", "begin", "conduct", "prepare", "reopen", "show"]
+__all__ = ["Prepared", "Ready", "begin", "conduct", "prepare", "reopen", "show"]
+
+DEFAULT_SUITE = "logprobs"
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run of which nothing has been asked yet: what it promises, and everything needed to keep it.
+    """A run of which nothing has been asked yet: what is wanted, what is known of the endpoints, and what follows.
 
-    `keys` are by endpoint name, and none before the run begins.
+    found: of everyone in the question, in that order.
+    """
+
+    question: Question
+    found: tuple[Found, ...]
+    manifest: RunManifest
+    panels: tuple[Panel, ...]
+
+    def estimate(self, *, detectability: bool) -> Estimate:
+        """What it will cost and, which takes seconds to simulate, could detect."""
+        discovery = self.question.discovery(self.found)
+        return estimate(self.manifest, self.panels, discovery, detectability=detectability)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A run that has promised, and everything needed to keep it.
+
+    endpoints: the providers and a live reference, as they are asked. keys: by endpoint name. spent_s: seconds of the
+    deadline that are over.
     """
 
     manifest: RunManifest
     panels: tuple[Panel, ...]
     endpoints: tuple[Endpoint, ...]
-    keys: dict[str, str | None] = field(default_factory=dict)
-
-    def estimate(self, *, detectability: bool) -> Estimate:
-        """What it will cost and, which takes seconds to simulate, could detect."""
-        return estimate(self.manifest, self.panels, detectability=detectability)
+    keys: Mapping[str, str | None]
+    spent_s: float = 0.0
 
 
 def prepare(
     model_name: str,
     specs: Sequence[str],
     reference_option: str | None,
-    suite_names: Sequence[str],
+    suite_names: Sequence[str] | None,
     settings: Settings,
     environment: Environment,
     messages: Messages,
 ) -> Prepared:
     """A new run. Checks model, suites, references and providers in this order; raises UsageError.
 
-    Neither starts nor sends anything, and needs no key: those are read when the run begins.
+    Without names of suites each provider is judged by the strongest observable that it offers. Neither starts nor sends
+    anything, and needs no key: those are read when the run begins.
     """
     settings.check()
     model = get_model(model_name)
-    suites = [load_suite(name) for name in suite_names]
-    resolvers = environment.resolvers
-    references = choose_references(
-        reference_option, model, suites, environment.baseline_roots, resolvers, environment.variables, specs
-    )
+    suites = [load_suite(name) for name in suite_names or [DEFAULT_SUITE]]
+    resolvers, roots = environment.resolvers, environment.baseline_roots
+    references = choose_references(reference_option, model, suites, roots, resolvers, environment.variables, specs)
     for reference in references:
         if reference.notice:
             messages.note(f"note: {reference.notice}")
     providers = resolve_all(specs, model, resolvers)
-    everyone = (*providers, *(reference.live for reference in references if reference.live))
     now = datetime.now(UTC)
+    asked = tuple(zip(suites, references, strict=True))
+    if suite_names is None and reference_option is None:
+        asked = may_be_asked(asked[0], model, roots)
     run_id = make_run_id(now, secrets.token_hex(3))
-    asked = list(zip(suites, references, strict=True))
-    manifest = make_manifest(run_id, now, model, providers, asked, settings)
+    question = Question(run_id, now, model, providers, asked, suite_names is None, settings)
+    found = tuple(_as_known(endpoint, recall(endpoint, model.name, now)) for endpoint in question.everyone)
+    manifest = question.promise(found, presume=True)
     if manifest.dated:
         messages.note(f"note: nobody can be found to deviate: {UNPINNED}")
     if settings.limits.max_requests is None and (plans := [e.name for e in manifest.everyone if e.plan]):
@@ -86,11 +113,14 @@ def prepare(
             f"note: requests to {', '.join(plans)} cost nothing, as those that a plan pays for, so that at most "
             f"{PLAN_REQUESTS} are sent; --max-requests allows more"
         )
-    panels = (used.panel(suite, it.baseline) for used, (suite, it) in zip(manifest.suites, asked, strict=True))
-    return Prepared(manifest, tuple(panels), everyone)
+    return Prepared(question, found, manifest, manifest.load_panels())
 
 
-def reopen(folder: RunFolder, environment: Environment) -> Prepared:
+def _as_known(endpoint: Endpoint, offer: KnownOffer | None) -> Found:
+    return Found(with_offer(endpoint, offer), offer)
+
+
+def reopen(folder: RunFolder, environment: Environment) -> Ready:
     """The run of a folder. Raises UsageError, also where a provider's word now leads elsewhere."""
     manifest = RunManifest.parse(folder.read_manifest())
     model = get_model(manifest.model)
@@ -98,55 +128,105 @@ def reopen(folder: RunFolder, environment: Environment) -> Prepared:
     resolved = resolve_all([entry.spec for entry in manifest.everyone], model, environment.resolvers)
     keys = keys_for(resolved, environment.variables)
     endpoints = environment.started(resolved)
-    told = {e.name: e.model_id for e in _discovered(endpoints, keys)}
+    # None: nobody names a model now, or the run began without knowing it. The run's own client asks once more.
+    unnamed = [e for e, entry in zip(endpoints, manifest.everyone, strict=True) if entry.model_id and not e.model_id]
+    told = {e.name: e.model_id for e in _named(folder, manifest, unnamed, keys)} if unnamed else {}
+    asked = []
     for entry, endpoint in zip(manifest.everyone, endpoints, strict=True):
-        # None: nobody names a model now, or the run began without knowing it. The run's own client asks once more.
-        model_id = endpoint.model_id or (told[endpoint.name] if entry.model_id else None)
+        model_id = endpoint.model_id or told.get(endpoint.name)
         if endpoint.display != entry.display or model_id not in (None, entry.model_id):
             raise ConfigurationError(
                 f"{entry.spec} now is {model_id or 'a model'} at {endpoint.display}, and was "
                 f"{entry.model_id or 'a model'} at {entry.display} when the run began; start a new run."
             )
-        if manner_of(endpoint) != entry.manner:
+        asked.append(with_offer(replace(endpoint, model_id=entry.model_id), entry.offer))
+        if manner_of(asked[-1]) != entry.manner:
             raise ConfigurationError(
                 f"{entry.spec} is asked in another way than when the run began (its temperature, date or dialect has "
                 "changed in qcheck.toml or the registry); undo the change, or start a new run."
             )
-    known = {entry.name: entry.model_id for entry in manifest.everyone}
-    endpoints = tuple(replace(e, model_id=known[e.name]) for e in endpoints)
-    return Prepared(manifest, panels, endpoints, keys)
+    return Ready(manifest, panels, tuple(asked), keys)
 
 
-def _discovered(endpoints: Sequence[Endpoint], keys: dict[str, str | None]) -> tuple[Endpoint, ...]:
-    return run_async(discover(endpoints, keys), "no probe was sent yet; give the same command again")
+def _named(
+    folder: RunFolder, manifest: RunManifest, endpoints: Sequence[Endpoint], keys: Mapping[str, str | None]
+) -> tuple[Endpoint, ...]:
+    """The endpoints with the models that they list now; asking counts like all else."""
+
+    async def named() -> tuple[Endpoint, ...]:
+        with Journal.open(folder.journal) as journal:
+            before = read_journal(folder.journal)
+            first = {
+                e.name: min((a.seq for a in before if a.provider == e.name and a.discovery), default=0)
+                for e in endpoints
+            }
+            seqs = {name: seq - 1 for name, seq in first.items()}
+            return await name_models(endpoints, keys, budget_of(manifest, endpoints, before), journal.append, seqs)
+
+    return run_async(named(), "no probe was sent yet; give the same command again")
 
 
-def begin(base: Path, prepared: Prepared, environment: Environment, messages: Messages) -> tuple[RunFolder, Prepared]:
-    """Read the keys, say in short what will be done, start local engines, and make the new run's folder.
+def begin(base: Path, prepared: Prepared, environment: Environment, messages: Messages) -> tuple[RunFolder, Ready]:
+    """Make the new run's folder, find out what the endpoints offer, and write down what the run promises.
 
-    Gives the run with the keys and with what only the endpoints could tell: the ids of models that nobody named.
+    Before that it reads the keys, says in short what will be done, and starts local engines.
     """
-    keys = keys_for(prepared.endpoints, environment.variables)
+    question, planned = prepared.question, prepared.manifest
+    keys = keys_for(question.everyone, environment.variables)
     plan = prepared.estimate(detectability=False)
-    messages.note(f"plan: {in_short(plan)}; seed {prepared.manifest.seed}")
+    messages.note(f"plan: {in_short(plan)}; seed {planned.seed}")
     if warning := cannot_reject(plan):
         messages.note(f"warning: {warning}")
-    endpoints = _discovered(environment.started(prepared.endpoints), keys)
-    manifest = prepared.manifest.with_model_ids({e.name: e.model_id for e in endpoints})
-    folder = RunFolder.create(base, manifest.run_id)
-    start_run(folder, manifest)
+    endpoints = environment.started(question.everyone)
+    asyncio.run(_open(endpoints, keys))
+    folder, began = RunFolder.create(base, planned.run_id), time.monotonic()
     messages.detail(f"run folder: {folder.path}")
-    return folder, replace(prepared, manifest=manifest, endpoints=endpoints, keys=keys)
+    found = _found(folder, prepared, endpoints, keys)
+    for endpoint, before, now in zip(question.everyone, prepared.found, found, strict=True):
+        if now.offer and now.offer != before.offer:
+            with contextlib.suppress(StorageError):  # it is asked again next time
+                remember(endpoint, question.model.name, now.offer)
+    manifest = question.promise(found)
+    start_run(folder, manifest)
+    for entry, expected in zip(manifest.providers, planned.providers, strict=True):
+        if entry.unjudged:
+            messages.note(f"{entry.name} is asked nothing: {entry.unjudged}")
+        elif manifest.suites_of(entry) != planned.suites_of(expected):
+            messages.note(f"{entry.name} is asked the suite {', '.join(manifest.suites_of(entry))}")
+    asked = tuple(it.endpoint for it in found)
+    return folder, Ready(manifest, manifest.load_panels(), asked, keys, time.monotonic() - began)
 
 
-def conduct(folder: RunFolder, prepared: Prepared, messages: Messages) -> Result:
+async def _open(endpoints: Sequence[Endpoint], keys: Mapping[str, str | None]) -> None:
+    """Raise ConfigurationError where nothing can be sent through."""
+    async with clients(endpoints, keys, 1):
+        pass
+
+
+def _found(
+    folder: RunFolder, prepared: Prepared, endpoints: Sequence[Endpoint], keys: Mapping[str, str | None]
+) -> tuple[Found, ...]:
+    offers = {it.endpoint.name: it.offer for it in prepared.found if it.offer}
+
+    async def found() -> tuple[Found, ...]:
+        with Journal.open(folder.journal) as journal:
+            budget = budget_of(prepared.manifest, endpoints)
+            texts = prepared.question.texts
+            return await discover(endpoints, keys, offers, budget, journal.append, texts=texts)
+
+    return run_async(found(), "no probe was sent yet; give the same command again")
+
+
+def conduct(folder: RunFolder, ready: Ready, messages: Messages) -> Result:
     """Ask until everybody is decided, or go on where the run was interrupted. Raises Interrupted."""
-    manifest = prepared.manifest
+    manifest, endpoints = ready.manifest, ready.endpoints
 
     async def ask() -> Result:
-        async with clients(prepared.endpoints, prepared.keys, manifest.concurrency) as askers:
+        async with clients(endpoints, ready.keys, manifest.concurrency) as askers:
             with follow(manifest, messages) as on_moment:
-                return await compare(folder, manifest, prepared.panels, prepared.endpoints, askers, on_moment=on_moment)
+                return await compare(
+                    folder, manifest, ready.panels, endpoints, askers, spent_s=ready.spent_s, on_moment=on_moment
+                )
 
     return run_async(ask(), f"`qcheck resume {_word_for(folder)}` goes on (only answers in flight were lost)")
 

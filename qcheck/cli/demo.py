@@ -50,8 +50,8 @@ def demo(context: typer.Context, json: Json = None, seed: Seed = None) -> int:
     settings = Settings(random_seed() if seed is None else seed)
     with open_environment(messages, None, settings.seed) as environment:
         prepared = prepare(MODEL, PROVIDERS, shipped, ["logprobs"], settings, environment, messages)
-        folder, prepared = begin(default_base(), prepared, environment, messages)
-        result = conduct(folder, prepared, messages)
+        folder, ready = begin(default_base(), prepared, environment, messages)
+        result = conduct(folder, ready, messages)
     show(result, folder, messages, json)
     for line in NEXT:
         messages.note(line)

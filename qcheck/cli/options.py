@@ -39,7 +39,9 @@ Budget = Annotated[
 Deadline = Annotated[
     str | None, typer.Option(metavar="TIME", help="Send nothing after 90s, 10m or 2h.", show_default=False)
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it would cost; ask nobody.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the plan and what it would cost; send no prompt to anybody.")
+]
 EnvFile = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Read keys from the KEY=VALUE lines of FILE, too.", show_default=False),

@@ -62,6 +62,33 @@ def _tls_context(base_url: str) -> ssl.SSLContext:
     return httpx.create_ssl_context() if base_url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
+async def _told(
+    tries: AsyncIterator[tuple[_Exchange, Response | None, bool]], provider: str, seq: int, name: str
+) -> AsyncIterator[Attempt]:
+    """The exchanges of one request as attempts at it."""
+    index = 0
+    async for exchange, response, last in tries:
+        yield Attempt(
+            provider=provider,
+            seq=seq,
+            probe_id=name,
+            index=index,
+            started=exchange.started,
+            elapsed_s=exchange.elapsed_s,
+            outcome="answered" if response is not None else "failed" if last else "retried",
+            http_status=exchange.status,
+            error=exchange.error,
+            fatal=exchange.fate is Fate.FATAL,
+            sent=not exchange.unreachable,
+            response=response,
+        )
+        index += 1
+
+
+def _id_in(attempt: Attempt) -> str | None:
+    return attempt.response.reported_model if attempt.response else None
+
+
 class Client:
     """Asks one endpoint; an async context manager. Safe to share between tasks.
 
@@ -163,46 +190,36 @@ class Client:
             )
             return
         body = build_body(self._endpoint, model_id, request)
-        index = 0
-        read = partial(self._read_answer, request)
-        async for exchange, response, last in self._tries("POST", path_of(body), body, read):
-            yield Attempt(
-                provider=provider,
-                seq=seq,
-                probe_id=request.probe_id,
-                index=index,
-                started=exchange.started,
-                elapsed_s=exchange.elapsed_s,
-                outcome="answered" if response is not None else "failed" if last else "retried",
-                http_status=exchange.status,
-                error=exchange.error,
-                fatal=exchange.fate is Fate.FATAL,
-                sent=not exchange.unreachable,
-                response=response,
-            )
-            index += 1
+        tries = self._tries("POST", path_of(body), body, partial(self._read_answer, request))
+        async for attempt in _told(tries, provider, seq, request.probe_id):
+            yield attempt
 
     async def model_id(self) -> tuple[str | None, str]:
         """The model's id here and "", or None and the reason why there is none.
 
-        Asks `/models` where the endpoint does not know it, once; exactly one model must be listed.
+        Asks `/models` where the endpoint does not know it, once.
         """
         async with self._model_lock:
             if self._model is None:
-                self._model = await self._only_model()
-            return self._model
+                async for attempt in self.ask_models("", 0, ""):
+                    self._model = (_id_in(attempt), attempt.error or "")
+            return self._model or (None, "")
 
-    async def _only_model(self) -> tuple[str | None, str]:
-        reason = ""
-        async for exchange, ids, _ in self._tries("GET", "/models", None, parse_model_ids):
-            if ids is None:
-                reason = f"asking /models: {exchange.error}"
-            elif len(ids) == 1 and not self._filter.found_in(ids[0]):
-                return ids[0], ""
-            else:
-                listed = f" ({', '.join(ids[:8])})" if ids else ""
-                reason = f"/models lists {len(ids)} models{listed}: say which with model_id in qcheck.toml"
-        return None, self._filter.clean(reason, _MAX_ERROR)
+    async def ask_models(self, provider: str, seq: int, name: str) -> AsyncGenerator[Attempt, None]:
+        """Every attempt at `/models`, as `ask` gives those at a request called `name`.
+
+        Exactly one model must be listed; the answer carries its id as the `reported_model`, and no tokens.
+        """
+        async for attempt in _told(self._tries("GET", "/models", None, self._read_model), provider, seq, name):
+            yield attempt if attempt.error is None else replace(attempt, error=f"asking /models: {attempt.error}")
+
+    def _read_model(self, body: bytes) -> Response:
+        ids = parse_model_ids(body)
+        if len(ids) != 1 or self._filter.found_in(ids[0]):
+            listed = f" ({', '.join(ids[:8])})" if ids else ""
+            words = f"{len(ids)} models are listed{listed}: say which with model_id in qcheck.toml"
+            raise DialectError("error", words, httpx.codes.UNPROCESSABLE_ENTITY)
+        return Response("", (), 0, 0, None, None, reported_model=ids[0], fingerprint=None)
 
     def _read_answer(self, request: Request, body: bytes) -> Response:
         response = parse_response(body, self._endpoint, request)

@@ -12,7 +12,7 @@ from qcheck.evidence.recorded import RecordedEvidence
 from qcheck.evidence.sampled_text import SampledTextEvidence
 from qcheck.suites import Suite
 
-__all__ = ["evidence_of", "graded"]
+__all__ = ["evidence_of", "graded", "rank"]
 
 # The strongest first.
 EVIDENCE: Final[Mapping[str, type[RecordedEvidence]]] = {
@@ -28,3 +28,8 @@ def evidence_of(suite: Suite) -> type[RecordedEvidence]:
 def graded(suite: Suite) -> bool:
     """Whether the answers themselves are judged, there being nothing that shows more."""
     return evidence_of(suite) is AnswerEvidence
+
+
+def rank(suite: Suite) -> int:
+    """The place of the suite's observable among all, the strongest first."""
+    return list(EVIDENCE).index(evidence_of(suite).name)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import combinations
+from itertools import combinations, product
 from operator import attrgetter
+from types import MappingProxyType
 
 from qcheck import __version__
 from qcheck.baselines import Baseline
@@ -19,6 +20,7 @@ from qcheck.evidence.envelope import Envelope, freeze
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.observable import evidence_of
 from qcheck.jobs.fold import RunFold
+from qcheck.jobs.known import KnownOffer
 from qcheck.jobs.manifest import (
     DeclaredEntry,
     EnvelopeEntry,
@@ -33,8 +35,10 @@ from qcheck.jobs.order import check_order, plan_of
 from qcheck.jobs.outcome import make_fold, make_result
 from qcheck.jobs.panel import Panel
 from qcheck.jobs.reference import Reference, provenance_of
+from qcheck.jobs.silence import withheld
+from qcheck.jobs.strongest import Asked, Choice, mismatch, reference_unfit
 from qcheck.jsonio import content_hash, pretty, to_plain
-from qcheck.records import Request
+from qcheck.records import Attempt, Request
 from qcheck.registry.observables import lost_observables
 from qcheck.registry.types import Endpoint, ModelProfile, Price
 from qcheck.result import Result, result_to_json
@@ -46,10 +50,10 @@ from qcheck.run.plan import PlanItem
 from qcheck.suites import Suite
 from qcheck.verdict import FailOn, Until, decide
 
-__all__ = ["Moment", "Settings", "clients", "compare", "discover", "make_manifest", "manner_of", "start_run"]
+__all__ = ["Moment", "Settings", "budget_of", "clients", "compare", "make_manifest", "manner_of", "start_run"]
 
-MIN_REFERENCES = 2
-DISCOVERY_TIMEOUT_S, DISCOVERY_ATTEMPTS = 15.0, 2  # the run itself tries harder
+MIN_PROVIDERS = 2  # of which one can be compared with another
+MOST_SUITES = 4  # of which each spends a fifth of alpha on its calibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class Moment:
 def manner_of(endpoint: Endpoint) -> str:
     """A hash of how an endpoint is asked: what changes answers, but for its address and the model's id."""
     asked = (
-        endpoint.dialect,
+        replace(endpoint.dialect, stated=()),
         endpoint.temperature,
         endpoint.date_string,
         endpoint.thinks_always,
@@ -95,7 +99,7 @@ def manner_of(endpoint: Endpoint) -> str:
     return content_hash(asked)
 
 
-def _entry(endpoint: Endpoint) -> ProviderEntry:
+def _entry(endpoint: Endpoint, offer: KnownOffer | None, choice: Choice | None = None) -> ProviderEntry:
     d, p = endpoint.declared, endpoint.price
     return ProviderEntry(
         name=endpoint.name,
@@ -109,42 +113,42 @@ def _entry(endpoint: Endpoint) -> ProviderEntry:
         unpinned=endpoint.unpinned,
         min_tokens=endpoint.dialect.min_tokens,
         manner=manner_of(endpoint),
+        offer=offer,
+        suites=choice.suites if choice else None,
+        unjudged=choice.unjudged if choice else None,
     )
 
 
-def _reference_entry(reference: Reference, model: ModelProfile) -> ReferenceEntry:
-    if reference.live:
-        live = reference.live
-        return ReferenceEntry(kind="live", name=live.name, provenance=provenance_of(live, model), live=_entry(live))
+def _reference_entry(reference: Reference, model: ModelProfile, offers: Mapping[str, KnownOffer]) -> ReferenceEntry:
+    if live := reference.live:
+        entry = _entry(live, offers.get(live.name))
+        return ReferenceEntry(kind="live", name=live.name, provenance=provenance_of(live, model), live=entry)
     b = reference.baseline
     if b is None:
         return ReferenceEntry(kind="none")
-    ranks = ("self-hosted", "first-party", "third-party")
-    honest = [b.manifest.deployments[i] for i in b.references]
     return ReferenceEntry(
         kind="recorded",
         name=b.name,
-        provenance=max((d.provenance for d in honest), key=ranks.index),
+        provenance=reference.provenance,
         deployments=b.names(b.references),
         hash=b.hash,
         path=str(b.folder.resolve()),
     )
 
 
-def _envelope(baseline: Baseline | None, entry: ReferenceEntry, alpha: float) -> Envelope | None:
-    """The reference's envelope, which takes several honest deployments whose operator knows what they serve."""
-    if baseline is None or baseline.table is None or len(baseline.references) < MIN_REFERENCES:
-        return None
-    return freeze(baseline.table, alpha) if entry.provenance != "third-party" else None
+def _envelope(reference: Reference, alpha: float) -> Envelope | None:
+    table = reference.baseline.table if reference.baseline and reference.has_envelope else None
+    return freeze(table, alpha) if table else None
 
 
-def _used(suite: Suite, reference: Reference, model: ModelProfile, alpha: float, weight: float) -> SuiteUsed:
-    entry = _reference_entry(reference, model)
-    envelope = _envelope(reference.baseline, entry, alpha)
+def _used(
+    suite: Suite, reference: Reference, entry: ReferenceEntry, model: str, alpha: float, weight: float
+) -> SuiteUsed:
+    envelope = _envelope(reference, alpha)
     if envelope is None and evidence_of(suite) is not LogprobEvidence:
         raise ConfigurationError(
-            f"texts are judged by a recorded envelope, and there is none for {model.name} and the suite {suite.name}: "
-            f"record two or more deployments that you trust with `qcheck baseline record {model.name} "
+            f"texts are judged by a recorded envelope, and there is none for {model} and the suite {suite.name}: "
+            f"record two or more deployments that you trust with `qcheck baseline record {model} "
             f"--suite {suite.recorded.name} --out DIR --provider …`, or compare log-probabilities with --suite "
             "logprobs."
         )
@@ -184,27 +188,38 @@ def make_manifest(
     created: datetime,
     model: ModelProfile,
     endpoints: Sequence[Endpoint],
-    asked: Sequence[tuple[Suite, Reference]],
+    asked: Sequence[Asked],
     settings: Settings,
+    offers: Mapping[str, KnownOffer] = MappingProxyType({}),
+    choices: Mapping[str, Choice] | None = None,
 ) -> RunManifest:
-    """Everything that the verdicts will depend on, fixed before the first request. Raises UsageError.
+    """Everything that the verdicts will depend on, fixed before the first request of the plan. Raises UsageError.
 
-    The run's error is split evenly over the suites. So the calibration bounds of all of them together fail with
-    probability delta, and all bounds of shares hold together with probability 1 − alpha.
+    offers: what was found at the endpoints, by name. choices: which of the suites `asked` each provider is asked, all
+    who are asked any as many; without them all. A provider's error is split evenly over its suites, so that all its
+    bounds of shares hold together with probability 1 − alpha. The calibration bounds of all suites that are used hold
+    together with probability 1 − delta.
     """
     settings.check()
-    _check_disjoint([suite for suite, _ in asked])
     lives = [reference.live for _, reference in asked if reference.live]
     if taken := {e.name for e in lives} & {e.name for e in endpoints}:
         raise ConfigurationError(f"{min(taken)} is the live reference; leave it out of --providers.")
     check_prices(settings.limits, (*endpoints, *lives))
-    for suite, reference in asked:
-        _check_sampled(suite, reference)
-        _check_texts(suite, (*endpoints, *lives))
-        _check_temperature(suite, endpoints, model)
-    suites = tuple(
-        _used(suite, reference, model, settings.alpha / len(asked), 1 / len(asked)) for suite, reference in asked
-    )
+    if unfit := next((why for suite, reference in asked if (why := reference_unfit(suite, reference))), None):
+        raise ConfigurationError(unfit)
+    each = len(asked) if choices is None else max(1, *(len(choice.suites) for choice in choices.values()))
+    if each > 1:
+        _check_disjoint([suite for suite, _ in asked])
+    if choices is None:
+        _check_texts([suite for suite, _ in asked], (*endpoints, *lives))
+    everything = {
+        suite.name: _used(
+            suite, reference, _reference_entry(reference, model, offers), model.name, settings.alpha / each, 1 / each
+        )
+        for suite, reference in asked
+    }
+    used = {name for choice in choices.values() for name in choice.suites} if choices else set(everything)
+    suites = tuple(suite for name, suite in everything.items() if name in (used or list(everything)[:1]))
     kind = suites[0].reference.kind
     if len(suites) > 1 and (unmet := next((s.name for s in suites if s.reference.kind != "recorded"), None)):
         raise ConfigurationError(
@@ -212,13 +227,18 @@ def make_manifest(
             f"suite {unmet}: record one with `qcheck baseline record {model.name} --suite {unmet} --provider …`, or "
             "leave that suite out."
         )
-    if kind == "none" and len(endpoints) < MIN_REFERENCES:
+    if each == 1 and len(suites) > MOST_SUITES:
+        raise ConfigurationError(
+            f"the providers of one run are judged by {MOST_SUITES} suites at most, and these would be {len(suites)}: "
+            "compare them in several runs, or name a --suite."
+        )
+    if kind == "none" and len(endpoints) < MIN_PROVIDERS:
         raise ConfigurationError(
             "there is no reference, and a single provider can then be compared with nothing: name a second provider, "
             f"or record a baseline with `qcheck baseline record {model.name} --provider …`."
         )
     pairs = len(endpoints) * (len(endpoints) - 1) // 2
-    return RunManifest(
+    manifest = RunManifest(
         qcheck_version=__version__,
         run_id=run_id,
         created=created.astimezone(UTC).isoformat(timespec="seconds"),
@@ -232,46 +252,47 @@ def make_manifest(
         until=settings.until,
         fail_on=settings.fail_on,
         concurrency=settings.concurrency,
-        dated=_dated(model, (*endpoints, *lives), [it.baseline for _, it in asked if it.baseline]),
+        dated=_dated(model, (*endpoints, *lives), [it.baseline for s, it in asked if it.baseline and s.name in used]),
         suites=suites,
-        providers=tuple(_entry(e) for e in endpoints),
+        providers=tuple(_entry(e, offers.get(e.name), choices[e.name] if choices else None) for e in endpoints),
         limits=LimitsEntry(**to_plain(settings.limits)),
     )
+    panels = {suite.name: everything[suite.name].panel(suite, reference.baseline) for suite, reference in asked}
+    full = next((panel for panel in panels.values() if evidence_of(panel.suite) is LogprobEvidence), None)
+
+    def with_costs(entry: ProviderEntry, endpoint: Endpoint) -> ProviderEntry:
+        mine = [panels[name] for name in manifest.suites_of(entry)]
+        said = withheld(endpoint, entry.offer, mine, full, manifest.rules, manifest.seed)
+        return entry.model_copy(update={"withheld": said})
+
+    providers = tuple(map(with_costs, manifest.providers, endpoints))
+    return manifest.model_copy(update={"providers": providers})
 
 
-def _check_texts(suite: Suite, endpoints: Sequence[Endpoint]) -> None:
+def _check_texts(suites: Sequence[Suite], endpoints: Sequence[Endpoint]) -> None:
     """Raise ConfigurationError where an endpoint's texts would differ from the recorded ones, however honest it is."""
-    observable = evidence_of(suite).name
-    if observable == LogprobEvidence.name:
-        return  # what a provider cannot show is not asked of it
-    for endpoint in endpoints:
-        if why := lost_observables(endpoint).get(observable):
+    for suite, endpoint in product(suites, endpoints):
+        if why := mismatch(endpoint, suite):
             raise ConfigurationError(
-                f"{endpoint.name} cannot be judged by the suite {suite.name}, by its {observable.replace('_', ' ')}: "
-                f"{why}; leave it out, or choose another --suite."
+                f"{endpoint.name} cannot be judged by the suite {suite.name}, by its "
+                f"{evidence_of(suite).name.replace('_', ' ')}: {why}; leave it out, or choose another --suite."
             )
 
 
-def _check_sampled(suite: Suite, reference: Reference) -> None:
-    """Raise ConfigurationError where recorded log-probabilities may be those after a temperature."""
-    if evidence_of(suite).name == "sampled_text" and (baseline := reference.baseline):
-        for d in baseline.manifest.deployments:
-            if d.temperature != 0:
-                raise ConfigurationError(
-                    f"{d.name} of {baseline.name} was recorded at temperature {d.temperature:g}, and its "
-                    "log-probabilities may be those after it; record it at temperature 0 to judge samples by it."
-                )
-
-
-def _check_temperature(suite: Suite, endpoints: Sequence[Endpoint], model: ModelProfile) -> None:
-    """Raise ConfigurationError where an endpoint pins another temperature than the one that the suite samples at."""
-    for e in endpoints:
-        if suite.manifest.temperature is not None and e.temperature not in (0.0, suite.manifest.temperature):
-            raise ConfigurationError(
-                f"{e.name} takes {model.name} at temperature {e.temperature:g} alone, and the suite {suite.name} asks "
-                f"at {suite.manifest.temperature:g}; copy its suite.json into a folder, change the temperature, and "
-                "name the folder with --suite."
-            )
+def budget_of(
+    manifest: RunManifest, endpoints: Sequence[Endpoint], before: Iterable[Attempt] = (), spent_s: float = 0.0
+) -> Budget:
+    """What may be spent on the endpoints of a run, `spent_s` of whose deadline went on what was asked `before`."""
+    limits = manifest.budget_limits()
+    if limits.deadline_s is not None:
+        limits = replace(limits, deadline_s=max(0.0, limits.deadline_s - spent_s))
+    return Budget(
+        limits,
+        {e.name: Price(e.price.input, e.price.output) for e in manifest.everyone if e.price},
+        before,
+        plans=[e.name for e in manifest.everyone if e.plan],
+        min_tokens={e.name: e.dialect.min_tokens for e in endpoints},
+    )
 
 
 def start_run(folder: RunFolder, manifest: RunManifest) -> None:
@@ -295,21 +316,6 @@ async def clients(
         yield {e.name: await client(e) for e in endpoints}
 
 
-async def discover(endpoints: Sequence[Endpoint], keys: Mapping[str, str | None]) -> tuple[Endpoint, ...]:
-    """The endpoints with the model id that `/models` tells where nobody named one; None stays where it cannot be had.
-
-    Opens a client for every endpoint, so that what nothing can be sent through fails here (ConfigurationError).
-    """
-
-    async def asked(endpoint: Endpoint) -> Endpoint:
-        key = keys.get(endpoint.name)
-        async with Client(endpoint, key, timeout_s=DISCOVERY_TIMEOUT_S, max_attempts=DISCOVERY_ATTEMPTS) as client:
-            model_id, _ = await client.model_id()
-        return replace(endpoint, model_id=model_id)
-
-    return tuple(await asyncio.gather(*map(asked, endpoints)))
-
-
 async def compare(
     folder: RunFolder,
     manifest: RunManifest,
@@ -317,20 +323,27 @@ async def compare(
     endpoints: Sequence[Endpoint],
     askers: Mapping[str, Asker],
     *,
+    spent_s: float = 0.0,
     on_moment: Callable[[Moment], None] = lambda _: None,
 ) -> Result:
     """Ask until every provider is decided or its limits are reached; resumes where the folder's journal ends.
 
-    `panels` are the manifest's suites, loaded, and `endpoints` its providers and a live reference, resolved. Writes
-    `result.json` and returns it.
+    `panels` are the manifest's suites, loaded, and `endpoints` its providers and a live reference, resolved. `spent_s`
+    are seconds that discovery has taken of the deadline. Writes `result.json` and returns it.
     """
     fold = make_fold(manifest, panels)
     by_name = {e.name: e for e in endpoints}
     plan = plan_of(manifest, panels)
-    probes = {p.id: (panel.suite, p) for panel in panels for p in panel.suite.fold("evaluation")}
+    probes = {
+        (name, probe.id): (panel.suite, probe)
+        for name, suites in ((entry.name, manifest.suites_of(entry)) for entry in manifest.everyone)
+        for panel in panels
+        if panel.suite.name in suites
+        for probe in panel.suite.fold("evaluation")
+    }
 
     def request_for(item: PlanItem) -> Request:
-        endpoint, (suite, probe) = by_name[item.provider], probes[item.probe_id]
+        endpoint, (suite, probe) = by_name[item.provider], probes[item.provider, item.probe_id]
         # A provider that is judged by its text may refuse a request for more.
         most = endpoint.dialect.top_logprobs_max if "logprobs" in suite.manifest.observes else 0
         return suite.request(probe, endpoint.temperature, most)
@@ -339,20 +352,13 @@ async def compare(
     with Journal.open(folder.journal) as journal:
         before = read_journal(folder.journal)
         check_order(before, plan)
-        prices = {e.name: Price(e.price.input, e.price.output) for e in manifest.everyone if e.price}
         events = execute(
             plan,
             askers,
             request_for,
             journal,
             answered=settled_requests(before),
-            budget=Budget(
-                manifest.budget_limits(),
-                prices,
-                before,
-                plans=[e.name for e in manifest.everyone if e.plan],
-                min_tokens={e.name: e.dialect.min_tokens for e in endpoints},
-            ),
+            budget=budget_of(manifest, endpoints, before, spent_s),
             should_stop=fold.should_stop,
             concurrency=manifest.concurrency,
             together=any(panel.baseline is None for panel in panels),

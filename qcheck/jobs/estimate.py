@@ -4,34 +4,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from qcheck.baselines import Baseline
-from qcheck.evidence.observable import evidence_of
-from qcheck.evidence.tails import TailEvidence
+from qcheck.jobs.discover import Discovery
+from qcheck.jobs.inquiry import LONG
 from qcheck.jobs.manifest import ProviderEntry, RunManifest
+from qcheck.jobs.offer import PROMPT
 from qcheck.jobs.panel import Panel, sample
-from qcheck.stats.power import could_reject, median_requests
+from qcheck.jobs.reach import Reach
 from qcheck.suites import Probe
-from qcheck.tailcounts import FLIP, FULL, LOSS, SIZE, CalibrationTable, Score, TailCount
+from qcheck.tailcounts import FLIP, LOSS, SIZE, CalibrationTable, Score
 from qcheck.verdict import UNPINNED
 
-__all__ = ["Detectable", "Estimate", "ProviderEstimate", "estimate"]
+__all__ = ["DISCOVERY", "Detectable", "Estimate", "ProviderEstimate", "estimate"]
 
 FRACTIONS = (1.0, 0.1, 0.05, 0.01)
 BYTES_PER_TOKEN = 3.5  # of natural prompts, where no baseline says how many tokens they have
 TEMPLATE_TOKENS = 10
 # How a deviation that nobody recorded is seen, by the score that shows whatever deviates.
 SEEN_BY: Mapping[Score, str] = {SIZE: "their size", FLIP: "other texts", LOSS: "wrong answers"}
+PROMPT_TOKENS = round(TEMPLATE_TOKENS + len(PROMPT) / BYTES_PER_TOKEN)
+DISCOVERY = "discovery"
 SECONDS_PER_REQUEST = 1.5  # a hosted endpoint's usual time for a few tokens; for the estimate of minutes only
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderEstimate:
-    """One provider's share of one suite.
+    """One provider's share of one suite, or of what is asked to find out what it offers (`DISCOVERY`).
 
     lost: what of the suite's observables it cannot show, and why. requests_expected: what a faithful provider that
     gives all that is observed is asked until it is *consistent*; None if unknown. Tokens and dollars are for
@@ -54,97 +55,104 @@ class ProviderEstimate:
 
 @dataclass(frozen=True, slots=True)
 class Detectable:
-    """Estimated median number of requests to `deviates`; None where the requests allowed would not do."""
+    """Estimated median number of requests to `deviates`; None where the requests allowed would not do.
+
+    suites: those that are asked, in words.
+    """
 
     variant: str
     fraction: float
     median_requests: int | None
+    suites: str
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The plan in numbers. `detectability` says in words how far they reach."""
+    """The plan in numbers. `detectability` says in words how far they reach.
+
+    requests_max: the most for all together. unjudged: who is asked no suite, and why. found: whose offer is known from
+    which day. withheld: what is known not to be given, and what that costs.
+    """
 
     providers: tuple[ProviderEstimate, ...]
+    requests_max: int
     observables: tuple[str, ...]
     could_reject: bool
     detectable: tuple[Detectable, ...]
     detectability: str
+    unjudged: Mapping[str, str] = field(default_factory=dict)
+    found: Mapping[str, str] = field(default_factory=dict)
+    withheld: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def estimate(manifest: RunManifest, panels: Sequence[Panel], *, detectability: bool = True) -> Estimate:
+def estimate(
+    manifest: RunManifest,
+    panels: Sequence[Panel],
+    discovery: Mapping[str, Discovery] = MappingProxyType({}),
+    *,
+    detectability: bool = True,
+) -> Estimate:
     """The plan of a run; sends nothing. `detectability` is simulated, which takes seconds.
 
-    What several suites detect is the same simulation: an event of one suite, weighted by both, is not bet on in the
-    requests of another, which is what averaging their e-values comes to.
+    discovery: what it takes to find out what each provider offers, by name.
     """
-    asked = [(panel, p) for panel, probes in sample(panels, manifest.tolerance, manifest.seed) for p in probes]
-    asked = asked[: manifest.limits.max_requests]
-    needed = {p.suite.name: p.requests_expected(manifest.tolerance) for p in panels}
-    providers = tuple(
-        share
-        for entry in manifest.everyone
-        for share in _shares(entry, panels, asked[: manifest.most_requests(entry)], needed, manifest)
+    orders = {
+        suites: [(p, probe) for p, probes in sample(chosen, manifest.tolerance, manifest.seed) for probe in probes]
+        for suites in dict.fromkeys(map(manifest.suites_of, manifest.everyone))
+        if (chosen := [panel for panel in panels if panel.suite.name in suites])
+    }
+    shares, total = list[ProviderEstimate](), 0
+    for entry in manifest.everyone:
+        before, limit = discovery.get(entry.name, Discovery(0, 0, 0.0)), manifest.most_requests(entry)
+        left = None if limit is None else max(0, limit - before.fewest)
+        asked = orders.get(manifest.suites_of(entry), [])[:left]
+        mine = [*_finding_out(entry, before, limit, manifest), *_shares(entry, panels, asked, manifest)]
+        most = sum(share.requests_max for share in mine)
+        total += most if limit is None else min(limit, most)
+        shares += mine
+    used = [panel for panel in panels if any(panel.suite.name in suites for suites in orders)]
+    plan = Estimate(
+        providers=tuple(shares),
+        requests_max=total,
+        observables=tuple(dict.fromkeys(o for panel in used for o in panel.suite.manifest.observes)),
+        could_reject=True,
+        detectable=(),
+        detectability=f"nothing: {UNPINNED}",
+        unjudged={e.name: e.unjudged for e in manifest.providers if e.unjudged},
+        found={e.name: e.offer.day for e in manifest.everyone if e.offer},
+        withheld={e.name: e.withheld for e in manifest.providers},
     )
-    observables = tuple(dict.fromkeys(o for panel in panels for o in panel.suite.manifest.observes))
-    if manifest.dated:
-        return Estimate(providers, observables, len(asked) > 1, (), f"nothing: {UNPINNED}")
-    known = [(p, p.baseline.table, p.envelope) for p in panels if p.baseline and p.baseline.table and p.envelope]
-    tables = [row for row in known if issubclass(evidence_of(row[0].suite), TailEvidence)]
-    if not tables:
-        sampled = "samples of text show strong deviations alone, and never agreement; how soon is not simulated"
-        note = sampled if known else "detectability unknown: no baseline"
-        return Estimate(providers, observables, len(asked) > 1, (), note)
-    kinds = list(dict.fromkeys((panel.suite.name, probe.stratum) for panel, probe in asked))
-    strata = np.array([kinds.index((panel.suite.name, probe.stratum)) for panel, probe in asked])
-    columns = [
-        (panel, level, event)
-        for panel, table, envelope in tables
-        for level, event in zip(envelope.levels[FULL], table.seen(FULL), strict=True)
-    ]
-    weights = [panel.weight * level.weight for panel, level, _ in columns]
-    outlying = [level.outlying for _, level, _ in columns]
-    suites = [panel.suite.name for panel, _, _ in columns]
-    bounds = np.array(
-        [[level.null_bounds[s] if panel.suite.name == n else 1.0 for panel, level, _ in columns] for n, s in kinds]
-    )
-    threshold, rng = manifest.rules.log_threshold, np.random.default_rng(0)
-
-    def shown(variant: str) -> NDArray[np.float64]:
-        """(kinds, events): how often the variant shows each event; nothing is known of one that was not recorded."""
-
-        def share(count: TailCount) -> float:
-            return count.shown.get(variant, 0) / count.variant_clusters
-
-        return np.array(
-            [
-                [share(event.counts[s]) if panel.suite.name == n else 0.0 for panel, _, event in columns]
-                for n, s in kinds
-            ]
+    least = min((before.fewest for before in discovery.values()), default=0)
+    allowed = manifest.limits.max_requests and max(0, manifest.limits.max_requests - least)
+    reaches = [Reach(asked[:allowed], manifest.rules.log_threshold) for asked in orders.values()]
+    if manifest.dated or not any(reach.tables for reach in reaches):
+        enough = all(len(asked[:allowed]) > 1 for asked in orders.values())
+        return replace(
+            plan, could_reject=enough, detectability=plan.detectability if manifest.dated else _unknown(used)
         )
-
-    variants = dict.fromkeys(v for _, table, _ in tables for v in table.variants) if detectability else ()
     detectable = tuple(
-        Detectable(
-            variant,
-            fraction,
-            median_requests(bounds, shown(variant), strata, weights, outlying, suites, threshold, fraction, rng),
-        )
-        for variant in variants
+        Detectable(variant, fraction, reach.median_requests(variant, fraction), ", ".join(reach.tables))
+        for reach in (reaches if detectability else ())
+        for variant in dict.fromkeys(v for table in reach.tables.values() for v in table.variants)
         for fraction in FRACTIONS
     )
-    basis = "; ".join(
-        _basis(table) + (f" ({panel.suite.name})" if len(panels) > 1 else "") for panel, table, _ in tables
+    tables = {name: table for reach in reaches for name, table in reach.tables.items()}
+    basis = "; ".join(_basis(table) + (f" ({name})" if len(used) > 1 else "") for name, table in tables.items())
+    seen_by = " or ".join(dict.fromkeys(SEEN_BY[table.events[0].score] for table in tables.values()))
+    return replace(
+        plan,
+        could_reject=all(reach.could_reject for reach in reaches if reach.tables),
+        detectable=detectable,
+        detectability=f"estimated by simulation from {basis}, for variants as they were recorded: the same format on "
+        f"another engine may deviate less; kinds that nobody recorded are seen by {seen_by} alone",
     )
-    seen_by = " or ".join(dict.fromkeys(SEEN_BY[table.events[0].score] for _, table, _ in tables))
-    return Estimate(
-        providers,
-        observables,
-        could_reject(bounds[strata], weights, threshold),
-        detectable,
-        f"estimated by simulation from {basis}, for variants as they were recorded: the same format on another engine "
-        f"may deviate less; kinds that nobody recorded are seen by {seen_by} alone",
-    )
+
+
+def _unknown(panels: Sequence[Panel]) -> str:
+    """Why nothing is said of what could be detected."""
+    if any(panel.baseline and panel.baseline.table and panel.envelope for panel in panels):
+        return "samples of text show strong deviations alone, and never agreement; how soon is not simulated"
+    return "detectability unknown: no baseline"
 
 
 def _basis(table: CalibrationTable) -> str:
@@ -179,16 +187,37 @@ def _prompt_tokens(probes: Sequence[Probe], baseline: Baseline | None) -> float:
     return TEMPLATE_TOKENS + sum(sizes) / len(sizes) / BYTES_PER_TOKEN
 
 
+def _finding_out(
+    entry: ProviderEntry, discovery: Discovery, limit: int | None, manifest: RunManifest
+) -> Iterator[ProviderEstimate]:
+    """What it takes to find out what an endpoint offers, if anything."""
+    if discovery.most:
+        most = discovery.most if limit is None else min(limit, discovery.most)
+        yield ProviderEstimate(
+            name=entry.name,
+            role=_role(entry, manifest),
+            suite=DISCOVERY,
+            requests_max=most,
+            requests_expected=min(most, discovery.fewest),
+            input_tokens=most * PROMPT_TOKENS,
+            output_tokens=most * LONG,
+            cost_usd=discovery.cost_usd,
+            minutes=most * SECONDS_PER_REQUEST / 60,
+        )
+
+
+def _role(entry: ProviderEntry, manifest: RunManifest) -> str:
+    return "provider" if entry in manifest.providers else "reference"
+
+
 def _shares(
-    entry: ProviderEntry,
-    panels: Sequence[Panel],
-    asked: Sequence[tuple[Panel, Probe]],
-    needed: Mapping[str, int | None],
-    manifest: RunManifest,
+    entry: ProviderEntry, panels: Sequence[Panel], asked: Sequence[tuple[Panel, Probe]], manifest: RunManifest
 ) -> Iterator[ProviderEstimate]:
     """What `entry` is asked of each suite."""
+    mine = [panel for panel in panels if panel.suite.name in manifest.suites_of(entry)]
+    needed = {panel.suite.name: panel.requests_expected(manifest.tolerance) for panel in mine}
     expected = _expected([panel.suite.name for panel, _ in asked], needed)
-    for panel in panels:
+    for panel in mine:
         yield _share(entry, panel, [p for asking, p in asked if asking is panel], expected, manifest)
 
 
@@ -201,7 +230,7 @@ def _share(
     observed: Sequence[str] = panel.suite.manifest.observes
     return ProviderEstimate(
         name=entry.name,
-        role="provider" if entry in manifest.providers else "reference",
+        role=_role(entry, manifest),
         suite=panel.suite.name,
         requests_max=most,
         requests_expected=None if expected is None else expected[panel.suite.name],

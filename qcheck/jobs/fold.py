@@ -6,8 +6,9 @@ journal once more, so that `verify` cannot reach another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from types import MappingProxyType
 
 from qcheck.baselines import Answer, answer_of
 from qcheck.evidence.margin import MARGIN_SHARE, MarginEvidence
@@ -54,20 +55,28 @@ class PairFold:
 
 
 class RunFold:
-    """All providers of a run. `live` names a live reference of its one suite."""
+    """All providers of a run, each with the suites that it is asked. `live` names a live reference of the one suite.
+
+    unjudged: by provider, why there is no suite for it.
+    """
 
     def __init__(
-        self, providers: Sequence[str], rules: Rules, panels: Sequence[Panel], live: str | None = None
+        self,
+        providers: Mapping[str, Sequence[Panel]],
+        rules: Rules,
+        live: str | None = None,
+        unjudged: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.rules, self.live = rules, live
-        self.has_reference = live is not None or any(panel.baseline for panel in panels)
-        self.providers = {p: ProviderFold(rules, panels) for p in providers}
+        self.has_reference = live is not None or all(p.baseline for panels in providers.values() for p in panels)
+        self.providers = {p: ProviderFold(rules, panels, unjudged.get(p)) for p, panels in providers.items()}
         everyone = [*providers, *([live] if live else [])]
         self.live_available = Availability()
         self._answers: dict[str, list[Attempt]] = {p: [] for p in everyone}
         self.pairs: dict[tuple[str, str], PairFold] = {}
         if not self.has_reference:
-            self.pairs = {pair: PairFold(rules) for pair in combinations(providers, 2)}
+            judged = [p for p in providers if p not in unjudged]
+            self.pairs = {pair: PairFold(rules) for pair in combinations(judged, 2)}
 
     def settle(self, attempt: Attempt) -> None:
         """Fold a provider's next settled attempt."""
@@ -113,7 +122,7 @@ class RunFold:
         fold = self.providers[name]
         if fold.available.reason:
             return "unavailable"
-        if self.has_reference:
+        if self.has_reference or fold.unjudged:
             return fold.should_stop()
         mine = [f for pair, f in self.pairs.items() if name in pair and not self._gone(pair, name)]
         if not mine:
@@ -128,15 +137,12 @@ class RunFold:
         """Providers shown to agree, joined along agreeing pairs; None where there is a reference."""
         if self.has_reference:
             return None
-        group = {p: {p} for p in self.providers if self.providers[p].available.reason is None}
+        there = [p for p, fold in self.providers.items() if fold.available.reason is None and not fold.unjudged]
+        group = {p: {p} for p in there}
         for (a, b), fold in self.pairs.items():
             if fold.state == "alike" and a in group and b in group and group[a] is not group[b]:
                 merged = group[a] | group[b]
-                if any(
-                    self.pairs[pair].state == "different"
-                    for pair in combinations(self.providers, 2)
-                    if {*pair} <= merged
-                ):
+                if any(self.pairs[pair].state == "different" for pair in self.pairs if {*pair} <= merged):
                     continue
                 for member in merged:
                     group[member] = merged

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,6 +11,7 @@ from qcheck.baselines import Baseline, load_baseline
 from qcheck.errors import BaselineError, RunFolderError, SuiteError
 from qcheck.evidence.envelope import Envelope, TailLevel
 from qcheck.evidence.margin import MARGIN_NATS
+from qcheck.jobs.known import KnownOffer
 from qcheck.jobs.panel import Panel
 from qcheck.result import Provenance, ReferenceInfo, ReferenceKind, SuiteInfo
 from qcheck.run.budget import Limits
@@ -55,6 +55,8 @@ class ProviderEntry(_Strict):
     lost: observables that it cannot show, and why. plan: whether a subscription pays (`qcheck.run.budget.is_plan`).
     unpinned: whether it sends requests on to upstreams of its choice. min_tokens: the fewest output tokens it accepts.
     manner: a hash of how it is asked (`qcheck.jobs.compare.manner_of`), which must be the same when a run is resumed.
+    offer: what was found there, when (`qcheck.jobs.known`). suites: those that it is asked, None for all of the run.
+    unjudged: why there are none. withheld: what it does not give, and what that costs, in words.
     """
 
     name: str
@@ -68,6 +70,10 @@ class ProviderEntry(_Strict):
     unpinned: bool = False
     min_tokens: int = 1
     manner: str | None = None
+    offer: KnownOffer | None = None
+    suites: tuple[str, ...] | None = None
+    unjudged: str | None = None
+    withheld: tuple[str, ...] = ()
 
 
 class ReferenceEntry(_Strict):
@@ -96,7 +102,7 @@ class EnvelopeEntry(_Strict):
 class SuiteUsed(_Strict):
     """A suite by name, place and content hash, and what its answers are compared with.
 
-    weight: of its e-value in the average over the run's suites.
+    weight: of its e-value in the average over those of a provider that is asked it.
     """
 
     name: str
@@ -177,8 +183,12 @@ class RunManifest(_Strict):
 
     @model_validator(mode="after")
     def _averages(self) -> Self:
-        if sum(suite.weight for suite in self.suites) > 1 + 1e-9:
-            raise ValueError("weights: they sum to at most 1")
+        weights = {suite.name: suite.weight for suite in self.suites}
+        for entry in self.providers:
+            if not weights.keys() >= set(self.suites_of(entry)):
+                raise ValueError("suites: a provider is asked one that the run does not have")
+            if sum(weights[name] for name in self.suites_of(entry)) > 1 + 1e-9:
+                raise ValueError("weights: they sum to at most 1")
         return self
 
     @classmethod
@@ -208,6 +218,15 @@ class RunManifest(_Strict):
         """The compared providers, and a live reference last."""
         return (*self.providers, *([self.live] if self.live else []))
 
+    def suites_of(self, entry: ProviderEntry) -> tuple[str, ...]:
+        """The names of the suites that a provider is asked."""
+        return tuple(suite.name for suite in self.suites) if entry.suites is None else entry.suites
+
+    @property
+    def share(self) -> int:
+        """Over how many suites a provider's error is split."""
+        return max(1, *(len(self.suites_of(entry)) for entry in self.providers))
+
     @property
     def live(self) -> ProviderEntry | None:
         """The live reference, which only the one suite of a run has."""
@@ -217,20 +236,6 @@ class RunManifest(_Strict):
     def has_reference(self) -> bool:
         """Whether the providers are compared with anything but each other."""
         return self.suites[0].reference.kind != "none"
-
-    def with_model_ids(self, ids: Mapping[str, str | None]) -> RunManifest:
-        """The same with the model ids that only the endpoints could tell."""
-
-        def told(entry: ProviderEntry) -> ProviderEntry:
-            return entry.model_copy(update={"model_id": ids[entry.name]})
-
-        def met(suite: SuiteUsed) -> SuiteUsed:
-            live = suite.reference.live
-            reference = suite.reference.model_copy(update={"live": told(live) if live else None})
-            return suite.model_copy(update={"reference": reference})
-
-        providers, suites = tuple(map(told, self.providers)), tuple(map(met, self.suites))
-        return self.model_copy(update={"providers": providers, "suites": suites})
 
     def most_requests(self, entry: ProviderEntry) -> int | None:
         """The most requests to that provider, None where nothing limits them."""

@@ -14,15 +14,20 @@ __all__ = ["check_order", "plan_of"]
 
 
 def plan_of(manifest: RunManifest, panels: Sequence[Panel]) -> tuple[PlanItem, ...]:
-    """All requests of a run."""
-    groups = sample(panels, manifest.tolerance, manifest.seed)
-    ids = [sorted(p.id for p in probes) for _, probes in groups]
-    return make_plan([e.name for e in manifest.everyone], ids, manifest.seed)
+    """All requests of a run. Those who are asked the same suites are asked in the same order."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for entry in manifest.everyone:
+        alike.setdefault(manifest.suites_of(entry), []).append(entry.name)
+    plan: list[PlanItem] = []
+    for suites, names in alike.items():
+        groups = sample([p for p in panels if p.suite.name in suites], manifest.tolerance, manifest.seed)
+        plan += make_plan(names, [sorted(p.id for p in probes) for _, probes in groups], manifest.seed)
+    return tuple(plan)
 
 
 def check_order(attempts: Sequence[Attempt], plan: Sequence[PlanItem]) -> None:
     """Raise RunFolderError where a journal does not follow the run's plan."""
     expected = {(i.provider, i.seq): i.probe_id for i in plan}
     for attempt in attempts:
-        if expected.get((attempt.provider, attempt.seq)) != attempt.probe_id:
+        if not attempt.discovery and expected.get((attempt.provider, attempt.seq)) != attempt.probe_id:
             raise RunFolderError("the journal does not follow the run's plan; start a new run.")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from qcheck.errors import RunFolderError
 from qcheck.jobs.fold import RunFold, folded
+from qcheck.jobs.known import KnownOffer
 from qcheck.jobs.manifest import ProviderEntry, RunManifest
 from qcheck.jobs.panel import Panel
 from qcheck.jobs.provider import NAMED
@@ -18,6 +19,7 @@ from qcheck.result import (
     Finding,
     Fraction,
     Nearest,
+    Offered,
     PriceUsd,
     ProviderResult,
     Result,
@@ -28,9 +30,10 @@ from qcheck.run.budget import is_estimate
 from qcheck.run.journal import settled_requests
 from qcheck.verdict import exit_code, summarise
 
-__all__ = ["make_fold", "make_result"]
+__all__ = ["WITHHELD", "make_fold", "make_result"]
 
 SHOWN_PROBES = 10
+WITHHELD = "withheld"
 ROUTED_ON = Finding(
     kind="unpinned_upstreams",
     severity="info",
@@ -42,7 +45,9 @@ ROUTED_ON = Finding(
 
 def make_fold(manifest: RunManifest, panels: Sequence[Panel]) -> RunFold:
     """The empty fold of a run."""
-    return RunFold(manifest.names, manifest.rules, panels, manifest.live.name if manifest.live else None)
+    asked = {e.name: [p for p in panels if p.suite.name in manifest.suites_of(e)] for e in manifest.providers}
+    unjudged = {e.name: e.unjudged for e in manifest.providers if e.unjudged}
+    return RunFold(asked, manifest.rules, manifest.live.name if manifest.live else None, unjudged)
 
 
 def make_result(
@@ -165,5 +170,25 @@ def _provider(
         divergence=fold.divergence(),
         nearest=tuple(Nearest(v, p) for v, p in posterior.items()),
         evidence=fold.evidence(),
-        findings=(*fold.findings(), *([ROUTED_ON] if entry.unpinned else [])),
+        findings=(*fold.findings(), *_said_of(entry)),
+        discovery=sum(a.discovery and a.settled for a in mine),
+        offered=_offered(entry.offer) if entry.offer else None,
+    )
+
+
+def _said_of(entry: ProviderEntry) -> list[Finding]:
+    """What was known of a provider before it was asked, and matters to what its answers show."""
+    withheld = [Finding(WITHHELD, "info", text, None, ()) for text in entry.withheld]
+    return withheld + ([ROUTED_ON] if entry.unpinned else [])
+
+
+def _offered(offer: KnownOffer) -> Offered:
+    return Offered(
+        found=offer.found.isoformat(timespec="seconds"),
+        top_logprobs=offer.listed,
+        lattice=offer.lattice,
+        after_temperature=offer.after_temperature,
+        greedy=offer.greedy,
+        temperature=offer.temperature,
+        min_tokens=offer.min_tokens,
     )

@@ -110,11 +110,12 @@ class ProviderFold:
     """One provider against a recorded reference for each suite, or against a live one (`compare_with`).
 
     A suite's e-value moves only when one of its own probes is answered, whatever was answered to the others before;
-    so all are test supermartingales of the same filtration, and so is their weighted average.
+    so all are test supermartingales of the same filtration, and so is their weighted average. unjudged: why there is no
+    suite.
     """
 
-    def __init__(self, rules: Rules, panels: Sequence[Panel]) -> None:
-        self.rules = rules
+    def __init__(self, rules: Rules, panels: Sequence[Panel], unjudged: str | None = None) -> None:
+        self.rules, self.unjudged = rules, unjudged
         self.available = Availability()
         self.decided = False
         self._folds = tuple(_PanelFold(panel, rules, len(panels)) for panel in panels)
@@ -161,6 +162,7 @@ class ProviderFold:
             blind_to=self._blind_to() if has_reference else (),
             unavailable_reason=self.available.reason,
             has_reference=has_reference,
+            unjudged=self.unjudged,
         )
 
     def _blind_to(self) -> tuple[str, ...]:
@@ -178,7 +180,8 @@ class ProviderFold:
         """Routing fraction: of the suite that shows most of a deviation, or that bounds its share best."""
         if verdict == "deviates":
             return self._strongest().fraction()
-        return min((fold.observable.fraction() for fold in self._folds), key=lambda bounds: bounds[2])
+        bounds = (fold.observable.fraction() for fold in self._folds)
+        return min(bounds, key=lambda bound: bound[2], default=(0.0, 0.0, 1.0))
 
     def needed(self) -> int | None:
         """How many more requests to one suite would make the provider consistent; None where none would."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from qcheck.baselines import Baseline, find_baseline, list_baselines, load_baseline
 from qcheck.errors import BaselineError, ConfigurationError
@@ -13,9 +14,11 @@ from qcheck.registry.types import Endpoint, ModelProfile, Resolver
 from qcheck.result import Provenance
 from qcheck.suites import Suite
 
-__all__ = ["Reference", "choose_references", "provenance_of"]
+__all__ = ["MIN_REFERENCES", "Reference", "choose_references", "provenance_of", "recorded_reference"]
 
 LIVE, NO_REFERENCE = "live:", "none"
+MIN_REFERENCES = 2
+RANKS: Final[tuple[Provenance, ...]] = ("self-hosted", "first-party", "third-party")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,21 @@ class Reference:
     baseline: Baseline | None = None
     live: Endpoint | None = None
     notice: str | None = None
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """That of the least trusted reference deployment of a baseline; None without one."""
+        if self.baseline is None:
+            return None
+        recorded = self.baseline.manifest.deployments
+        return max((recorded[i].provenance for i in self.baseline.references), key=RANKS.index)
+
+    @property
+    def has_envelope(self) -> bool:
+        """Whether several honest deployments were recorded, whose operator knows what they serve."""
+        b = self.baseline
+        enough = b is not None and b.table is not None and len(b.references) >= MIN_REFERENCES
+        return enough and self.provenance != "third-party"
 
 
 def _fitting(baseline: Baseline, model: ModelProfile, suite: Suite) -> str | None:
@@ -82,14 +100,8 @@ def _named(baselines: Sequence[Baseline], model: ModelProfile, suites: Sequence[
     return found
 
 
-def _default(
-    model: ModelProfile,
-    suite: Suite,
-    roots: Sequence[Path],
-    resolvers: Sequence[Resolver],
-    environ: Mapping[str, str],
-    compared: Sequence[str],
-) -> Reference:
+def recorded_reference(model: ModelProfile, suite: Suite, roots: Sequence[Path]) -> Reference:
+    """The nearest baseline that fits, or none and why those that nearly do were passed over."""
     notices = []
     for folder in list_baselines(roots).values():
         try:
@@ -102,6 +114,21 @@ def _default(
             if problem is None:
                 return Reference(baseline, notice=" ".join(notices) or None)
             notices.append(f"{problem}.")
+    return Reference(notice=" ".join(notices) or None)
+
+
+def _default(
+    model: ModelProfile,
+    suite: Suite,
+    roots: Sequence[Path],
+    resolvers: Sequence[Resolver],
+    environ: Mapping[str, str],
+    compared: Sequence[str],
+) -> Reference:
+    recorded = recorded_reference(model, suite, roots)
+    if recorded.baseline:
+        return recorded
+    notices = [recorded.notice] if recorded.notice else []
     endpoint = None
     if model.first_party and model.first_party not in compared:
         try:

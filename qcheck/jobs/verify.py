@@ -52,7 +52,7 @@ def verify(folder: RunFolder) -> Verification:
     differences = [
         f"the manifest's envelope of the suite {panel.suite.name} (not the baseline's)"
         for panel in panels
-        if not _same_envelope(panel, manifest.alpha / len(panels))
+        if not _same_envelope(panel, manifest.alpha / manifest.share)
     ]
     if pretty(new).encode() != written:
         differences += _differences(old, new, "") or ["the bytes (formatting)"]

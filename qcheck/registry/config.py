@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +31,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 from qcheck.errors import ConfigurationError, UnknownNameError
 from qcheck.registry.loader import get_model
 from qcheck.registry.rows import DialectSettings, Line, ModelId, PriceRow, Row, must, parse_toml
-from qcheck.registry.types import Endpoint, ThinkingSwitch
+from qcheck.registry.types import Dialect, Endpoint, ThinkingSwitch
 
 __all__ = [
     "EndpointSettings",
@@ -89,6 +90,10 @@ class EndpointSettings(DialectSettings):
     model_id: str | None = None
     price: PriceRow | None = None
     declared: str | None = None
+
+    def dialect(self, base: Dialect) -> Dialect:
+        """`base` with what the user states put over it, and marked as stated."""
+        return replace(super().dialect(base), stated=tuple(self._said()))
 
 
 class UserConfig(Row):

@@ -139,8 +139,10 @@ class DialectSettings(Row):
 
     def dialect(self, base: Dialect) -> Dialect:
         """`base` with what is said here put over it."""
-        said = self.model_dump(include=set(DialectSettings.model_fields) - {"key_env"}, exclude_none=True)
-        return replace(base, **said)
+        return replace(base, **self._said())
+
+    def _said(self) -> dict[str, Any]:
+        return self.model_dump(include=set(DialectSettings.model_fields) - {"key_env"}, exclude_none=True)
 
 
 class ProviderRow(DialectSettings, _Sourced):

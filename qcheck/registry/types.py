@@ -43,7 +43,8 @@ class Dialect:
     stream: whether it answers in streams alone. thinking_off: how a thinking model is brought to answer at once
     ("none": nothing needs to be said; "never": it cannot be; None: nobody knows). An endpoint has None where the model
     does not think, or thinks wherever it is served. pin: how one upstream of an aggregator is pinned: by OpenRouter's
-    field `provider`, behind the model's id ("suffix"), or by Vercel's `providerOptions`.
+    field `provider`, behind the model's id ("suffix"), or by Vercel's `providerOptions`. stated: the fields that the
+    user's qcheck.toml gives, which nothing that is found at the endpoint changes.
     """
 
     logprobs: LogprobsForm = "boolean"
@@ -55,6 +56,7 @@ class Dialect:
     thinking_off: ThinkingSwitch | None = None
     pin: Literal["openrouter", "suffix", "vercel"] | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    stated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

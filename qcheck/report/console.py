@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from qcheck.evidence.margin import MARGIN_SOURCE
+from qcheck.jobs.outcome import WITHHELD
 from qcheck.report.paper import Paper, cell, count, entry, grid, put_on
 from qcheck.result import ProviderResult, ReferenceInfo, Result, Totals
 from qcheck.verdict import percent
@@ -51,7 +52,9 @@ def _parts(result: Result, run: str, width: int) -> Iterator[RenderableType]:
         if columns < len(HEADINGS) and provider.likely_cause:
             yield entry(f"{provider.name}, likely cause", _cause(provider))
         for finding in provider.findings:
-            if finding.severity != "info" and finding.text not in provider.summary:
+            if finding.kind == WITHHELD:
+                yield entry(f"{provider.name}, withheld", finding.text)
+            elif finding.severity != "info" and finding.text not in provider.summary:
                 yield entry(f"{provider.name}, {finding.severity}", finding.text)
     yield Text("")
     if result.groups is not None:
@@ -66,13 +69,13 @@ def _parts(result: Result, run: str, width: int) -> Iterator[RenderableType]:
 
 
 def _row(provider: ProviderResult, result: Result) -> tuple[str | Text, ...]:
-    answers = provider.deviating.of
+    answers, asked = provider.deviating.of, provider.requests - provider.discovery
     judged = result.reference.kind != "none" and answers > 0
     fraction = provider.routing_fraction
     return (
         provider.name,
         cell(provider.verdict, STYLES[provider.verdict]),
-        str(answers if result.reference.kind != "none" else provider.requests - provider.failures),
+        str(answers if result.reference.kind != "none" else max(0, asked - provider.failures)),
         str(provider.deviating.answers) if judged else "–",
         as_power_of_ten(provider.log_e_value),
         f"{_least(provider)} – {percent(fraction.high)}" if judged else "–",

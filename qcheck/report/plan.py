@@ -7,23 +7,22 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from qcheck.jobs.estimate import Detectable, Estimate, ProviderEstimate
+from qcheck.jobs.estimate import DISCOVERY, Detectable, Estimate, ProviderEstimate
 from qcheck.report.paper import Paper, count, entry, grid, put_on
 
 __all__ = ["cannot_reject", "full", "in_short"]
 
-HEADINGS = ("provider", "role", "suite", "at most", "expected", "tokens in", "tokens out", "about USD", "minutes")
-SUITE = HEADINGS.index("suite")  # shown where there are several
+HEADINGS = ("provider", "role", "asked", "at most", "expected", "tokens in", "tokens out", "USD ≈", "minutes")
+NUMBERS = HEADINGS.index("at most")
 
 
 def in_short(plan: Estimate) -> str:
     """One line: requests, tokens, dollars and minutes for everybody together."""
     everyone = plan.providers
-    requests = sum(p.requests_max for p in everyone)
     tokens = sum(p.input_tokens + p.output_tokens for p in everyone)
     names = dict.fromkeys(p.name for p in everyone)
     minutes = max((sum(p.minutes for p in everyone if p.name == name) for name in names), default=0.0)
-    asked = f"{count(requests, 'request')} to {count(len(names), 'endpoint')}"
+    asked = f"{count(plan.requests_max, 'request')} to {count(len(names), 'endpoint')}"
     expected = [p.requests_expected for p in everyone if p.requests_expected is not None]
     if everyone and len(expected) == len(everyone):
         asked += f" (about {sum(expected)} if all are consistent)"
@@ -43,31 +42,42 @@ def full(plan: Estimate, paper: Paper) -> str:
 
 
 def _parts(plan: Estimate) -> Iterator[RenderableType]:
-    several = len({p.suite for p in plan.providers}) > 1
-    columns = [i for i in range(len(HEADINGS)) if several or i != SUITE]
-    rows = ([_row(p)[i] for i in columns] for p in plan.providers)
-    right = range(columns.index(SUITE + 1), len(columns))
-    yield grid([HEADINGS[i] for i in columns], rows, right=right)
+    several = len({p.suite for p in plan.providers} - {DISCOVERY}) > 1
+    rows = map(_row, plan.providers)
+    yield grid(HEADINGS, rows, right=range(NUMBERS, len(HEADINGS)))
     yield entry("plan", in_short(plan))
     yield entry("observables", ", ".join(name.replace("_", " ") for name in plan.observables))
+    yield entry("offers", "; ".join(_known(plan)))
     for provider in plan.providers:
         for observable, why in provider.lost.items():
             yield entry("lost", f"{observable.replace('_', ' ')} of {provider.name}: {why}")
     for name in dict.fromkeys(p.name for p in plan.providers if p.unpinned):
         yield entry("upstreams", f"{name} routes to unknown ones: none can be pinned, and who answers may vary")
+    for name, texts in plan.withheld.items():
+        for text in texts:
+            yield entry("withheld", f"{name}: {text}")
+    for name, why in plan.unjudged.items():
+        yield entry("not judged", f"{name}, {why}")
     if warning := cannot_reject(plan):
         yield entry("warning", warning)
     yield entry("can detect", plan.detectability)
-    if plan.detectable:
+    for suites in dict.fromkeys(d.suites for d in plan.detectable):
+        of = f" of {suites}" if several else ""
         yield Text("")
-        yield Text("median requests until `deviates`, by the share of requests that the deviation answers:")
-        fractions = sorted({d.fraction for d in plan.detectable}, reverse=True)
-        medians = (
-            _detectable_row(v, fractions, plan.detectable) for v in dict.fromkeys(d.variant for d in plan.detectable)
-        )
+        yield Text(f"median requests{of} until `deviates`, by the share of requests that the deviation answers:")
+        mine = [d for d in plan.detectable if d.suites == suites]
+        fractions = sorted({d.fraction for d in mine}, reverse=True)
+        medians = (_detectable_row(v, fractions, mine) for v in dict.fromkeys(d.variant for d in mine))
         yield grid(
             ("variant", *(f"{fraction:.0%}" for fraction in fractions)), medians, right=range(1, len(fractions) + 1)
         )
+
+
+def _known(plan: Estimate) -> Iterator[str]:
+    """Where that is known from which everybody is asked."""
+    yield from (f"{name} as found on {day}" for name, day in plan.found.items())
+    if others := [name for name in dict.fromkeys(p.name for p in plan.providers) if name not in plan.found]:
+        yield f"{', '.join(others)} as the registry and qcheck.toml have it, until it is found out"
 
 
 def _row(share: ProviderEstimate) -> tuple[str, ...]:
@@ -84,7 +94,7 @@ def _row(share: ProviderEstimate) -> tuple[str, ...]:
     )
 
 
-def _detectable_row(variant: str, fractions: list[float], all_of_them: tuple[Detectable, ...]) -> tuple[str, ...]:
+def _detectable_row(variant: str, fractions: list[float], all_of_them: list[Detectable]) -> tuple[str, ...]:
     medians = {d.fraction: d.median_requests for d in all_of_them if d.variant == variant}
     return (variant, *("more" if (median := medians.get(f)) is None else str(median) for f in fractions))
 

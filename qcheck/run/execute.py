@@ -28,7 +28,7 @@ from qcheck.run.journal import Journal
 from qcheck.run.lane import Lane, make_lanes
 from qcheck.run.plan import PlanItem
 
-__all__ = ["Asker", "Event", "Settled", "Stopped", "Tried", "execute"]
+__all__ = ["Asker", "Event", "Settled", "Stopped", "Tried", "execute", "given_up"]
 
 GIVEN_UP = "given up before the answer came"
 
@@ -70,6 +70,13 @@ class Stopped:
 
 
 Event = Tried | Settled | Stopped
+
+
+def given_up(item: PlanItem, index: int, started: datetime) -> Attempt:
+    """The attempt at a request whose answer is no longer waited for."""
+    elapsed_s = round((datetime.now(UTC) - started).total_seconds(), 3)
+    when = started.isoformat(timespec="milliseconds")
+    return Attempt(item.provider, item.seq, item.probe_id, index, when, elapsed_s, "retried", error=GIVEN_UP)
 
 
 async def execute(
@@ -184,10 +191,7 @@ class _Flight:
                         return
                     tries, started = tries + 1, datetime.now(UTC)
         except asyncio.CancelledError:
-            elapsed_s = round((datetime.now(UTC) - started).total_seconds(), 3)
-            when = started.isoformat(timespec="milliseconds")
-            lost = Attempt(item.provider, item.seq, item.probe_id, tries, when, elapsed_s, "retried", error=GIVEN_UP)
-            self._keep(lane, index, lost, worst_usd)
+            self._keep(lane, index, given_up(item, tries, started), worst_usd)
             raise
         raise RuntimeError(f"the asker of {item.provider} ended without a last attempt")
 

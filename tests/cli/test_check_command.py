@@ -18,7 +18,7 @@ def check(qcheck):
 def test_what_is_offered_is_shown_with_its_evidence(check, provider):
     spoken = check(provider())
     assert spoken.code == 0
-    assert "plan: 13 requests of at most 32 tokens to mine" in spoken.err
+    assert "plan: 14 requests of at most 32 tokens to mine" in spoken.err
     assert "up to 5 more where some are refused, cost unknown (no price known)" in words(spoken.err)
     shown = words(spoken.out)
     assert "log-probabilities yes 3 3 tokens listed at a position, in 3 of 3 answers" in shown
@@ -30,13 +30,13 @@ def test_what_is_offered_is_shown_with_its_evidence(check, provider):
 def test_a_dry_run_sends_nothing(check):
     spoken = check("http://127.0.0.1:9/v1", "--dry-run")
     assert (spoken.code, spoken.err) == (0, "")
-    assert spoken.out.startswith("plan: 13 requests")
+    assert spoken.out.startswith("plan: 14 requests")
 
 
 def test_the_json_stands_alone_and_in_a_file(check, provider, own_folders):
     alone = json.loads(check(provider(), "--json", "-").out)
     assert alone["schema_version"] == 1
-    assert (alone["model_id"], alone["stopped"], alone["requests"]) == ("m", None, 13)
+    assert (alone["model_id"], alone["stopped"], alone["requests"]) == ("m", None, 14)
     assert {c["offered"] for c in alone["capabilities"]} == {"yes", "no", "unknown"}
     spoken = check(provider(), "--json", "offer.json")
     assert "log-probabilities" in spoken.out

@@ -114,7 +114,7 @@ PATHS = {
     "reset": (RESET, "the connection broke"),
 }
 LISTS = {  # what /models says, where nobody named a model
-    "list-of-keys": (http(200, {"data": [{"id": KEY}, {"id": ALL_FORMS[:190]}]}), "/models lists 2 models ([key]"),
+    "list-of-keys": (http(200, {"data": [{"id": KEY}, {"id": ALL_FORMS[:190]}]}), "2 models are listed ([key]"),
     "list-refused": (refusal(403), "asking /models: HTTP 403: 403 for [key]"),
     "list-broken": (http(200, ALL_FORMS.encode()), "asking /models: the body is not JSON"),
 }

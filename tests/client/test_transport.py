@@ -305,8 +305,11 @@ async def test_the_only_model_listed_is_asked_for_once(fake, sleeper):
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
-        (http(200, {"data": []}), "/models lists 0 models: say which"),
-        (http(200, {"data": [{"id": "a"}, {"id": "b"}]}), "/models lists 2 models (a, b): say which with model_id"),
+        (http(200, {"data": []}), "asking /models: 0 models are listed: say which"),
+        (
+            http(200, {"data": [{"id": "a"}, {"id": "b"}]}),
+            "asking /models: 2 models are listed (a, b): say which with model_id",
+        ),
         (http(200, {"data": [{"id": "\x1b[31m"}]}), "asking /models: the list of models holds something"),
         (http(404, b""), "asking /models: HTTP 404"),
         (http(503, b""), "asking /models: HTTP 503"),

@@ -49,7 +49,7 @@ def fold_all(fold: RunFold, attempts: Iterable[Attempt]) -> dict[str, int]:
 
 
 def test_alike_and_different_providers_are_grouped_and_stop() -> None:
-    fold = RunFold(["a", "b", "c"], RULES, PANELS)
+    fold = RunFold(dict.fromkeys(["a", "b", "c"], PANELS), RULES)
     kinds = {"a": "x", "b": "y", "c": "far"}
     used = fold_all(fold, (attempt(p, i, k) for i in range(60) for p, k in kinds.items()))
     assert fold.groups() == (("a", "b"), ("c",))
@@ -59,7 +59,7 @@ def test_alike_and_different_providers_are_grouped_and_stop() -> None:
 
 
 def test_groups_never_join_providers_shown_to_differ() -> None:
-    fold = RunFold(["a", "b", "c"], RULES, PANELS)
+    fold = RunFold(dict.fromkeys(["a", "b", "c"], PANELS), RULES)
     fold.pairs["a", "b"].state = fold.pairs["b", "c"].state = "alike"
     fold.pairs["a", "c"].state = "different"
     assert ("a", "b", "c") not in (fold.groups() or ())
@@ -67,14 +67,14 @@ def test_groups_never_join_providers_shown_to_differ() -> None:
 
 
 def test_whom_nobody_is_left_to_compare_with_is_asked_no_further() -> None:
-    fold = RunFold(["a", "dead"], RULES, PANELS)
+    fold = RunFold(dict.fromkeys(["a", "dead"], PANELS), RULES)
     fold.settle(attempt("dead", 0, None, fatal=True))
     assert fold.should_stop("dead") == "unavailable"
     assert fold.should_stop("a") == "nobody to compare with"
 
 
 def test_without_its_live_reference_a_run_ends() -> None:
-    fold = RunFold(["a"], RULES, PANELS, live="live")
+    fold = RunFold(dict.fromkeys(["a"], PANELS), RULES, live="live")
     fold.settle(attempt("a", 0))
     assert fold.should_stop("a") is None
     fold.settle(attempt("live", 0, None, fatal=True))
@@ -83,7 +83,7 @@ def test_without_its_live_reference_a_run_ends() -> None:
 
 
 def test_a_live_reference_is_asked_until_everybody_is_decided() -> None:
-    fold = RunFold(["a", "b"], RULES, PANELS, live="live")
+    fold = RunFold(dict.fromkeys(["a", "b"], PANELS), RULES, live="live")
     used = fold_all(fold, (attempt(p, i, k) for i in range(200) for p, k in (("a", "x"), ("b", "far"), ("live", "x"))))
     assert fold.providers["b"].decide().verdict == "deviates"
     assert fold.providers["a"].decide().verdict == "consistent"
@@ -92,7 +92,7 @@ def test_a_live_reference_is_asked_until_everybody_is_decided() -> None:
 
 @pytest.mark.parametrize(("failures", "reason"), [(4, None), (5, "broken")])
 def test_five_failures_in_a_row_make_a_provider_unavailable(failures: int, reason: str | None) -> None:
-    fold = RunFold(["a"], RULES, PANELS, live="live")
+    fold = RunFold(dict.fromkeys(["a"], PANELS), RULES, live="live")
     for seq in range(failures):
         fold.settle(attempt("a", seq, None))
     assert fold.providers["a"].available.reason == reason

@@ -63,7 +63,7 @@ def test_the_plan_promises_no_agreement(lab: Lab, samples: Suite, shipped: Refer
 
 def test_another_pinned_temperature_takes_another_suite(lab: Lab, samples: Suite, shipped: Reference) -> None:
     pinned = [replace(lab.endpoint("honest"), temperature=0.6)]
-    with pytest.raises(ConfigurationError, match=r"at temperature 0\.6 alone.* asks at 1; copy its suite\.json"):
+    with pytest.raises(ConfigurationError, match=r"temperature 0\.6 alone .* asks at 1 \(copy its suite\.json"):
         make_manifest("r", datetime.now(UTC), MODEL, pinned, [(samples, shipped)], SETTINGS)
 
 

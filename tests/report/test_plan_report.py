@@ -15,15 +15,16 @@ def plan():
             ProviderEstimate("mine", "provider", "logprobs", 744, None, 41310, 2976, None, 4.65),
             ProviderEstimate("moonshot", "reference", "logprobs", 744, 119, 41310, 2976, 0.0511, 4.65),
         ),
+        requests_max=2232,
         observables=("logprobs", "prompt_tokens"),
         could_reject=True,
         detectable=(
-            Detectable("fp8", 1.0, 12),
-            Detectable("fp8", 0.1, 160),
-            Detectable("fp8", 0.01, None),
-            Detectable("int4", 1.0, 3),
-            Detectable("int4", 0.1, 31),
-            Detectable("int4", 0.01, 388),
+            Detectable("fp8", 1.0, 12, "logprobs"),
+            Detectable("fp8", 0.1, 160, "logprobs"),
+            Detectable("fp8", 0.01, None, "logprobs"),
+            Detectable("int4", 1.0, 3, "logprobs"),
+            Detectable("int4", 0.1, 31, "logprobs"),
+            Detectable("int4", 0.01, 388, "logprobs"),
         ),
         detectability="estimated by simulation from 1440 calibration answers per deployment",
     )
@@ -41,7 +42,7 @@ def test_in_short_it_is_one_line(plan):
 
 
 def test_what_is_expected_is_said_where_it_is_known(plan):
-    known = replace(plan, providers=(plan.providers[0], plan.providers[2]))
+    known = replace(plan, requests_max=1488, providers=(plan.providers[0], plan.providers[2]))
     assert "1488 requests to 2 endpoints (about 238 if all are consistent), " in in_short(known)
     free = replace(plan, providers=tuple(replace(p, cost_usd=0.0) for p in plan.providers))
     assert "free of charge" in in_short(free)
@@ -70,3 +71,20 @@ def test_too_few_requests_are_a_warning(plan):
     assert cannot_reject(replace(plan, could_reject=False)) in " ".join(
         full(replace(plan, could_reject=False), Paper(200)).split()
     )
+
+
+def test_what_is_known_of_whom_and_what_silence_costs_is_said(plan):
+    told = replace(plan, found={"mine": "2026-11-28"}, withheld={"mine": ("few tokens",)}, unjudged={"mine": "no text"})
+    shown = " ".join(full(told, Paper(200)).split())
+    others = "openrouter/novita, moonshot as the registry and qcheck.toml have it, until it is found out"
+    assert f"mine as found on 2026-11-28; {others}" in shown
+    assert "withheld mine: few tokens" in shown.replace(": mine", " mine")
+    assert "mine, no text" in shown
+
+
+def test_what_can_be_detected_is_said_for_each_kind_of_suite(plan):
+    two = replace(plan, providers=(*plan.providers, replace(plan.providers[1], suite="answers")))
+    two = replace(two, detectable=(*plan.detectable, Detectable("fp8", 1.0, 70, "answers")))
+    shown = full(two, Paper(200))
+    assert "median requests of logprobs until" in shown
+    assert "median requests of answers until" in shown

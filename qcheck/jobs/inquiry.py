@@ -1,0 +1,343 @@
+"""An endpoint asked one thing after another, until it is clear what it offers or that nothing more can be asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from qcheck.client.limits import Limiter
+from qcheck.client.transport import Client
+from qcheck.jobs.offer import MOST_LEAST, PROMPT, TOP, Seen, Trial, listed
+from qcheck.records import Attempt, Message, Request
+from qcheck.registry.types import Dialect, Endpoint, LogprobsForm, PromptFormat
+from qcheck.run.budget import Budget, worst_case_usd
+from qcheck.run.execute import given_up
+from qcheck.run.plan import PlanItem
+
+__all__ = ["ALL", "FOLLOW_UPS", "LONG", "EndOfInquiry", "Inquiry", "unknown", "worst_cases_usd"]
+
+LONG: Final = 32  # tokens
+FEWEST_KNOWN: Final = 16  # output tokens that some generate at least, whatever they are asked
+FOLLOW_UPS: Final = 5  # at most, where requests are refused: two plainer ones, three for fewer log-probabilities
+MODELS: Final = "models"  # what asking `/models` is called beside the trials
+SAMPLING: Final = 1.0
+UNANSWERED_IN_A_ROW: Final = 2
+TIMEOUT_S: Final = 30.0
+POLL_S: Final = 0.05
+ATTEMPTS: Final = 2
+
+_FATAL: Final = frozenset({401, 402, 403, 410})
+_LATER: Final = frozenset({408, 409, 429})
+_NOT_OFFERED: Final = re.compile(r"not support|unsupported|not available|not allowed", re.IGNORECASE)
+_MESSAGES: Final = (Message("user", PROMPT),)
+_VERBATIM: Final = PromptFormat(user="{content}", assistant="{content}", system="{content}", answer="", no_thought="")
+_TOOL: Final = {
+    "type": "function",
+    "function": {
+        "name": "find_place",
+        "description": "Look a place up on the map.",
+        "parameters": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+    },
+}
+_SCHEMA: Final = {
+    "type": "object",
+    "properties": {"story": {"type": "string"}},
+    "required": ["story"],
+    "additionalProperties": False,
+}
+_FORMAT: Final = {"type": "json_schema", "json_schema": {"name": "story", "strict": True, "schema": _SCHEMA}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One request. temperature: None for the usual one. lists: whether log-probabilities are asked for."""
+
+    trial: Trial
+    max_tokens: int
+    temperature: float | None = None
+    lists: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    choices: int = 1
+
+
+# No two are the same but "sample" and "sample_again", so that a provider that keeps answers is noticed, and what is
+# compared otherwise was computed twice.
+_STEPS: Final = {step.trial: step for step in (
+    _Step("plain", 1),
+    _Step("greedy", LONG, lists=True),
+    _Step("greedy_again", LONG - 1, lists=True),
+    _Step("sample", LONG, SAMPLING, lists=True),
+    _Step("sample_again", LONG, SAMPLING, lists=True),
+    _Step("half", 1, 0.5, lists=True),
+    _Step("seed", LONG, SAMPLING, lists=True, extra={"seed": 7}),
+    _Step("seed_again", LONG - 1, SAMPLING, lists=True, extra={"seed": 7}),
+    _Step("n", 1, SAMPLING, extra={"n": 2}, choices=2),
+    _Step("tools", 1, extra={"tools": [_TOOL]}),
+    _Step("json_schema", 1, extra={"response_format": _FORMAT}),
+    _Step("stream", 1),
+    _Step("echo", 1, extra={"echo": True}),
+)}  # fmt: skip
+ALL: Final = tuple(_STEPS)
+
+
+class EndOfInquiry(Exception):  # noqa: N818
+    """No further request is sent."""
+
+    def __init__(self, stopped: Literal["unavailable", "budget"], reason: str) -> None:
+        super().__init__(reason)
+        self.stopped: Literal["unavailable", "budget"] = stopped
+        self.reason = reason
+
+
+def worst_cases_usd(trials: Sequence[Trial], endpoint: Endpoint) -> list[float] | None:
+    """US dollars that each of the requests costs at most; None where the price is unknown."""
+    costs = [cost for trial in trials if (cost := _worst_case_usd(_STEPS[trial], endpoint)) is not None]
+    return costs if len(costs) == len(trials) else None
+
+
+def _worst_case_usd(step: _Step, endpoint: Endpoint) -> float | None:
+    request = Request(step.trial, _MESSAGES, step.max_tokens, 0.0, 0)
+    cost = worst_case_usd(request, endpoint.price, max(FEWEST_KNOWN, endpoint.dialect.min_tokens))
+    return None if cost is None else cost * step.choices
+
+
+def unknown(endpoint: Endpoint) -> Endpoint:
+    """The endpoint as one of which nothing is known that an inquiry finds out."""
+    dialect = replace(
+        endpoint.dialect,
+        top_logprobs_max=TOP,
+        after_temperature=False,
+        min_tokens=1,
+        thinking_off=None if endpoint.dialect.thinking_off == "never" else endpoint.dialect.thinking_off,
+    )
+    return replace(endpoint, dialect=dialect)
+
+
+class Inquiry:
+    """An inquiry under way: what was seen, and in `endpoint` and the temperatures what was learned of how to ask.
+
+    `endpoint` is asked as it says, at `temperature` unless another one is tried, for `top` log-probabilities where any
+    are. Every exchange is reserved in `budget` before it is sent, and handed to `on_attempt` with what it was charged.
+    `seq` is the next request's number, which falls: those of a run's plan count from 0 up. `on_seen` is told how each
+    request ended.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        key: str | None,
+        budget: Budget,
+        *,
+        temperature: float = 0.0,
+        top: int = TOP,
+        seq: int = -1,
+        limiter: Limiter | None = None,
+        timeout_s: float = TIMEOUT_S,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        on_attempt: Callable[[Attempt], None] = lambda _: None,
+        on_seen: Callable[[Trial, Seen], None] = lambda trial, seen: None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.trials: dict[Trial, Seen] = {}
+        self.top = top
+        self.temperature = temperature
+        self._sampling = SAMPLING
+        self._key, self._timeout_s, self._sleep = key, timeout_s, sleep
+        self._on_attempt, self._on_seen = on_attempt, on_seen
+        self._limiter = limiter or Limiter()
+        self._budget = budget
+        self.seq = seq
+        self._unanswered = 0
+
+    @property
+    def pinned(self) -> bool:
+        """Whether one temperature alone was found to be accepted."""
+        return "temperature_0" in self.trials
+
+    def learned(self, known: Dialect) -> dict[str, int | bool | str]:
+        """The fields of the dialect that had to be otherwise for an answer."""
+        fields = ("logprobs", "max_tokens") + (("min_tokens",) if "one_token" in self.trials else ())
+        found = {name: getattr(self.endpoint.dialect, name) for name in fields}
+        return {name: value for name, value in found.items() if value != getattr(known, name)}
+
+    async def name_model(self) -> None:
+        """Ask `/models` for the only model's id where nobody has named one. Raises EndOfInquiry."""
+        if self.endpoint.model_id is None:
+            last, _ = await self._send(MODELS, self.endpoint, None, 0.0)
+            if last.response is None:
+                raise EndOfInquiry("unavailable", last.error or "no reason given")
+            self.endpoint = replace(self.endpoint, model_id=last.response.reported_model)
+
+    async def ask_as_known(self, trial: Trial) -> Seen:
+        """Send one request as the endpoint is said to take it. Raises EndOfInquiry."""
+        return await self._ask(_STEPS[trial])
+
+    async def ask(self, trials: Sequence[Trial]) -> None:
+        """Send every request of these that can show something, in this order. Raises EndOfInquiry."""
+        for step in (_STEPS[trial] for trial in trials):
+            if step.trial == "plain":
+                await self._ask_plain(step)
+            elif step.trial == "greedy":
+                await self._ask_for_logprobs(step)
+            elif self._can_show(step.trial):
+                seen = await self._ask(step)
+                if step.trial == "sample" and seen.refused:
+                    self._sampling = self.temperature  # so that what is refused from here on is not its temperature
+
+    def _can_show(self, trial: Trial) -> bool:
+        if trial == "half":
+            return self._sampling == SAMPLING and listed(self.trials.get("sample")) > 0
+        if trial in ("sample_again", "seed_again"):
+            before = self.trials["sample" if trial == "sample_again" else "seed"]
+            return before.response is not None
+        return True
+
+    async def _ask_plain(self, step: _Step) -> None:
+        """The plainest request, made so that the endpoint takes it, or the end."""
+        seen = await self._ask(step)
+        for _ in range(2):
+            dialect, words = self.endpoint.dialect, seen.error.lower()
+            if not seen.refused:
+                break
+            if least := _least_tokens(words):
+                self.trials["one_token"] = seen
+                dialect = replace(dialect, min_tokens=least)
+            elif "max_completion_tokens" in words:
+                dialect = replace(dialect, max_tokens="max_completion_tokens")
+            elif "temperature" in words and not self.temperature:
+                self.trials["temperature_0"] = seen
+                self.temperature = self._sampling = _pinned(words) or self.endpoint.temperature or SAMPLING
+            else:
+                break
+            self.endpoint = replace(self.endpoint, dialect=dialect)
+            seen = await self._ask(step)
+        if seen.response is None:
+            raise EndOfInquiry("unavailable", seen.error)
+
+    async def _ask_for_logprobs(self, step: _Step) -> None:
+        """The first request with log-probabilities: as many as are accepted, in the form that is."""
+        seen = await self._ask(step)
+        if not seen.refused:
+            return
+        self.trials["top_20"] = seen
+        form = self.endpoint.dialect.logprobs
+        other: LogprobsForm = "integer" if form == "boolean" else "boolean"
+        fewer: list[tuple[int, LogprobsForm]] = [(5, form), (TOP, other)]
+        if cap := _cap(seen.error):
+            fewer = [(cap, form)]
+        elif _NOT_OFFERED.search(seen.error):
+            fewer = []
+        for k, asked in (*fewer, (0, form)):
+            self.top = k
+            self.endpoint = replace(self.endpoint, dialect=replace(self.endpoint.dialect, logprobs=asked))
+            if not (await self._ask(step)).refused:
+                return
+
+    async def _ask(self, step: _Step) -> Seen:
+        """Send one request and note how it ended. Raises EndOfInquiry where no other can be answered."""
+        request = Request(step.trial, _MESSAGES, step.max_tokens, self._temperature(step), self._lists(step))
+        worst_usd = _worst_case_usd(step, self.endpoint)
+        last, bodies = await self._send(step.trial, self._endpoint_of(step), request, worst_usd)
+        seen = _seen(last, bodies)
+        self.trials[step.trial] = seen
+        self._on_seen(step.trial, seen)
+        self._unanswered = 0 if seen.response or seen.refused else self._unanswered + 1
+        barred = last.http_status in _FATAL and step.trial != "echo"  # which goes to another address
+        if barred or self._unanswered == UNANSWERED_IN_A_ROW:
+            raise EndOfInquiry("unavailable", seen.error)
+        return seen
+
+    async def _send(
+        self, name: str, endpoint: Endpoint, request: Request | None, worst_usd: float | None
+    ) -> tuple[Attempt, list[bytes]]:
+        """The last attempt at one request, None for `/models`, and the bodies of its answers. Raises EndOfInquiry."""
+        provider, seq, tries, bodies = self.endpoint.name, self.seq, 0, list[bytes]()
+        while (reserved := self._budget.reserve(provider, worst_usd)) == "later":
+            await asyncio.sleep(POLL_S)
+        if reserved != "reserved":
+            raise EndOfInquiry("budget", "the budget does not allow another request")
+        self.seq -= 1
+        started = datetime.now(UTC)
+        try:
+            async with self._client(endpoint, bodies.append) as client:
+                asked = client.ask(request, provider, seq) if request else client.ask_models(provider, seq, name)
+                async with contextlib.aclosing(asked):
+                    async for attempt in asked:
+                        self._keep(attempt, worst_usd)
+                        if attempt.settled:
+                            return attempt, bodies
+                        if not self._budget.allows_retry():
+                            raise EndOfInquiry("budget", "the budget does not allow another try")
+                        tries, started = tries + 1, datetime.now(UTC)
+        except asyncio.CancelledError:
+            self._keep(given_up(PlanItem(provider, seq, name), tries, started), worst_usd)
+            raise
+        finally:
+            self._budget.release(worst_usd)
+        raise RuntimeError(f"the client of {provider} ended without a last attempt")
+
+    def _keep(self, attempt: Attempt, worst_usd: float | None) -> None:
+        self._on_attempt(replace(attempt, charged_usd=self._budget.charge(attempt, worst_usd)))
+
+    def _temperature(self, step: _Step) -> float:
+        if step.temperature is None:
+            return self.temperature
+        return self._sampling if step.temperature == SAMPLING else step.temperature
+
+    def _lists(self, step: _Step) -> int:
+        return 1 if step.trial == "echo" else self.top if step.lists else 0
+
+    def _endpoint_of(self, step: _Step) -> Endpoint:
+        endpoint = replace(self.endpoint, extra_body={**self.endpoint.extra_body, **step.extra})
+        if step.trial == "stream":
+            return replace(endpoint, dialect=replace(endpoint.dialect, stream=True))
+        if step.trial == "echo":
+            # Where there is any way to have a prompt scored, it is that of the older completions.
+            dialect = replace(endpoint.dialect, thinking_off="completions")
+            return replace(endpoint, dialect=dialect, prompt_format=_VERBATIM, date_string=None)
+        return endpoint
+
+    def _client(self, endpoint: Endpoint, look: Callable[[bytes], None]) -> Client:
+        return Client(
+            endpoint,
+            self._key,
+            timeout_s=self._timeout_s,
+            max_attempts=ATTEMPTS,
+            concurrency=1,
+            limiter=self._limiter,
+            sleep=self._sleep,
+            look=look,
+        )
+
+
+def _seen(attempt: Attempt, bodies: list[bytes]) -> Seen:
+    if attempt.response is not None:
+        return Seen(attempt.response, bodies[-1])
+    status = attempt.http_status or 0
+    refused = 400 <= status < 500 and status not in _FATAL | _LATER
+    return Seen(error=attempt.error or "no reason given", refused=refused)
+
+
+def _pinned(words: str) -> float | None:
+    """The temperature that a refusal of 0 says is the only one accepted."""
+    said = re.search(r"\bonly (\d(?:\.\d+)?)\b", words)
+    return float(said[1]) if said else None
+
+
+def _numbers(words: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\b\d{1,4}\b", words)]
+
+
+def _least_tokens(words: str) -> int | None:
+    """The fewest output tokens that a refusal of one token says are accepted."""
+    return max((n for n in _numbers(words) if 1 < n <= MOST_LEAST), default=None) if "token" in words else None
+
+
+def _cap(words: str) -> int | None:
+    """The most log-probabilities that a refusal of 20 says are accepted."""
+    return max((n for n in _numbers(words) if 0 < n < TOP), default=None) if "logprobs" in words else None

@@ -1,0 +1,87 @@
+"""From what a user wants compared to what a run promises: first as far as is known, then given what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from qcheck.evidence.logprobs import LogprobEvidence
+from qcheck.evidence.observable import evidence_of
+from qcheck.jobs.compare import Settings, make_manifest
+from qcheck.jobs.discover import Discovery, Found, planned
+from qcheck.jobs.manifest import RunManifest
+from qcheck.jobs.strongest import Asked, Choice, choose, mismatch, text_suites
+from qcheck.registry.types import Endpoint, ModelProfile
+
+__all__ = ["Question", "may_be_asked"]
+
+
+def may_be_asked(default: Asked, model: ModelProfile, roots: Sequence[Path]) -> tuple[Asked, ...]:
+    """The suites that providers may be judged by, the strongest first; the user names neither suites nor a reference.
+
+    default: log-probabilities. Several suites go together where all of them have recorded references.
+    """
+    if default[1].live:
+        return (default,)
+    texts = text_suites(model, roots)
+    return (default, *texts) if default[1].baseline or not texts else texts
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a user wants compared. providers: as they were resolved, before anything was found.
+
+    asked: suites with their references. automatic: whether each provider is asked one of them, the strongest that it
+    can show, instead of all.
+    """
+
+    run_id: str
+    created: datetime
+    model: ModelProfile
+    providers: tuple[Endpoint, ...]
+    asked: tuple[Asked, ...]
+    automatic: bool
+    settings: Settings
+
+    @property
+    def everyone(self) -> tuple[Endpoint, ...]:
+        """The compared providers, and a live reference last."""
+        return (*self.providers, *(reference.live for _, reference in self.asked if reference.live))
+
+    @property
+    def texts(self) -> bool:
+        """Whether providers that give no log-probabilities may be judged by their texts."""
+        return self.automatic and any(evidence_of(suite) is not LogprobEvidence for suite, _ in self.asked)
+
+    def discovery(self, known: Sequence[Found]) -> Mapping[str, Discovery]:
+        """What it takes to find out what everyone offers, by name; some of it may be `known`."""
+        return {
+            endpoint.name: planned(endpoint, found.offer, texts=self.texts)
+            for endpoint, found in zip(self.everyone, known, strict=True)
+        }
+
+    def promise(self, found: Sequence[Found], *, presume: bool = False) -> RunManifest:
+        """The run's manifest given what was found at `everyone`, in that order. Raises UsageError.
+
+        presume: it is for a plan, and what is not known yet may turn out well. Else who cannot be judged as was wanted
+        is asked nothing, and the others go on.
+        """
+        compared = [it.endpoint for it in found[: len(self.providers)]]
+        lives = {it.endpoint.name: it.endpoint for it in found[len(self.providers) :]}
+        asked = [(suite, replace(it, live=lives[it.live.name]) if it.live else it) for suite, it in self.asked]
+        offers = {it.endpoint.name: it.offer for it in found if it.offer}
+        choices: Mapping[str, Choice] | None = None
+        if self.automatic:
+            choices = choose(compared, offers, asked, self.model, presume=presume)
+        elif not presume:
+            choices = {endpoint.name: self._as_wanted(endpoint) for endpoint in compared}
+        return make_manifest(self.run_id, self.created, self.model, compared, asked, self.settings, offers, choices)
+
+    def _as_wanted(self, endpoint: Endpoint) -> Choice:
+        """All suites, or none where one of them does not fit what was found."""
+        for suite, _ in self.asked:
+            if why := mismatch(endpoint, suite):
+                return Choice((), f"by the suite {suite.name}: {why}; choose another --suite")
+        return Choice(tuple(suite.name for suite, _ in self.asked))

@@ -1,0 +1,94 @@
+"""How soon the answers to some suites could show a deviation, simulated from what the calibration counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcheck.evidence.envelope import Envelope, TailLevel
+from qcheck.evidence.observable import evidence_of
+from qcheck.evidence.tails import TailEvidence
+from qcheck.jobs.panel import Panel
+from qcheck.stats.power import could_reject, median_requests
+from qcheck.suites import Probe
+from qcheck.tailcounts import FULL, CalibrationTable, TailCount, TailEvent
+
+__all__ = ["Reach", "simulated"]
+
+SEED = 0  # of every simulation, so that all that is said of one variant agrees
+
+
+def simulated(panel: Panel) -> tuple[CalibrationTable, Envelope] | None:
+    """What a simulation of a suite's answers rests on; None where there is nothing, or they do not show tail events."""
+    table = panel.baseline.table if panel.baseline else None
+    if table is None or panel.envelope is None or not issubclass(evidence_of(panel.suite), TailEvidence):
+        return None
+    return table, panel.envelope
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A tail event of one suite."""
+
+    panel: Panel
+    level: TailLevel
+    event: TailEvent
+
+    def bound(self, suite: str, stratum: str) -> float:
+        """Its null bound there; 1 in a suite that it is no event of, where it is not bet on."""
+        return self.level.null_bounds[stratum] if suite == self.panel.suite.name else 1.0
+
+    def shown(self, suite: str, stratum: str, variant: str) -> float:
+        """How often the variant shows it there; nothing is known of one that was not recorded."""
+        if suite != self.panel.suite.name:
+            return 0.0
+        count: TailCount = self.event.counts[stratum]
+        return count.shown.get(variant, 0) / count.variant_clusters
+
+
+class Reach:
+    """The answers to `asked`, probes with their panels in order, where answers are seen in `view`.
+
+    What several suites detect is the same simulation: an event of one suite, weighted by both, is not bet on in the
+    requests of another, which is what averaging their e-values comes to. tables: by suite, those that can be simulated.
+    """
+
+    def __init__(self, asked: Sequence[tuple[Panel, Probe]], log_threshold: float, view: str = FULL) -> None:
+        panels = {panel.suite.name: panel for panel, _ in asked}
+        self.tables = {name: rests[0] for name, panel in panels.items() if (rests := simulated(panel))}
+        self._columns = [
+            _Column(panel, level, event)
+            for panel in panels.values()
+            if (rests := simulated(panel))
+            for level, event in zip(rests[1].levels[view], rests[0].seen(view), strict=True)
+        ]
+        self._kinds = list(dict.fromkeys((panel.suite.name, probe.stratum) for panel, probe in asked))
+        self._strata = np.array([self._kinds.index((panel.suite.name, p.stratum)) for panel, p in asked], np.intp)
+        self._weights = [column.panel.weight * column.level.weight for column in self._columns]
+        self._bounds = np.array([[column.bound(*kind) for column in self._columns] for kind in self._kinds])
+        self._log_threshold = log_threshold
+
+    @property
+    def could_reject(self) -> bool:
+        """Whether any answers whatsoever could lead to *deviates*."""
+        return could_reject(self._bounds[self._strata], self._weights, self._log_threshold)
+
+    def median_requests(self, variant: str, fraction: float) -> int | None:
+        """Median number until *deviates* where a share of them comes from a variant; None where all do not do."""
+        shown: NDArray[np.float64] = np.array(
+            [[column.shown(*kind, variant) for column in self._columns] for kind in self._kinds]
+        )
+        return median_requests(
+            self._bounds,
+            shown,
+            self._strata,
+            self._weights,
+            [column.level.outlying for column in self._columns],
+            [column.panel.suite.name for column in self._columns],
+            self._log_threshold,
+            fraction,
+            np.random.default_rng(SEED),
+        )

@@ -1,0 +1,198 @@
+"""What a run finds out about endpoints of which it is known what they offer, over real sockets."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aiohttp import web
+from open_endpoint import OpenEndpoint, listening
+
+from qcheck.jobs.discover import discover, planned
+from qcheck.jobs.known import VALID_FOR, KnownOffer, recall, remember, with_offer
+from qcheck.registry.config import EndpointSettings
+from qcheck.registry.types import Dialect, Endpoint, Price
+from qcheck.run.budget import Budget, Limits
+
+CANARY = "sk-canary-0123456789"
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+OFFER = KnownOffer(
+    found=NOW,
+    qcheck_version="0",
+    model_id="m",
+    logprobs="boolean",
+    top_logprobs_max=20,
+    listed=20,
+    lattice=0.0,
+    after_temperature=None,
+    max_tokens="max_tokens",
+    min_tokens=1,
+    temperature=None,
+    greedy=True,
+)
+
+
+async def no_sleep(_):
+    pass
+
+
+async def found_at(endpoint, *, offer=None, texts=True, limits=None, price=None):
+    """What was found, and the attempts that were handed on."""
+    attempts = []
+    budget = Budget(limits or Limits(), {endpoint.name: price} if price else {})
+    known = {endpoint.name: offer} if offer else {}
+    keys = {endpoint.name: CANARY}
+    (found,) = await discover([endpoint], keys, known, budget, attempts.append, texts=texts, sleep=no_sleep)
+    return found, attempts
+
+
+async def found_open(served, *, dialect=None, offer=None, texts=True, **fields):
+    fields |= {"dialect": dialect} if dialect else {}
+    async with listening(served.application(), **fields) as endpoint:
+        return await found_at(endpoint, offer=offer, texts=texts)
+
+
+@pytest.mark.parametrize(
+    ("served", "fields", "otherwise", "requests"),
+    [
+        (OpenEndpoint(), {}, {}, 2),
+        (OpenEndpoint(most=5), {}, {"top_logprobs_max": 5, "listed": 5}, 3),
+        (OpenEndpoint(form="integer"), {}, {"logprobs": "integer"}, 4),
+        (OpenEndpoint(least=16), {}, {"min_tokens": 16}, 3),
+        (OpenEndpoint(limit="max_completion_tokens"), {}, {"max_tokens": "max_completion_tokens"}, 3),
+        (OpenEndpoint(refused=("logprobs",)), {}, {"top_logprobs_max": 0, "listed": 0}, 5),
+        (OpenEndpoint(), {"temperature": 0.6}, {"after_temperature": False, "greedy": None}, 4),
+        (
+            OpenEndpoint(after_temperature=True),
+            {"temperature": 0.6},
+            {"after_temperature": True, "greedy": None},
+            4,
+        ),
+        # What is not shown to be the model's own at a temperature that nobody knew of is not taken for that.
+        (OpenEndpoint(pinned=0.6), {}, {"temperature": 0.6, "after_temperature": True, "greedy": False}, 4),
+    ],
+)
+async def test_what_is_otherwise_is_found_with_few_requests(served, fields, otherwise, requests):
+    found, attempts = await found_open(served, **fields)
+    assert found.offer is not None
+    same = {"found": NOW, "qcheck_version": "0"}
+    expected = OFFER.model_dump() | otherwise
+    got = found.offer.model_copy(update=same).model_dump()
+    if fields:  # raw lists at another temperature are shown only where 0 and 1 are seen to act
+        expected |= {name: got[name] for name in ("after_temperature", "greedy") if expected[name] is not True}
+    assert got == expected
+    assert len(served.asked) == len(attempts) == requests
+    assert found.endpoint == with_offer(replace(found.endpoint), found.offer)
+
+
+async def test_what_was_asked_is_numbered_below_the_plan_and_charged():
+    served = OpenEndpoint()
+    async with listening(served.application(), model_id="m", price=Price(1.0, 2.0)) as endpoint:
+        _, attempts = await found_at(endpoint, price=endpoint.price)
+    assert [a.seq for a in attempts] == [-1, -2]
+    assert all(a.discovery and a.charged_usd for a in attempts)
+
+
+async def test_how_text_is_decoded_is_asked_only_where_it_matters():
+    served = OpenEndpoint(refused=("logprobs",))
+    found, attempts = await found_open(served, texts=False)
+    assert ([a.probe_id for a in attempts], found.offer.greedy) == (["plain", "greedy", "greedy"], None)
+
+
+async def test_what_the_user_states_is_neither_asked_nor_overruled():
+    stated = EndpointSettings(top_logprobs_max=3, max_tokens="max_completion_tokens").dialect(Dialect())
+    served = OpenEndpoint(limit="max_completion_tokens")
+    found, attempts = await found_open(served, dialect=stated)
+    assert found.endpoint.dialect == stated
+    assert {body.get("top_logprobs") for body in served.asked} == {None, 3}
+    assert len(attempts) == 2
+
+
+async def test_one_request_tells_that_a_known_offer_still_holds():
+    served = OpenEndpoint()
+    found, attempts = await found_open(served, offer=OFFER)
+    assert (found.offer, len(attempts)) == (OFFER, 1)
+
+
+@pytest.mark.parametrize(
+    "served", [OpenEndpoint(most=5), OpenEndpoint(refused=("logprobs",)), OpenEndpoint(limit="max_completion_tokens")]
+)
+async def test_an_offer_that_no_longer_holds_is_asked_anew(served):
+    found, attempts = await found_open(served, offer=OFFER)
+    assert found.offer not in (None, OFFER)
+    assert attempts[0].outcome == "failed"
+    assert [a.seq for a in attempts] == [-1 - i for i in range(len(attempts))]
+    assert found.endpoint.dialect != Dialect()
+
+
+async def test_limits_hold_for_what_is_found_out_too():
+    served = OpenEndpoint()
+    async with listening(served.application(), price=Price(1.0, 10.0)) as endpoint:
+        none, spent = await found_at(endpoint, limits=Limits(max_requests=1))
+        assert (none.offer, len(spent)) == (None, 1)
+        none, spent = await found_at(endpoint, limits=Limits(budget_usd=1e-5), price=endpoint.price)
+        assert (none.offer, spent) == (None, [])
+        assert planned(endpoint, None, texts=True).cost_usd > 0
+
+
+async def test_a_deadline_ends_it_and_what_was_in_flight_is_charged():
+    async def stall(_):
+        await asyncio.sleep(5)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", stall)
+    async with listening(app, price=Price(1.0, 10.0)) as endpoint:
+        found, attempts = await found_at(endpoint, limits=Limits(deadline_s=0.2), price=endpoint.price)
+    assert found.offer is None
+    assert [(a.outcome, a.charged_usd > 0) for a in attempts] == [("retried", True)]
+
+
+async def test_the_plan_names_the_fewest_and_the_most():
+    for served in (OpenEndpoint(), OpenEndpoint(most=5, least=16), OpenEndpoint(refused=("logprobs",))):
+        async with listening(served.application()) as endpoint:
+            _, attempts = await found_at(endpoint)
+            plan = planned(endpoint, None, texts=True)
+        assert plan.fewest <= len(attempts) <= plan.most
+    assert planned(endpoint, OFFER, texts=True).fewest == 1
+    never = replace(endpoint, dialect=Dialect(thinking_off="never"))
+    assert planned(never, None, texts=True).most == 0
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    endpoint = Endpoint("p", "https://host/v1", "https://host/v1", None, "P_KEY")
+    current = OFFER.model_copy(update={"qcheck_version": __import__("qcheck").__version__})
+    remember(endpoint, "model", current)
+    (file,) = tmp_path.rglob("*.json")
+    return endpoint, current, file
+
+
+def test_an_offer_is_kept_for_some_days(kept):
+    endpoint, offer, _ = kept
+    assert recall(endpoint, "model", NOW) == offer
+    assert recall(endpoint, "model", NOW + VALID_FOR) == offer
+    assert recall(endpoint, "model", NOW + VALID_FOR + timedelta(seconds=1)) is None
+    assert recall(endpoint, "model", NOW - timedelta(seconds=1)) is None
+
+
+def test_an_offer_is_of_one_address_and_model(kept):
+    endpoint, _, _ = kept
+    assert recall(endpoint, "another", NOW) is None
+    assert recall(replace(endpoint, display="https://other/v1"), "model", NOW) is None
+    assert recall(replace(endpoint, model_id="n"), "model", NOW) is None
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda text: text[:-9], lambda text: "[1]", lambda text: text.replace("20", "-3"), lambda _: ""]
+)
+def test_a_damaged_offer_is_none(kept, damage):
+    endpoint, _, file = kept
+    file.write_text(damage(file.read_text()))
+    assert recall(endpoint, "model", NOW) is None
+
+
+def test_an_offer_of_another_version_is_none(kept):
+    endpoint, offer, _ = kept
+    remember(endpoint, "model", offer.model_copy(update={"qcheck_version": "0.0.1"}))
+    assert recall(endpoint, "model", NOW) is None

@@ -27,6 +27,7 @@ from qcheck.packing import Answer, PackedAnswers, pack, rounded, unpack
 from qcheck.records import Position, Response
 from qcheck.suites import Suite, shipped_folder
 from qcheck.tailcounts import CalibrationTable
+from qcheck.toolcalls import made_of
 
 __all__ = [
     "Answer",
@@ -100,12 +101,13 @@ class BaselineManifest(_Strict):
     calibration_hash: str | None = None
 
 
-def answer_of(response: Response, *, with_text: bool = False) -> Answer:
+def answer_of(response: Response, *, with_text: bool = False, with_calls: bool = False) -> Answer:
     """The comparable part of a response, with log-probabilities rounded as recorded ones are.
 
-    The text is kept `with_text` only: where the suite judges texts.
+    The text is kept `with_text` only: where the suite judges texts; what was called, in its place, `with_calls`.
     """
-    return rounded(Answer(response.prompt_tokens, response.positions, response.text if with_text else None))
+    text = made_of(response) if with_calls else response.text if with_text else None
+    return rounded(Answer(response.prompt_tokens, response.positions, text))
 
 
 @dataclass(frozen=True, slots=True)

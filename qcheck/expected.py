@@ -6,6 +6,7 @@ A suite writes them as `{"kind": "integer", "value": 42}`; `qcheck.grading` comp
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from string import ascii_uppercase
@@ -19,6 +20,8 @@ __all__ = [
     "ListAnswer",
     "NumberAnswer",
     "TextAnswer",
+    "ToolCallsAnswer",
+    "WantedCall",
     "WordAnswer",
 ]
 
@@ -133,4 +136,22 @@ class JsonAnswer:
         _require(isinstance(self.value, dict | list), "value: an object or an array is needed")
 
 
-Expected: TypeAlias = IntegerAnswer | NumberAnswer | ChoiceAnswer | WordAnswer | ListAnswer | TextAnswer | JsonAnswer
+@dataclass(frozen=True, slots=True)
+class WantedCall:
+    """A call of a function, with the JSON value of its arguments."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallsAnswer:
+    """Calls of declared functions, in any order; where there are none, words in their place."""
+
+    value: tuple[WantedCall, ...]
+    kind: Literal["tool_calls"] = "tool_calls"
+
+
+Expected: TypeAlias = (
+    IntegerAnswer | NumberAnswer | ChoiceAnswer | WordAnswer | ListAnswer | TextAnswer | JsonAnswer | ToolCallsAnswer
+)

@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Hashable, Iterable
 from fractions import Fraction
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from qcheck.expected import (
     ChoiceAnswer,
@@ -23,11 +23,13 @@ from qcheck.expected import (
     ListAnswer,
     NumberAnswer,
     TextAnswer,
+    ToolCallsAnswer,
     WordAnswer,
 )
 from qcheck.finalanswer import passages, plain, statements, without_reasoning
 from qcheck.jsonio import loads
 from qcheck.numerals import lone_number, numbers
+from qcheck.toolcalls import read_made, same
 
 __all__ = ["grade"]
 
@@ -52,7 +54,12 @@ _SEPARATOR = re.compile(r"[,;\n]|(?<!\w)(?:and|then)(?!\w)|&|→|->|<|>")
 
 
 def grade(text: str, expected: Expected) -> bool:
-    """Whether the response `text` gives the `expected` answer. Never raises, whatever the text."""
+    """Whether the response `text` gives the `expected` answer. Never raises, whatever the text.
+
+    Tool calls are given as `qcheck.toolcalls.made_of` keeps them.
+    """
+    if isinstance(expected, ToolCallsAnswer):
+        return _grade_calls(text, expected)
     spoken = without_reasoning(text)
     if isinstance(expected, JsonAnswer):
         return _grade_json(spoken, expected)
@@ -168,7 +175,7 @@ def _unquoted(text: str) -> str:
 
 def _grade_json(text: str, expected: JsonAnswer) -> bool:
     try:
-        return _same(loads(text), expected.value)  # whatever its strings announce
+        return same(loads(text), expected.value)  # whatever its strings announce
     except ValueError:
         pass
     for passage in passages(text):
@@ -176,16 +183,21 @@ def _grade_json(text: str, expected: JsonAnswer) -> bool:
         if opening:
             end = max(passage.rfind("}"), passage.rfind("]"))
             try:
-                return _same(loads(passage[opening.start() : end + 1]), expected.value)
+                return same(loads(passage[opening.start() : end + 1]), expected.value)
             except ValueError:
                 return False
     return False
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal; unlike Python's, true is not 1."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+def _grade_calls(kept: str, expected: ToolCallsAnswer) -> bool:
+    try:
+        made = read_made(kept)
+    except ValueError:
+        return False
+    left = list(made.calls)
+    for wanted in expected.value:
+        found = next((c for c in left if c.name == wanted.name and same(c.arguments, wanted.arguments)), None)
+        if found is None:
+            return False
+        left.remove(found)
+    return not left and (bool(expected.value) or made.says)

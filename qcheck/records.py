@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from types import UnionType
 from typing import Any, Final, Literal, get_args, get_type_hints
+
+from qcheck.jsonio import canonical
 
 __all__ = [
     "Attempt",
@@ -21,12 +24,16 @@ __all__ = [
     "Position",
     "Request",
     "Response",
+    "Tool",
+    "ToolCall",
     "attempt_from_row",
     "attempt_to_row",
     "logprob_from_json",
     "positions_from_rows",
     "positions_to_rows",
+    "size_bytes",
     "token_key",
+    "turns",
 ]
 
 Outcome = Literal["answered", "retried", "failed"]
@@ -52,22 +59,82 @@ def token_key(text: str, raw: bytes | None, token_id: int | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that a model may call. parameters: the JSON Schema of its arguments."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a function. arguments: as the model wrote them, which may be no JSON."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One chat message."""
+    """One chat message. tool_calls, reasoning: of an earlier turn of the assistant.
+
+    A message of the role `tool` is what the earliest call gave that none before it is the result of.
+    """
 
     role: str
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str | None = None
+
+
+def turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """Messages as bodies of the OpenAI form carry them."""
+    rows: list[dict[str, Any]] = []
+    made = given = 0
+    for m in messages:
+        row: dict[str, Any] = {"role": m.role, "content": m.content}
+        if m.reasoning is not None:
+            row["reasoning_content"] = m.reasoning
+        if m.tool_calls:
+            row["tool_calls"] = [
+                {"id": _call_id(number), "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+                for number, c in enumerate(m.tool_calls, made)
+            ]
+            made += len(m.tool_calls)
+        if m.role == "tool":
+            row["tool_call_id"] = _call_id(given)
+            given += 1
+        rows.append(row)
+    return rows
+
+
+def size_bytes(messages: Iterable[Message], tools: Iterable[Tool] = ()) -> int:
+    """How many bytes a model is shown at least, whatever its chat template adds; declarations count as JSON."""
+    said = [text for m in messages for text in (m.content, m.reasoning or "")]
+    called = [text for m in messages for call in m.tool_calls for text in (call.name, call.arguments)]
+    shown = sum(len(text.encode("utf-8", "surrogatepass")) for text in (*said, *called))
+    return shown + sum(len(canonical(tool)) for tool in tools)
+
+
+def _call_id(number: int) -> str:
+    """Nine letters and digits, which Mistral insists on; the same everywhere, as some templates render them."""
+    return f"call{number:05}"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One probe as it will be asked: greedy where `temperature` is 0, `top_logprobs` alternatives a position."""
+    """One probe as it will be asked: greedy where `temperature` is 0, `top_logprobs` alternatives a position.
+
+    tools: what the model may call, if it finds that it should.
+    """
 
     probe_id: str
     messages: tuple[Message, ...]
     max_tokens: int
     temperature: float
     top_logprobs: int
+    tools: tuple[Tool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +168,7 @@ class Response:
     reasoning: str | None = None
     cached_tokens: int | None = None
     upstream: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +236,7 @@ def positions_from_rows(rows: list[list[Any]]) -> tuple[Position, ...]:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError("a token key is a string")  # noqa: TRY004
+        raise ValueError("token keys and calls are strings")  # noqa: TRY004
     return value
 
 
@@ -180,6 +248,9 @@ def attempt_to_row(attempt: Attempt) -> dict[str, Any]:
         if field.name == "response" and value is not None:
             inner = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) is not None}
             value = inner | {"positions": positions_to_rows(value.positions)}
+            calls = value.pop("tool_calls")
+            if calls:
+                value["tool_calls"] = [[call.name, call.arguments] for call in calls]
         if value is not None:
             row[field.name] = value
     return row
@@ -207,7 +278,11 @@ def attempt_from_row(row: dict[str, Any]) -> Attempt:
     inner = values.get("response")
     if inner is not None:
         absent: dict[str, Any] = {f.name: None for f in fields(Response)}
-        response = Response(**(absent | inner | {"positions": positions_from_rows(inner["positions"])}))
+        read = {
+            "positions": positions_from_rows(inner["positions"]),
+            "tool_calls": tuple(ToolCall(_text(n), _text(a)) for n, a in inner.get("tool_calls", ())),
+        }
+        response = Response(**(absent | inner | read))
         _check_types(response)
         values["response"] = response
     attempt = Attempt(**values)

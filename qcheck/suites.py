@@ -14,24 +14,26 @@ choose thresholds and `calibration` probes bound how often honest deployments ex
 A probe's `cluster` names what it shares with others; bounds count clusters, never probes.
 
 Answers. In a suite that observes `answers` every probe says which answer is right (`qcheck.expected`) and how hard it
-is to find, from level 1 up.
+is to find, from level 1 up. One that observes `tool_calls` declares functions in its manifest, of which each probe
+names those that the model may call, and the right answer is which ones it calls.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qcheck.errors import SuiteError, UnknownNameError
-from qcheck.expected import Expected
+from qcheck.expected import Expected, ToolCallsAnswer
 from qcheck.jsonio import atomic_write, canonical, content_hash, loads, pretty, to_plain
-from qcheck.records import Message, Request
+from qcheck.records import Message, Request, Tool, ToolCall
+from qcheck.toolcalls import fits
 
 __all__ = [
     "FOLDS",
@@ -42,6 +44,7 @@ __all__ = [
     "list_suites",
     "load_prompts",
     "load_suite",
+    "plain",
     "save_suite",
     "shipped_folder",
 ]
@@ -54,23 +57,49 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class _Schema(_Strict):
+    """The part of JSON Schema that `qcheck.toolcalls.fits` checks."""
+
+    type: Literal["string", "integer", "number", "boolean", "object", "array"]
+    description: str | None = None
+    enum: list[Any] | None = None
+    properties: dict[str, _Schema] | None = None
+    required: list[str] | None = None
+    items: _Schema | None = None
+
+
+class _Parameters(_Schema):
+    type: Literal["object"]
+
+
+class _Tool(_Strict):
+    description: str = Field(min_length=1)
+    parameters: _Parameters
+
+    def to_tool(self, name: str) -> Tool:
+        return Tool(name, self.description, self.parameters.model_dump(exclude_none=True))
+
+
 class Manifest(_Strict):
     """`suite.json`: what the suite is, what is observed, and how each probe is asked.
 
     temperature: of sampled text; None where each endpoint's own is asked. of: the suite whose probes and baselines
-    these are.
+    these are. tools: functions that probes may name, where tool calls are observed.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     licence: str = Field(min_length=1)
     description: str = Field(min_length=1)
-    observes: list[Literal["logprobs", "greedy_text", "sampled_text", "prompt_tokens", "answers"]] = Field(min_length=1)
+    observes: list[Literal["logprobs", "greedy_text", "sampled_text", "prompt_tokens", "answers", "tool_calls"]] = (
+        Field(min_length=1)
+    )
     max_tokens: int = Field(ge=1, le=4096)
     top_logprobs: int = Field(ge=0, le=100)
     generator: str | None = None
     temperature: float | None = Field(default=None, gt=0, le=1)
     of: str | None = None
+    tools: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], _Tool] | None = None
 
     @model_validator(mode="after")
     def _asks_for_what_it_observes(self) -> Manifest:
@@ -81,12 +110,35 @@ class Manifest(_Strict):
             raise ValueError("observes: sampled_text needs `temperature` and `of`, and nothing else has them")
         if sampled and (self.max_tokens > 1 or self.top_logprobs or "answers" in self.observes):
             raise ValueError("observes: where text is sampled, one token of text alone is asked for")
+        if bool(self.tools) != ("tool_calls" in self.observes):
+            raise ValueError("observes: tool_calls needs `tools`, and nothing else has them")
+        if self.tools and not {"tool_calls", "prompt_tokens"}.issuperset(self.observes):
+            raise ValueError("observes: beside tool_calls, prompt_tokens alone can be observed")
         return self
 
 
+class _ToolCall(_Strict):
+    name: str = Field(min_length=1)
+    arguments: str
+
+
 class _Message(_Strict):
-    role: Literal["system", "user", "assistant"]
-    content: str = Field(min_length=1, max_length=100_000)
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str = Field(max_length=100_000)
+    tool_calls: list[_ToolCall] = Field(default_factory=list)
+    reasoning: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.content and not self.tool_calls:
+            raise ValueError("content: nothing is said and nothing is called")
+        if self.role != "assistant" and (self.tool_calls or self.reasoning):
+            raise ValueError("role: the assistant alone calls functions and reasons")
+        return self
+
+    def to_message(self) -> Message:
+        calls = tuple(ToolCall(c.name, c.arguments) for c in self.tool_calls)
+        return Message(self.role, self.content, calls, self.reasoning)
 
 
 class _Probe(_Strict):
@@ -98,10 +150,12 @@ class _Probe(_Strict):
     tags: dict[str, str] = Field(default_factory=dict)
     answer: Annotated[Expected, Field(discriminator="kind")] | None = None
     level: int | None = Field(default=None, ge=1, le=9)
+    tools: list[str] = Field(default_factory=list)
 
     def to_probe(self) -> Probe:
-        messages, tags = tuple(Message(m.role, m.content) for m in self.messages), tuple(sorted(self.tags.items()))
-        return Probe(self.id, self.cluster, self.fold, messages, tags, self.stratum, self.answer, self.level)
+        messages, tags = tuple(m.to_message() for m in self.messages), tuple(sorted(self.tags.items()))
+        tools = tuple(self.tools)
+        return Probe(self.id, self.cluster, self.fold, messages, tags, self.stratum, self.answer, self.level, tools)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +163,7 @@ class Probe:
     """One probe: what is said, and what it shares with others.
 
     stratum: the sub-population of prompts that it is drawn from. answer: the right one, where answers are observed,
-    and level: how hard it is to find, from 1 up.
+    and level: how hard it is to find, from 1 up. tools: names of the functions that may be called.
     """
 
     id: str
@@ -120,6 +174,7 @@ class Probe:
     stratum: str = "all"
     answer: Expected | None = None
     level: int | None = None
+    tools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +202,16 @@ class Suite:
         """Whether the texts of answers are compared or graded, and so are kept when a reference is recorded."""
         return not {"greedy_text", "answers"}.isdisjoint(self.manifest.observes)
 
+    @property
+    def judges_calls(self) -> bool:
+        """Whether what answers call is graded, in place of their texts."""
+        return "tool_calls" in self.manifest.observes
+
+    def tools(self, probe: Probe) -> tuple[Tool, ...]:
+        """The functions that an answer to `probe` may call."""
+        declared = self.manifest.tools or {}
+        return tuple(declared[name].to_tool(name) for name in probe.tools)
+
     def fold(self, fold: Fold) -> tuple[Probe, ...]:
         """The probes of one fold, in file order."""
         return tuple(p for p in self.probes if p.fold == fold)
@@ -163,7 +228,8 @@ class Suite:
         """How `probe` is asked of an endpoint with that (pinned or greedy) temperature and that largest k."""
         m = self.manifest
         asked = temperature if m.temperature is None else m.temperature
-        return Request(probe.id, probe.messages, m.max_tokens, asked, min(m.top_logprobs, top_logprobs_max))
+        k = min(m.top_logprobs, top_logprobs_max)
+        return Request(probe.id, probe.messages, m.max_tokens, asked, k, self.tools(probe))
 
 
 def shipped_folder(name: str) -> Path:
@@ -211,7 +277,8 @@ def load_suite(name_or_path: str) -> Suite:
         return _sampled(folder, manifest, content_hash(manifest_bytes))
     probe_bytes = _read(folder / "probes.jsonl")
     probes = list(_probes(folder / "probes.jsonl", probe_bytes))
-    _check(folder, probes, answers="answers" in manifest.observes)
+    _check(folder, probes, answers=not {"answers", "tool_calls"}.isdisjoint(manifest.observes))
+    _check_tools(folder, probes, manifest.tools or {})
     digest = content_hash(content_hash(manifest_bytes).encode() + content_hash(probe_bytes).encode())
     return Suite(manifest, tuple(probes), digest, folder)
 
@@ -232,6 +299,7 @@ def load_prompts(path: Path) -> tuple[Probe, ...]:
     """
     prompts = tuple(_probes(path, _read(path), prompts=True))
     _check(path, list(prompts), answers=False)
+    _check_tools(path, prompts, {})
     return prompts
 
 
@@ -247,8 +315,17 @@ def save_suite(folder: Path, manifest: Manifest, probes: Sequence[Probe]) -> Sui
 
 def _row(probe: Probe) -> dict[str, Any]:
     """A probe as a line of `probes.jsonl`, without what it does not have."""
-    row = {name: value for name, value in to_plain(probe).items() if value is not None}
+    row = {name: value for name, value in plain(probe).items() if value is not None}
     return row | {"tags": dict(probe.tags)}
+
+
+def plain(probe: Probe) -> dict[str, Any]:
+    """A probe as plain JSON values. Without tools it says nothing of them, as hashes of such probes never did."""
+    row: dict[str, Any] = to_plain(probe)
+    messages = [
+        {name: value for name, value in m.items() if value or name in ("role", "content")} for m in row["messages"]
+    ]
+    return {name: value for name, value in row.items() if value or name != "tools"} | {"messages": messages}
 
 
 def _probes(path: Path, lines: bytes, *, prompts: bool = False) -> Iterator[Probe]:
@@ -283,3 +360,26 @@ def _check(folder: Path, probes: list[Probe], *, answers: bool) -> None:
             raise SuiteError(f"{folder}: probe {probe.id!r} needs {needs}.")
         ids.add(probe.id)
         texts.add(probe.messages)
+
+
+def _check_tools(folder: Path, probes: Sequence[Probe], declared: Mapping[str, _Tool]) -> None:
+    """Raise SuiteError where a probe needs functions that are not `declared`, or wants calls that they do not allow."""
+    for probe in probes:
+        wanted = probe.answer.value if isinstance(probe.answer, ToolCallsAnswer) else None
+        turned = any(m.role == "tool" or m.tool_calls for m in probe.messages)
+        if not declared and (probe.tools or turned or wanted is not None):
+            raise SuiteError(
+                f"{folder}: probe {probe.id!r} needs tools, and no suite but one of `tool_calls` has them."
+            )
+        if declared and wanted is None:
+            raise SuiteError(f"{folder}: probe {probe.id!r} needs an answer of the kind tool_calls.")
+        if unknown := set(probe.tools) - declared.keys():
+            raise SuiteError(f"{folder}: probe {probe.id!r} names a tool that is not declared ({min(unknown)}).")
+        for call in wanted or ():
+            if call.name not in probe.tools or not fits(
+                call.arguments, declared[call.name].to_tool(call.name).parameters
+            ):
+                raise SuiteError(f"{folder}: probe {probe.id!r} wants a call of {call.name!r} that is not valid.")
+        made = sum(len(m.tool_calls) for m in probe.messages)
+        if made != sum(m.role == "tool" for m in probe.messages):
+            raise SuiteError(f"{folder}: probe {probe.id!r} needs a message of the role tool for each call made.")

@@ -10,14 +10,19 @@ from hypothesis import strategies as st
 from qcheck.jsonio import canonical, loads
 from qcheck.records import (
     Attempt,
+    Message,
     Position,
     Response,
+    Tool,
+    ToolCall,
     attempt_from_row,
     attempt_to_row,
     logprob_from_json,
     positions_from_rows,
     positions_to_rows,
+    size_bytes,
     token_key,
+    turns,
 )
 
 text = st.text(max_size=8)
@@ -38,6 +43,7 @@ responses = st.builds(
     reasoning=st.none() | text,
     cached_tokens=st.none() | counts,
     upstream=st.none() | text,
+    tool_calls=st.lists(st.builds(ToolCall, text, text), max_size=2).map(tuple),
 )
 common: dict[str, st.SearchStrategy[Any]] = {
     "provider": text,
@@ -179,3 +185,34 @@ def test_token_keys(text: str, raw: bytes | None, token_id: int | None, key: str
 @pytest.mark.parametrize(("outcome", "settled"), [("answered", True), ("failed", True), ("retried", False)])
 def test_a_request_is_settled_by_its_last_attempt(outcome: Any, settled: bool) -> None:
     assert Attempt("a", 0, "p", 0, "t", 0.0, outcome).settled is settled
+
+
+def test_what_calls_gave_is_matched_with_them_in_order() -> None:
+    messages = (
+        Message("user", "Both!"),
+        Message("assistant", "", (ToolCall("f", "{}"), ToolCall("g", "{}")), "Hm."),
+        Message("tool", "1"),
+        Message("tool", "2"),
+        Message("assistant", "", (ToolCall("h", '{"a": 1}'),)),
+        Message("tool", "3"),
+    )
+    rows = turns(messages)
+    made = [call["id"] for row in rows for call in row.get("tool_calls", ())]
+    assert made == [row["tool_call_id"] for row in rows if row["role"] == "tool"]
+    assert len(set(made)) == 3
+    assert [row.get("reasoning_content") for row in rows] == [None, "Hm.", None, None, None, None]
+    assert rows[0] == {"role": "user", "content": "Both!"}
+
+
+def test_calls_thoughts_and_declarations_are_counted_as_read() -> None:
+    plain = (Message("user", "é"),)
+    assert size_bytes(plain) == 2
+    assert size_bytes((*plain, Message("assistant", "", (ToolCall("f", "{}"),), "Hm."))) == 2 + 3 + 3
+    assert size_bytes(plain, (Tool("f", "d", {"type": "object"}),)) > 2 + len('"type":"object"')
+
+
+@pytest.mark.parametrize("calls", [[["f"]], [["f", 1]], [[None, "{}"]], ["f"], 1])
+def test_calls_of_another_form_are_refused(calls: Any) -> None:
+    row = ANSWERED | {"response": ANSWERED["response"] | {"tool_calls": calls}}
+    with pytest.raises((ValueError, TypeError)):
+        attempt_from_row(row)

@@ -8,7 +8,7 @@ import pytest
 
 from qcheck.errors import SuiteError, UnknownNameError
 from qcheck.expected import IntegerAnswer, ListAnswer
-from qcheck.records import Message, Request
+from qcheck.records import Message, Request, ToolCall
 from qcheck.suites import FOLDS, list_suites, load_prompts, load_suite, save_suite, shipped_folder
 
 MANIFEST = {
@@ -92,6 +92,69 @@ def test_texts_are_judged_where_they_are_observed(tmp_path: Path, observes: list
     assert load_suite(write(tmp_path, MANIFEST | {"observes": observes}, [probe("one", **right)])).judges_text is judged
 
 
+TOOLS = MANIFEST | {
+    "observes": ["tool_calls"],
+    "top_logprobs": 0,
+    "tools": {
+        "f": {
+            "description": "A function.",
+            "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
+        }
+    },
+}
+
+
+def tool_probe(name: str, value: Any, **changes: Any) -> dict[str, Any]:
+    return probe(name, answer={"kind": "tool_calls", "value": value}, level=1) | {"tools": ["f"]} | changes
+
+
+CALL = {"name": "f", "arguments": {"a": 1}}
+MADE = {"role": "assistant", "content": "", "tool_calls": [{"name": "f", "arguments": "{}"}], "reasoning": "Hm."}
+
+
+def test_a_suite_of_tool_calls_is_asked_with_its_declarations(tmp_path: Path) -> None:
+    turned = [*probe("two")["messages"], MADE, {"role": "tool", "content": "1"}]
+    suite = load_suite(write(tmp_path, TOOLS, [tool_probe("one", [CALL]), tool_probe("two", [], messages=turned)]))
+    request = suite.request(suite.probes[1], 0.0, 20)
+    assert [tool.name for tool in request.tools] == ["f"]
+    assert request.tools[0].parameters == TOOLS["tools"]["f"]["parameters"]
+    assert request.messages[1] == Message("assistant", "", (ToolCall("f", "{}"),), "Hm.")
+    assert suite.judges_calls
+    again = save_suite(tmp_path / "again", suite.manifest, suite.probes)
+    assert again.probes == suite.probes
+
+
+@pytest.mark.parametrize(
+    ("manifest", "wrong", "said"),
+    [
+        (TOOLS, tool_probe("one", [CALL], tools=[]), "wants a call of 'f' that is not valid"),
+        (TOOLS, tool_probe("one", [{"name": "f", "arguments": {"a": "1"}}]), "wants a call of 'f' that is not valid"),
+        (TOOLS, tool_probe("one", [CALL], tools=["f", "g"]), r"a tool that is not declared \(g\)"),
+        (TOOLS, probe("one", answer=RIGHT, level=1), "needs an answer of the kind tool_calls"),
+        (TOOLS, tool_probe("one", [], messages=[MADE]), "a message of the role tool for each call"),
+        (TOOLS, tool_probe("one", [], messages=[{"role": "user", "content": ""}]), "nothing is said"),
+        (TOOLS, tool_probe("one", [], messages=[MADE | {"role": "user"}]), "the assistant alone"),
+        (MANIFEST, probe("one", messages=[MADE, {"role": "tool", "content": "1"}]), "needs tools"),
+        (MANIFEST, probe("one", tools=["f"]), "needs tools"),
+        (ANSWERS, tool_probe("one", [], tools=[]), "needs tools"),
+        (TOOLS | {"observes": ["answers"]}, PROBES[0], "tool_calls needs `tools`"),
+        (MANIFEST | {"observes": ["tool_calls"]}, PROBES[0], "tool_calls needs `tools`"),
+        (TOOLS | {"observes": ["tool_calls", "answers"]}, PROBES[0], "prompt_tokens alone"),
+        (TOOLS | {"tools": {"f": {"description": "F.", "parameters": {"type": "string"}}}}, PROBES[0], "object"),
+        (
+            TOOLS | {"tools": {"f": {"description": "F.", "parameters": {"type": "object", "oneOf": []}}}},
+            PROBES[0],
+            "oneOf",
+        ),
+    ],
+)
+def test_what_is_wrong_with_tools_is_explained(
+    tmp_path: Path, manifest: dict[str, Any], wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SuiteError, match=said):
+        load_suite(write(tmp_path, manifest, [wrong]))
+
+
 def test_an_answer_that_is_not_observed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match="neither answer nor level"):
         load_suite(write(tmp_path, probes=[probe("one", answer=RIGHT, level=1)]))
@@ -137,7 +200,7 @@ def test_a_wrong_manifest_is_explained(tmp_path: Path, change: dict[str, Any], s
         (probe("two", id="Two!"), "line 2: id"),
         (probe("two", fold="training"), "line 2: fold"),
         (probe("two", messages=[]), "line 2: messages"),
-        (probe("two", messages=[{"role": "tool", "content": "x"}]), r"line 2: messages\.0\.role"),
+        (probe("two", messages=[{"role": "function", "content": "x"}]), r"line 2: messages\.0\.role"),
         (probe("two", colour="red"), "line 2: colour"),
         (probe("two", stratum="Two!"), "line 2: stratum"),
         ([], "line 2: value"),

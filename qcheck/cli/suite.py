@@ -83,6 +83,7 @@ def _description(suite: Suite) -> list[RenderableType]:
         entry("hash", suite.hash),
         entry("observes", ", ".join(observable.replace("_", " ") for observable in m.observes)),
         entry("asks for", asked),
+        *([entry("declares", ", ".join(m.tools))] if m.tools else []),
         "",
         grid(("fold", "probes", "clusters"), rows, right=(1, 2)),
         entry("for example", first.messages[-1].content),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
+from qcheck.client.calls import refused_call, tool_calls
 from qcheck.client.fields import MAX_LABEL, MalformedError, as_label, as_object, loads
 from qcheck.client.logprobs import positions
 from qcheck.client.reasoning import said
@@ -16,11 +17,20 @@ from qcheck.client.redact import plain
 from qcheck.client.stream import is_stream, put_together
 from qcheck.client.thinking import asked, begun, shows_thought
 from qcheck.client.usage import usage_of
+from qcheck.jsonio import to_plain
 from qcheck.records import Request, Response
 from qcheck.registry.observables import lost_observables
 from qcheck.registry.types import Endpoint
 
-__all__ = ["DialectError", "build_body", "error_message", "parse_model_ids", "parse_response", "path_of"]
+__all__ = [
+    "DialectError",
+    "build_body",
+    "error_message",
+    "holds_refused_call",
+    "parse_model_ids",
+    "parse_response",
+    "path_of",
+]
 
 _MAX_ERROR_BODY = 65_536  # bytes
 _UNPROCESSABLE = 422
@@ -63,6 +73,9 @@ def build_body(endpoint: Endpoint, model_id: str, request: Request) -> dict[str,
         "stream": dialect.stream,
         **asked(endpoint, request.messages),
     }
+    if request.tools:
+        body |= {"tools": [{"type": "function", "function": to_plain(tool)} for tool in request.tools]}
+        body |= {"tool_choice": "auto"}
     if dialect.stream:
         body["stream_options"] = {"include_usage": True}
     k = 0 if "logprobs" in lost_observables(endpoint, request.temperature) else request.top_logprobs
@@ -91,7 +104,7 @@ def error_message(body: bytes) -> str:
     if len(body) > _MAX_ERROR_BODY:
         return ""
     try:
-        value = put_together(body) if is_stream(body) else loads(body)
+        value = _value(body)
     except MalformedError:
         return body.decode("utf-8", "replace")
     if not isinstance(value, dict):
@@ -122,12 +135,27 @@ def parse_response(body: bytes, endpoint: Endpoint, request: Request) -> Respons
     """The answer in the body of an HTTP 200. Raises DialectError, and nothing else, where there is none.
 
     Where more tokens came than were asked for (some generate a least number), log-probabilities are of those asked for
-    alone. An answer that a model has thought about, though the endpoint was told that it should not, is none.
+    alone. An answer that a model has thought about, though the endpoint was told that it should not, is none. A call
+    that the provider finds invalid, and so reports as an error, is an answer.
     """
     try:
-        return _parse(put_together(body) if is_stream(body) else loads(body), endpoint, request)
+        value = _value(body)
+        refused = refused_call(value) if request.tools else None
+        return _parse(value, endpoint, request) if refused is None else refused
     except MalformedError as error:
         raise DialectError("malformed", str(error)) from None
+
+
+def holds_refused_call(body: bytes) -> bool:
+    """Whether the body of a failed exchange says that the model called a function in an invalid way."""
+    try:
+        return len(body) <= _MAX_ERROR_BODY and refused_call(_value(body)) is not None
+    except MalformedError:
+        return False
+
+
+def _value(body: bytes) -> Any:
+    return put_together(body) if is_stream(body) else loads(body)
 
 
 def _parse(value: Any, endpoint: Endpoint, request: Request) -> Response:
@@ -161,6 +189,7 @@ def _parse(value: Any, endpoint: Endpoint, request: Request) -> Response:
         reasoning=words.reasoning,
         cached_tokens=usage.cached,
         upstream=as_label(value.get("provider")),
+        tool_calls=tool_calls(_message(choice).get("tool_calls")),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+from qcheck.client.calls import merged
 from qcheck.client.fields import MalformedError, as_list, as_object, loads
 
 __all__ = ["is_stream", "put_together"]
@@ -22,7 +23,7 @@ _MAX_CHOICES = 128
 _OF_ANSWER = ("model", "system_fingerprint", "provider", "usage", "x_groq", "error")
 _OF_CHOICE = ("finish_reason", "usage", "error")
 # What comes in pieces.
-_OF_MESSAGE = ("content", "reasoning_content", "reasoning", "reasoning_details")
+_OF_MESSAGE = ("content", "reasoning_content", "reasoning", "reasoning_details", "tool_calls")
 _OF_LOGPROBS = ("content", "tokens", "token_logprobs", "top_logprobs")
 
 
@@ -90,5 +91,8 @@ def put_together(body: bytes) -> dict[str, Any]:
         raise MalformedError("the stream breaks off")
     if not begun and "error" not in answer:
         raise MalformedError("the stream holds no answer")
-    said = completion.joined() or {"message": message.joined()}
+    whole = message.joined()
+    if "tool_calls" in whole:
+        whole["tool_calls"] = merged(whole["tool_calls"])
+    said = completion.joined() or {"message": whole}
     return answer | {"choices": [choice | said | {"logprobs": logprobs.joined()}]}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from qcheck.client.reasoning import OPENS_THOUGHT, Said
-from qcheck.records import Message, Position
+from qcheck.records import Message, Position, turns
 from qcheck.registry.types import BEGUN, Endpoint, PromptFormat, ThinkingSwitch
 
 __all__ = ["asked", "begun", "shows_thought"]
@@ -34,13 +34,13 @@ def asked(endpoint: Endpoint, messages: Sequence[Message]) -> dict[str, Any]:
     They are those of a plain completion (`prompt`) if that is the way, else of a chat (`messages`).
     """
     switch, form = endpoint.dialect.thinking_off, endpoint.prompt_format
-    turns: list[dict[str, Any]] = [{"role": m.role, "content": m.content} for m in messages]
+    rows = turns(messages)
     if switch == "completions":
         assert form is not None, "an endpoint is resolved with the format that its way needs"
         return {"prompt": _prompt(form, messages)}
     if beginning := begun(endpoint):
-        turns.append({"role": "assistant", "content": beginning, **_MARKED.get(switch, {})})
-    return {"messages": turns, **_SWITCHED.get(switch, {})}
+        rows.append({"role": "assistant", "content": beginning, **_MARKED.get(switch, {})})
+    return {"messages": rows, **_SWITCHED.get(switch, {})}
 
 
 def begun(endpoint: Endpoint) -> str:
@@ -51,8 +51,8 @@ def begun(endpoint: Endpoint) -> str:
 
 def _prompt(form: PromptFormat, messages: Sequence[Message]) -> str:
     """The text that a model's chat template makes of the messages, up to the answer's first token."""
-    turns = (form.turn(m.role).replace("{content}", m.content) for m in messages)
-    return "".join((form.begin, *turns, form.answer, form.no_thought))
+    said = (form.turn(m.role).replace("{content}", m.content) for m in messages)
+    return "".join((form.begin, *said, form.answer, form.no_thought))
 
 
 def shows_thought(said: Said, positions: Sequence[Position], reasoning_tokens: int | None) -> bool:

@@ -17,7 +17,15 @@ import httpx
 import numpy as np
 
 from qcheck import __version__
-from qcheck.client.dialect import DialectError, build_body, error_message, parse_model_ids, parse_response, path_of
+from qcheck.client.dialect import (
+    DialectError,
+    build_body,
+    error_message,
+    holds_refused_call,
+    parse_model_ids,
+    parse_response,
+    path_of,
+)
 from qcheck.client.limits import Limiter
 from qcheck.client.redact import KeyFilter
 from qcheck.client.retry import TOO_MANY, Fate, backoff_s, fate_of_status, jittered, retry_after_s
@@ -225,7 +233,9 @@ class Client:
         response = parse_response(body, self._endpoint, request)
         tokens = (key for p in response.positions for key in (p.token, *(k for k, _ in p.top)))
         labels = (response.finish_reason, response.reported_model, response.fingerprint, response.upstream)
-        if self._filter.found_in("\n".join((response.text, response.reasoning or "", *filter(None, labels), *tokens))):
+        calls = (text for call in response.tool_calls for text in (call.name, call.arguments))
+        texts = (response.text, response.reasoning or "", *filter(None, labels), *tokens, *calls)
+        if self._filter.found_in("\n".join(texts)):
             raise DialectError("malformed", "the answer repeats the key, and is not kept")
         self._look(body)
         return response
@@ -309,6 +319,8 @@ class Client:
             return replace(exchange, body=body)
         if status == httpx.codes.OK:
             return replace(exchange, error="the body is compressed, which was not asked for")
+        if status == httpx.codes.BAD_REQUEST and json and "tools" in json and holds_refused_call(body):
+            return replace(exchange, body=body)
         message = error_message(body)
         return replace(
             exchange,

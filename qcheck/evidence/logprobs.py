@@ -2,10 +2,14 @@
 
 An answer without log-probabilities shows nothing, nor does one that lists fewer tokens, or coarser values, than any
 view that was calibrated.
+
+How many answers are the recorded ones to the last digit, and how the divergence differs between prompts, is told and is
+no evidence: honest kernels are systematic, and a cache repeats whatever it holds.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +20,7 @@ from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.scoring import Alignment, align, resemblance, score
 from qcheck.evidence.tails import Shown, TailEvidence
 from qcheck.evidence.views import VIEWS, lattice_step, view_beyond
+from qcheck.packing import DIGITS
 from qcheck.result import Divergence, Finding
 from qcheck.stats.attribution import Attribution, log_likelihoods
 from qcheck.suites import Suite
@@ -41,12 +46,17 @@ class LogprobEvidence(TailEvidence):
         self._attribution = Attribution(self._variant_names)
         self._kl: dict[str, float] = {}
         self._view, self._coarse = VIEWS[0], 0
+        self._repeated: Counter[int | None] = Counter()  # answers equal to a deployment's; None: to that of any
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
         reference, before = self._baseline.probe(probe_id), self._view
         alignment = self._seen(answer, reference) if reference else None
-        if alignment is None:
+        if reference is None or alignment is None:
             return None
+        alike = [
+            i for i in self._baseline.references if any(answer.positions == a.positions for a in reference.answers[i])
+        ]
+        self._repeated.update([*alike, *([None] if alike else [])])
         s = score(alignment, self._baseline.references, self._baseline.directed, self._noise_unit)
         self._coarse += self._view.name != FULL
         if self._view.name == FULL:  # what it is compared with was measured in that view
@@ -107,8 +117,25 @@ class LogprobEvidence(TailEvidence):
                 found.append(score(alignment, references, (), self._noise_unit).kl)
         return float(np.mean(found)) if found else 0.0
 
+    def _likeness(self) -> tuple[Finding, ...]:
+        """What answers have in common with the recorded ones and with each other."""
+        told = []
+        if some := self._repeated[None]:
+            alike = ((self._repeated[i], self._baseline.names([i])[0]) for i in self._baseline.references)
+            each = ", ".join(f"{count} of {name}" for count, name in alike if count)
+            text = f"{some} of {self.answered} answers are recorded ones to the last digit (1e-{DIGITS} nats): {each}"
+            told.append(Finding("answers_repeated", "info", text, None, ()))
+        if len(self._kl) > 1:
+            low, middle, high, most = (f"{q:.2g}" for q in np.quantile(list(self._kl.values()), (0.25, 0.5, 0.75, 1)))
+            text = (
+                f"divergence from the nearest reference differs between prompts: median {middle} nats/token, half of "
+                f"the answers from {low} to {high}, at most {most}"
+            )
+            told.append(Finding("divergence_spread", "info", text, None, ()))
+        return tuple(told)
+
     def _findings(self) -> tuple[Finding, ...]:
-        return self._counted(
+        counted = self._counted(
             (
                 "logprobs_missing",
                 self._silent,
@@ -134,3 +161,4 @@ class LogprobEvidence(TailEvidence):
                 "the reference deployments would have shown that way",
             ),
         )
+        return (*counted, *self._likeness())

@@ -10,13 +10,14 @@ from qcheck.evidence.greedy import GreedyEvidence
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.recorded import RecordedEvidence
 from qcheck.evidence.sampled_text import SampledTextEvidence
+from qcheck.evidence.toolcalls import ToolCallEvidence
 from qcheck.suites import Suite
 
 __all__ = ["evidence_of", "graded", "rank"]
 
 # The strongest first.
 EVIDENCE: Final[Mapping[str, type[RecordedEvidence]]] = {
-    e.name: e for e in (LogprobEvidence, GreedyEvidence, SampledTextEvidence, AnswerEvidence)
+    e.name: e for e in (LogprobEvidence, GreedyEvidence, SampledTextEvidence, AnswerEvidence, ToolCallEvidence)
 }
 
 
@@ -26,8 +27,8 @@ def evidence_of(suite: Suite) -> type[RecordedEvidence]:
 
 
 def graded(suite: Suite) -> bool:
-    """Whether the answers themselves are judged, there being nothing that shows more."""
-    return evidence_of(suite) is AnswerEvidence
+    """Whether answers are graded, what they say or what they call, there being nothing that shows more."""
+    return issubclass(evidence_of(suite), AnswerEvidence)
 
 
 def rank(suite: Suite) -> int:

@@ -1,7 +1,8 @@
 """Prompt tokens, as the provider counts them: exact, free, and a fingerprint of template and tokenizer.
 
-A constant offset on every prompt points to a hidden system prompt or another chat template; offsets without a pattern
-point to another tokenizer, hence another model.
+A constant offset on every prompt points to a hidden system prompt or another chat template; an offset only where tools
+are declared to another way to declare them, and only where an earlier turn of the assistant has a thought to dropped
+thoughts; offsets without a pattern point to another tokenizer, hence another model.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from collections import Counter
 
 from qcheck.baselines import Answer, Baseline
 from qcheck.result import Cause, Evidence, Finding
+from qcheck.suites import Suite
 
 __all__ = ["PromptTokenEvidence"]
 
 MIN_PROBES = 3
 # Another tokenizer would give the same offset on the next probe about this often.
 CHANCE_AGREEMENT = 0.2
+REWRITTEN = "another tokenizer, hence another model, or prompts rewritten on the way (no constant offset)"
 
 
 class PromptTokenEvidence:
@@ -23,9 +26,16 @@ class PromptTokenEvidence:
 
     name = "prompt_tokens"
 
-    def __init__(self, baseline: Baseline, *, decides: bool = True) -> None:
+    def __init__(self, baseline: Baseline, suite: Suite, *, decides: bool = True) -> None:
         self._baseline, self._decides = baseline, decides
-        self._compared = 0
+        with_thoughts = frozenset(p.id for p in suite.probes if any(m.reasoning for m in p.messages))
+        with_tools = frozenset(p.id for p in suite.probes if p.tools)
+        # The narrower kind first.
+        self._kinds = (
+            ("thoughts of earlier turns that are dropped (only where there are any)", with_thoughts),
+            ("another way to declare tools to the model (only where there are any)", with_tools),
+        )
+        self._compared: set[str] = set()
         self._offsets: list[tuple[str, int, int]] = []  # probe, provider's count, reference's count
 
     def update(self, probe_id: str, answer: Answer) -> None:
@@ -34,7 +44,7 @@ class PromptTokenEvidence:
         expected = reference.prompt_tokens(self._baseline.references) if reference else None
         if expected is None or answer.prompt_tokens is None:
             return
-        self._compared += 1
+        self._compared.add(probe_id)
         if answer.prompt_tokens != expected:
             self._offsets.append((probe_id, answer.prompt_tokens, expected))
 
@@ -45,7 +55,7 @@ class PromptTokenEvidence:
         """
         if not self._offsets:
             return ()
-        most = len(self._offsets) >= MIN_PROBES and 2 * len(self._offsets) > self._compared
+        most = len(self._offsets) >= MIN_PROBES and 2 * len(self._offsets) > len(self._compared)
         decides = self._decides and most and self._trusted()
         offsets = Counter(seen - expected for _, seen, expected in self._offsets)
         offset, count = offsets.most_common(1)[0]
@@ -56,20 +66,24 @@ class PromptTokenEvidence:
             if count == n and n > 1
             else f"offsets {min(offsets):+d} to {max(offsets):+d}"
         )
-        where = f"differs on {n} of {self._compared} probes, {pattern}"
+        where = f"differs on {n} of {len(self._compared)} probes, {pattern}"
         text = f"{seen} prompt tokens where the reference has {expected}; {where}"
-        cause = None
-        if n > 1:
-            by_chance = CHANCE_AGREEMENT ** (n - 1)
-            if count == n:
-                words = "a hidden system prompt or another chat template (constant offset)"
-                cause = Cause(words, 1 / (1 + by_chance))
-            else:
-                cause = Cause(
-                    "another tokenizer, hence another model, or prompts rewritten on the way (no constant offset)", None
-                )
         probes = tuple(p for p, _, _ in self._offsets[:10])
-        return (Finding("prompt_tokens_differ", "deviation" if decides else "info", text, cause, probes),)
+        return (Finding("prompt_tokens_differ", "deviation" if decides else "info", text, self._cause(), probes),)
+
+    def _cause(self) -> Cause | None:
+        differing = {probe_id for probe_id, _, _ in self._offsets}
+        n = len(differing)
+        if n == 1:
+            return None
+        for words, probes in self._kinds:
+            # All that were compared of a kind, and no others.
+            if n >= MIN_PROBES and differing == self._compared & probes != self._compared:
+                return Cause(words, None)
+        if len({seen - expected for _, seen, expected in self._offsets}) > 1:
+            return Cause(REWRITTEN, None)
+        words = "a hidden system prompt or another chat template (constant offset)"
+        return Cause(words, 1 / (1 + CHANCE_AGREEMENT ** (n - 1)))
 
     def _trusted(self) -> bool:
         """Whether the reference counts were seen to be constant: two deployments, each asked at least twice."""
@@ -78,4 +92,4 @@ class PromptTokenEvidence:
 
     def snapshot(self, weight: float) -> Evidence:
         """The observable's part of the result; it bets nothing, so its e-value is 1."""
-        return Evidence(self.name, self._compared, 0.0, weight, self.findings())
+        return Evidence(self.name, len(self._compared), 0.0, weight, self.findings())

@@ -14,7 +14,8 @@ from qcheck.jobs.manifest import ProviderEntry, RunManifest
 from qcheck.jobs.offer import PROMPT
 from qcheck.jobs.panel import Panel, sample
 from qcheck.jobs.reach import Reach
-from qcheck.suites import Probe
+from qcheck.records import size_bytes
+from qcheck.suites import Probe, Suite
 from qcheck.tailcounts import FLIP, LOSS, SIZE, CalibrationTable, Score
 from qcheck.verdict import UNPINNED
 
@@ -175,7 +176,7 @@ def _expected(asked: Sequence[str], needed: Mapping[str, int | None]) -> Counter
     return None
 
 
-def _prompt_tokens(probes: Sequence[Probe], baseline: Baseline | None) -> float:
+def _prompt_tokens(probes: Sequence[Probe], suite: Suite, baseline: Baseline | None) -> float:
     """Mean prompt tokens of a probe: as recorded on a sample, else from its bytes."""
     sample = probes[:: max(1, len(probes) // 40)]
     if baseline and baseline.references:
@@ -183,7 +184,7 @@ def _prompt_tokens(probes: Sequence[Probe], baseline: Baseline | None) -> float:
         known = [c for c in counts if c is not None]
         if known:
             return sum(known) / len(known)
-    sizes = [sum(len(m.content.encode()) for m in p.messages) for p in sample]
+    sizes = [size_bytes(p.messages, suite.tools(p)) for p in sample]
     return TEMPLATE_TOKENS + sum(sizes) / len(sizes) / BYTES_PER_TOKEN
 
 
@@ -225,7 +226,7 @@ def _share(
     entry: ProviderEntry, panel: Panel, probes: Sequence[Probe], expected: Counter[str] | None, manifest: RunManifest
 ) -> ProviderEstimate:
     most = len(probes)
-    into = round(most * _prompt_tokens(probes, panel.baseline)) if probes else 0
+    into = round(most * _prompt_tokens(probes, panel.suite, panel.baseline)) if probes else 0
     out = most * max(panel.suite.manifest.max_tokens, entry.min_tokens)
     observed: Sequence[str] = panel.suite.manifest.observes
     return ProviderEstimate(

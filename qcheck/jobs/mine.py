@@ -24,11 +24,11 @@ from qcheck.evidence.calibration import MIN_CLUSTERS
 from qcheck.evidence.choice import OPEN, Criteria, GreedyPaths
 from qcheck.jobs.record import Recording, record
 from qcheck.jobs.reference import provenance_of
-from qcheck.jsonio import content_hash, to_plain
+from qcheck.jsonio import content_hash
 from qcheck.registry.types import Endpoint, ModelProfile
 from qcheck.run.budget import Limits, worst_case_usd
 from qcheck.run.execute import Asker
-from qcheck.suites import Fold, Manifest, Probe, Suite, load_prompts, load_suite, save_suite
+from qcheck.suites import Fold, Manifest, Probe, Suite, load_prompts, load_suite, plain, save_suite
 
 __all__ = ["Mined", "Purpose", "Source", "Stratum", "Wanted", "ask", "deal", "draw_pool", "mine", "worst_cases_usd"]
 
@@ -114,7 +114,7 @@ def draw_pool(word: str, most: int | None, seed: int, folder: Path) -> Suite:
         max_tokens=1,
         top_logprobs=TOP,
     )
-    return Suite(manifest, probes, content_hash(to_plain(probes)), folder)
+    return Suite(manifest, probes, content_hash([plain(p) for p in probes]), folder)
 
 
 def worst_cases_usd(pool: Suite, sources: Sequence[Source]) -> dict[str, float | None]:

@@ -58,7 +58,7 @@ class _PanelFold:
             if baseline and panel.envelope
             else MarginEvidence(rules.alpha / suites)
         )
-        self.prompt_tokens = PromptTokenEvidence(baseline, decides=not rules.dated) if baseline else None
+        self.prompt_tokens = PromptTokenEvidence(baseline, panel.suite, decides=not rules.dated) if baseline else None
 
     def update(self, probe_id: str, response: Response) -> None:
         """Fold a response against the recorded reference."""

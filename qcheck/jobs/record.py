@@ -230,7 +230,8 @@ def _finish(
         if attempt is None or attempt.response is None:
             continue
         target = evaluation if item.probe_id in evaluated else calibration
-        target.setdefault(item.probe_id, []).append(answer_of(attempt.response, with_text=suite.judges_text))
+        answer = answer_of(attempt.response, with_text=suite.judges_text, with_calls=suite.judges_calls)
+        target.setdefault(item.probe_id, []).append(answer)
     first = min(answers.values(), key=lambda a: a.started)
     response = first.response
     entry = DeploymentEntry(

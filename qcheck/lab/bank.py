@@ -25,7 +25,7 @@ from qcheck.lab.catalog import MODELS, TorchSettings, deployments_of
 from qcheck.lab.supervisor import MODELS_DIR, Lab
 from qcheck.packing import pack, unpack
 from qcheck.registry.types import Endpoint
-from qcheck.suites import Probe, Suite, load_suite
+from qcheck.suites import Probe, Suite, load_suite, plain
 
 __all__ = ["DEFAULT_FOLDER", "Bank", "identity"]
 
@@ -102,7 +102,7 @@ class Bank:
         return {probe_id: answers for chunk in chunks if chunk for probe_id, answers in chunk.items()}
 
     def _place(self, deployment: str) -> Path:
-        asked = [self.suite.manifest.model_dump(exclude_none=True), [to_plain(p) for p in self.probes], self.repeats]
+        asked = [self.suite.manifest.model_dump(exclude_none=True), [plain(p) for p in self.probes], self.repeats]
         key = content_hash([identity(self.model, deployment), asked]).removeprefix("sha256:")
         return self.folder / self.model / f"{deployment}-{key[:16]}"
 
@@ -116,7 +116,7 @@ async def _ask(endpoint: Endpoint, suite: Suite, probes: Sequence[Probe], repeat
         request = suite.request(probe, endpoint.temperature, suite.manifest.top_logprobs)
         async for attempt in client.ask(request, endpoint.name, 0):
             if attempt.response is not None:
-                return answer_of(attempt.response, with_text=suite.judges_text)
+                return answer_of(attempt.response, with_text=suite.judges_text, with_calls=suite.judges_calls)
         raise LabError(f"{endpoint.name} gave no answer to {probe.id}: {attempt.error}; run the same command again.")
 
     async with Client(endpoint, concurrency=CONCURRENCY) as client:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
-from qcheck.registry.types import Endpoint
+from qcheck.registry.types import BEGUN, Endpoint
 
 __all__ = ["lost_observables"]
+
+_ALL: Final = ("logprobs", "greedy_text", "sampled_text", "answers", "tool_calls", "prompt_tokens")
 
 
 def lost_observables(endpoint: Endpoint, temperature: float | None = None) -> Mapping[str, str]:
@@ -15,7 +18,7 @@ def lost_observables(endpoint: Endpoint, temperature: float | None = None) -> Ma
     t = endpoint.temperature if temperature is None else temperature
     if dialect.thinking_off == "never":
         why = "the model thinks first there, whatever it is told, and the reference does not"
-        return dict.fromkeys(("logprobs", "greedy_text", "sampled_text", "answers", "prompt_tokens"), why)
+        return dict.fromkeys(_ALL, why)
     lost = {}
     if not dialect.top_logprobs_max:
         lost["logprobs"] = "none are given"
@@ -25,4 +28,6 @@ def lost_observables(endpoint: Endpoint, temperature: float | None = None) -> Ma
         lost["greedy_text"] = f"no temperature but {t:g} is accepted"
     elif endpoint.thinks_always:
         lost["greedy_text"] = "the model thinks first, wherever it is served"
+    if endpoint.prompt_format and dialect.thinking_off in {*BEGUN, "completions"}:
+        lost["tool_calls"] = "servers read calls only in answers that they begin themselves"
     return lost

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from qcheck.errors import ConfigurationError
-from qcheck.records import Attempt, Request, Response
+from qcheck.records import Attempt, Request, Response, size_bytes
 from qcheck.registry.address import is_loopback
 from qcheck.registry.config import table_of
 from qcheck.registry.types import Endpoint, Price
@@ -83,7 +83,8 @@ def worst_case_usd(request: Request, price: Price | None, min_tokens: int = 1) -
     """
     if price is None:
         return None
-    said = sum(len(m.content.encode("utf-8", "surrogatepass")) + MESSAGE_TOKENS for m in request.messages)
+    said = size_bytes(request.messages, request.tools)
+    said += MESSAGE_TOKENS * (len(request.messages) + len(request.tools))
     return ((TEMPLATE_TOKENS + said) * price.input + max(request.max_tokens, min_tokens) * price.output) / 1e6
 
 

@@ -43,6 +43,13 @@ def reasoning(heard: Heard) -> str:
     return f"text {code(response.text)}, reasoning {code(response.reasoning)}"
 
 
+def calls(heard: Heard) -> str:
+    """What is called, and how that is said to be the end."""
+    response = heard.attempts[-1].response
+    made = ", ".join(code(f"{c.name}({c.arguments})") for c in response.tool_calls)
+    return f"{made or 'no call'}; finish {code(response.finish_reason)}"
+
+
 def lists(heard: Heard) -> str:
     """The tokens listed at each position, by key."""
     positions = heard.attempts[-1].response.positions

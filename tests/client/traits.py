@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fake_provider import answer, http
-from heard import Heard, agent, error, labels, lists, outcome, path, reasoning, sent, text, usage, wait
+from heard import Heard, agent, calls, error, labels, lists, outcome, path, reasoning, sent, text, usage, wait
 
-from qcheck.records import Message, Request
+from qcheck.records import Message, Request, Tool, ToolCall
 from qcheck.registry.types import Dialect
 
 REQUEST = Request("p-1", (Message("user", "Hi"),), 1, 0.0, 2)
@@ -74,10 +74,84 @@ ROUTED = {
     "user_id": "user_1",
 }
 
-LOGPROBS, TOKENS, REASONING, SWITCH, ERRORS, KEEP_ALIVE, STREAMS, USAGE, PARAMETERS, ROUTING = (
-    "Log-probabilities", "Tokens", "Reasoning", "Thinking off", "Errors", "Keep-alive and headers", "Streams", "Usage",
-    "Parameters", "Routing and ids",
+LOGPROBS, TOKENS, REASONING, SWITCH, CALLS, ERRORS, KEEP_ALIVE, STREAMS, USAGE, PARAMETERS, ROUTING = (
+    "Log-probabilities", "Tokens", "Reasoning", "Thinking off", "Tool calls", "Errors", "Keep-alive and headers",
+    "Streams", "Usage", "Parameters", "Routing and ids",
 )  # fmt: skip
+
+# ── calls of functions ────────────────────────────────────────────────────────────────────────────────────────────────
+
+ASKS = replace(REQUEST, top_logprobs=0, tools=(Tool("f", "A function.", {"type": "object"}),))
+LATER_TURN = (
+    *REQUEST.messages,
+    Message("assistant", "", (ToolCall("f", "{}"),), "Hm."),
+    Message("tool", "1"),
+)
+TOOL_USE_FAILED = {"message": "Failed to call a function", "code": "tool_use_failed", "failed_generation": "<f>"}
+BEHIND = {
+    "message": "Provider returned error",
+    "code": 400,
+    "metadata": {"raw": json.dumps({"error": TOOL_USE_FAILED})},
+}
+
+
+def calling(*calls: Any) -> bytes:
+    """An answer that calls."""
+    return reply({"content": None, "tool_calls": calls})
+
+
+def call(arguments: Any, **more: Any) -> dict[str, Any]:
+    """A call of `f`, or a piece of one."""
+    return {"type": "function", "function": {"name": "f", "arguments": arguments}} | more
+
+
+def called(words: str, *replies: bytes, shown: tuple[Callable[[Heard], str], ...] = (calls,), **more: Any) -> Trait:
+    """A trait of how calls come."""
+    return Trait(CALLS, words, replies, shown, request=replace(ASKS, **more))
+
+
+CALLED = (
+    called("declared as functions, to be called or not", calling(call("{}")), shown=(sent("tools", "tool_choice"),)),
+    called(
+        "an earlier turn: its thought, its call, what that gave",
+        OK,
+        shown=(sent("messages"),),
+        messages=LATER_TURN,
+    ),
+    called("arguments as a text", calling(call('{"a": 1}'))),
+    called("arguments as an object", calling(call({"a": 1}))),
+    called("arguments that are no JSON: the model's, so kept", calling(call('{"a": '))),
+    called("several at once", calling(call("{}"), call('{"a": 2}'))),
+    called("a call that names no function", calling({"function": {"arguments": "{}"}}), shown=(outcome,)),
+    called(
+        "in pieces of a stream",
+        events(
+            delta(tool_calls=[call('{"a"', index=0, id="x")]),
+            delta(tool_calls=[{"index": 0, "function": {"arguments": ": 1}"}}]),
+            delta(tool_calls=[call("{}", index=1, id="y")]),
+            delta("tool_calls"),
+        ),
+    ),
+    called(
+        "in a stream whose calls all have the index 0, and ids of their own",
+        events(
+            delta(tool_calls=[call("{}", index=0, id="x")]), delta("stop", tool_calls=[call("[]", index=0, id="y")])
+        ),
+    ),
+    called("whole in a stream, without an index", events(delta("tool_calls", tool_calls=[call("{}"), call("{}")]))),
+    called(
+        "HTTP 400 for a call that the provider finds invalid (Groq): an answer, and no right one",
+        http(400, {"error": TOOL_USE_FAILED}),
+        shown=(outcome, text, calls),
+    ),
+    called("the same behind an aggregator", http(400, {"error": BEHIND}), shown=(outcome, calls)),
+    Trait(
+        CALLS,
+        "the same where no tools were declared: an error",
+        (http(400, {"error": TOOL_USE_FAILED}),),
+        (outcome,),
+    ),
+)
 
 TRAITS = (
     Trait(
@@ -321,6 +395,7 @@ TRAITS = (
         (sent("logprobs"), reasoning, lists, usage),
         Dialect(thinking_off="never"),
     ),
+    *CALLED,
     Trait(
         ERRORS,
         "`{error: {message, type}}`",
@@ -351,23 +426,6 @@ TRAITS = (
         "`finish_reason: error` in a choice",
         (http(200, {"choices": [{"message": {"content": ""}, "finish_reason": "error"}]}), OK),
         (error, outcome),
-    ),
-    Trait(
-        ERRORS,
-        "tool calls that the provider refuses (Groq)",
-        (
-            http(
-                400,
-                {
-                    "error": {
-                        "message": "Failed to call a function",
-                        "code": "tool_use_failed",
-                        "failed_generation": "<f>",
-                    }
-                },
-            ),
-        ),
-        (outcome,),
     ),
     Trait(ERRORS, "429 without Retry-After", (http(429, LATER), OK), (outcome,)),
     Trait(ERRORS, "Retry-After as a number", (http(429, LATER, "Retry-After: 7"), OK), (wait, outcome)),

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from qcheck.baselines import Answer, Baseline
 from qcheck.evidence.prompt_tokens import PromptTokenEvidence
+from qcheck.records import Message
 from qcheck.suites import Suite
 
 
 def _folded(recorded: tuple[Baseline, Suite], counts: list[int | None]) -> PromptTokenEvidence:
-    evidence = PromptTokenEvidence(recorded[0])
+    evidence = PromptTokenEvidence(*recorded)
     for probe, offset in zip(recorded[1].fold("evaluation"), counts, strict=False):
         expected = 10 + int(probe.id[1:]) % 7
         evidence.update(probe.id, Answer(None if offset is None else expected + offset, ()))
@@ -37,3 +40,30 @@ def test_offsets_without_a_pattern_point_to_the_tokenizer(recorded: tuple[Baseli
 
 def test_equal_or_missing_counts_are_no_finding(recorded: tuple[Baseline, Suite]) -> None:
     assert _folded(recorded, [0, 0, None, None, 0]).findings() == ()
+
+
+@pytest.mark.parametrize(
+    ("offsets", "cause"),
+    [
+        ((0, 0, 0, 7, 9, 8, 7, 9, 8), "declare tools"),
+        ((0, 0, 0, 0, 0, 0, -80, -81, -80), "thoughts of earlier turns"),
+        ((5, 5, 5, 5, 5, 5, 5, 5, 5), "hidden system prompt"),
+        ((1, 0, 0, 7, 9, 8, 7, 9, 8), "tokenizer"),
+        ((0, 0, 0, 7, 9, 8, 0, 9, 8), "tokenizer"),
+    ],
+)
+def test_where_counts_differ_tells_what_is_rendered_otherwise(
+    recorded: tuple[Baseline, Suite], offsets: tuple[int, ...], cause: str
+) -> None:
+    """Three probes without tools, three with, and three that have a thought, too."""
+    baseline, suite = recorded
+    first = suite.fold("evaluation")[:9]
+    with_tools = tuple(replace(p, tools=("f",) if i >= 3 else ()) for i, p in enumerate(first))
+    thought = (Message("assistant", "So.", (), "Hm."),)
+    probes = tuple(replace(p, messages=p.messages + (thought if i >= 6 else ())) for i, p in enumerate(with_tools))
+    evidence = PromptTokenEvidence(baseline, replace(suite, probes=probes))
+    for probe, offset in zip(probes, offsets, strict=True):
+        evidence.update(probe.id, Answer(10 + int(probe.id[1:]) % 7 + offset, ()))
+    (finding,) = evidence.findings()
+    assert finding.likely_cause is not None
+    assert cause in finding.likely_cause.text

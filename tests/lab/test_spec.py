@@ -42,6 +42,7 @@ ALONE = {
     "template": st.just("alternate"),
     "tools": st.just("json"),
     "clock": st.integers(-86400, 86400).map(str),
+    "calls": SHARES,
 }
 ROUTED = {
     "route": SHARES,

@@ -1,7 +1,12 @@
 import pytest
 
 from qcheck.registry.observables import lost_observables
-from qcheck.registry.types import Dialect, Endpoint
+from qcheck.registry.types import Dialect, Endpoint, PromptFormat
+
+ALL = {"logprobs", "greedy_text", "sampled_text", "answers", "tool_calls", "prompt_tokens"}
+FORMAT = PromptFormat(
+    system="{content}", user="{content}", assistant="{content}", answer="", no_thought="<think></think>"
+)
 
 
 def endpoint(dialect=Dialect(), **changes):  # noqa: B008
@@ -18,7 +23,10 @@ def endpoint(dialect=Dialect(), **changes):  # noqa: B008
         (Dialect(after_temperature=True), {}, set()),
         (Dialect(after_temperature=True), {"temperature": 1.0}, {"greedy_text"}),
         (Dialect(after_temperature=True), {"temperature": 0.6}, {"logprobs", "greedy_text"}),
-        (Dialect(thinking_off="never"), {}, {"logprobs", "greedy_text", "sampled_text", "answers", "prompt_tokens"}),
+        (Dialect(thinking_off="never"), {}, ALL),
+        (Dialect(thinking_off="completions"), {"prompt_format": FORMAT}, {"tool_calls"}),
+        (Dialect(thinking_off="partial"), {"prompt_format": FORMAT}, {"tool_calls"}),
+        (Dialect(thinking_off="reasoning"), {"prompt_format": FORMAT}, set()),
     ],
 )
 def test_what_cannot_be_compared_is_lost(dialect, changes, lost):

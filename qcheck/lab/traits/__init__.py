@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 
+from qcheck.lab.traits.calls import Calls
 from qcheck.lab.traits.content import Cache, Filter
 from qcheck.lab.traits.delivery import Fail, Latency
 from qcheck.lab.traits.log_probabilities import AfterTemperature, Lattice, Noise, NoLogprobs, Round, TopK
@@ -28,6 +29,7 @@ GROUPS: Final[Mapping[str, tuple[type[Trait], ...]]] = {
     "log-probabilities": (NoLogprobs, TopK, Round, Lattice, Noise, AfterTemperature),
     "prompt": (DropReasoning, System, Template, Tools, Clock),
     "routing": (Sticky, Burst, Route, Hours, From, ProbesHonest, Base),
+    "mock": (Calls,),
 }
 TRAITS: Final[Mapping[str, type[Trait]]] = {kind.name: kind for kinds in GROUPS.values() for kind in kinds}
 _ORDER: Final = tuple(TRAITS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from qcheck.jsonio import canonical
 from qcheck.lab.traits.trait import Exchange, Gate, Trait
 from qcheck.lab.traits.values import HOURS, TEXT, Value, number, one_of, whole
+from qcheck.records import turns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,7 +108,7 @@ def _read_suites(text: str) -> tuple[frozenset[bytes]]:
     from qcheck.suites import list_suites, load_suite  # noqa: PLC0415 - loads pydantic, for this trait alone
 
     suites = [load_suite(name) for name in ([text] if text else list_suites())]
-    return (frozenset(_conversation(probe.messages) for suite in suites for probe in suite.probes),)
+    return (frozenset(_conversation(turns(probe.messages)) for suite in suites for probe in suite.probes),)
 
 
 def _conversation(messages: Any) -> bytes:

@@ -32,6 +32,7 @@ __all__ = [
     "positions_from_rows",
     "positions_to_rows",
     "size_bytes",
+    "token_bytes",
     "token_key",
     "turns",
 ]
@@ -56,6 +57,13 @@ def token_key(text: str, raw: bytes | None, token_id: int | None) -> str:
     if not _CONTROL.fullmatch(text):
         return "=" + text
     return "?" + text if token_id is None else f"#{token_id}"
+
+
+def token_bytes(key: str) -> bytes:
+    """The text of a token by its key; nothing for control tokens, which show none."""
+    if key.startswith("x"):
+        return bytes.fromhex(key[1:])
+    return key[1:].encode("utf-8", "surrogatepass") if key.startswith("=") else b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +135,8 @@ class Request:
     """One probe as it will be asked: greedy where `temperature` is 0, `top_logprobs` alternatives a position.
 
     tools: what the model may call, if it finds that it should.
+    scored: an answer of somebody else's, which is to be scored instead of another one being given. The response then
+    holds its positions and that of what comes after it, or none where it cannot be told which they are.
     """
 
     probe_id: str
@@ -135,6 +145,7 @@ class Request:
     temperature: float
     top_logprobs: int
     tools: tuple[Tool, ...] = ()
+    scored: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from qcheck.client.calls import refused_call, tool_calls
+from qcheck.client.echo import scored
 from qcheck.client.fields import MAX_LABEL, MalformedError, as_label, as_object, loads
 from qcheck.client.logprobs import positions
-from qcheck.client.reasoning import said
+from qcheck.client.reasoning import Said, said
 from qcheck.client.redact import plain
 from qcheck.client.stream import is_stream, put_together
-from qcheck.client.thinking import asked, begun, shows_thought
+from qcheck.client.thinking import asked, begun, prompt_of, shows_thought
 from qcheck.client.usage import usage_of
 from qcheck.jsonio import to_plain
 from qcheck.records import Request, Response
@@ -71,7 +72,7 @@ def build_body(endpoint: Endpoint, model_id: str, request: Request) -> dict[str,
         dialect.max_tokens: max(request.max_tokens, dialect.min_tokens),
         "temperature": request.temperature,
         "stream": dialect.stream,
-        **asked(endpoint, request.messages),
+        **(asked(endpoint, request.messages) if request.scored is None else _echoed(endpoint, request)),
     }
     if request.tools:
         body |= {"tools": [{"type": "function", "function": to_plain(tool)} for tool in request.tools]}
@@ -87,6 +88,12 @@ def build_body(endpoint: Endpoint, model_id: str, request: Request) -> dict[str,
         values = {**body.get("chat_template_kwargs", {}), "date_string": endpoint.date_string}
         body["chat_template_kwargs"] = values
     return body | dict(dialect.extra_body) | dict(endpoint.extra_body)
+
+
+def _echoed(endpoint: Endpoint, request: Request) -> dict[str, Any]:
+    """The fields of a body that have an answer to the messages scored."""
+    assert endpoint.prompt_format is not None, "only endpoints whose prompts can be written out are asked to score"
+    return {"prompt": f"{prompt_of(endpoint.prompt_format, request.messages)}{request.scored}", "echo": True}
 
 
 def _message_of(error: Any) -> str:
@@ -164,15 +171,18 @@ def _parse(value: Any, endpoint: Endpoint, request: Request) -> Response:
     _raise_reported(value.get("error") or (value.get("object") == "error" and value))
     choice = _choice(value)
     words = said(_message(choice), begun(endpoint))
+    usage = usage_of(value, choice)
     try:
-        read = positions(as_object(None if choice.get("logprobs") == [] else choice.get("logprobs"), "logprobs"))[
-            : request.max_tokens
-        ]
+        if request.scored is None:
+            logprobs = as_object(None if choice.get("logprobs") == [] else choice.get("logprobs"), "logprobs")
+            read = positions(logprobs)[: request.max_tokens]
+        else:
+            words = Said(request.scored, None, thought=False)
+            read = scored(value, choice, request.scored, usage.completion or request.max_tokens)
     except MalformedError as error:
         raise MalformedError(f"logprobs: {error}") from None
     if not (any(_message(choice).values()) or choice.get("text") or read or choice.get("finish_reason")):
         raise MalformedError("the answer holds nothing and does not say why it ended")
-    usage = usage_of(value, choice)
     switch = endpoint.dialect.thinking_off
     if switch not in (None, "never") and shows_thought(words, read, usage.reasoning):
         raise DialectError("error", _THINKS.format(switch), _UNPROCESSABLE)

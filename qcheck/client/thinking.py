@@ -10,7 +10,7 @@ from qcheck.client.reasoning import OPENS_THOUGHT, Said
 from qcheck.records import Message, Position, turns
 from qcheck.registry.types import BEGUN, Endpoint, PromptFormat, ThinkingSwitch
 
-__all__ = ["asked", "begun", "shows_thought"]
+__all__ = ["asked", "begun", "prompt_of", "shows_thought"]
 
 _SWITCHED: Final[Mapping[ThinkingSwitch | None, Mapping[str, Any]]] = {
     "thinking.type": {"thinking": {"type": "disabled"}},
@@ -37,7 +37,7 @@ def asked(endpoint: Endpoint, messages: Sequence[Message]) -> dict[str, Any]:
     rows = turns(messages)
     if switch == "completions":
         assert form is not None, "an endpoint is resolved with the format that its way needs"
-        return {"prompt": _prompt(form, messages)}
+        return {"prompt": prompt_of(form, messages)}
     if beginning := begun(endpoint):
         rows.append({"role": "assistant", "content": beginning, **_MARKED.get(switch, {})})
     return {"messages": rows, **_SWITCHED.get(switch, {})}
@@ -49,7 +49,7 @@ def begun(endpoint: Endpoint) -> str:
     return form.no_thought if form and endpoint.dialect.thinking_off in BEGUN else ""
 
 
-def _prompt(form: PromptFormat, messages: Sequence[Message]) -> str:
+def prompt_of(form: PromptFormat, messages: Sequence[Message]) -> str:
     """The text that a model's chat template makes of the messages, up to the answer's first token."""
     said = (form.turn(m.role).replace("{content}", m.content) for m in messages)
     return "".join((form.begin, *said, form.answer, form.no_thought))

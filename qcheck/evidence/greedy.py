@@ -27,8 +27,8 @@ import pandas as pd
 from qcheck.baselines import Answer, Baseline, list_floor
 from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.tails import Shown, TailEvidence
-from qcheck.evidence.texts import RAW, seen, token_bytes
-from qcheck.records import Position
+from qcheck.evidence.texts import RAW, seen
+from qcheck.records import Position, token_bytes
 from qcheck.result import Finding
 from qcheck.stats.attribution import Attribution
 from qcheck.suites import Probe, Suite

@@ -47,14 +47,25 @@ from numpy.typing import ArrayLike, NDArray
 from qcheck.baselines import Answer, Baseline, ProbeReference, answer_of, list_floor
 from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.recorded import RecordedEvidence
-from qcheck.evidence.texts import seen, token_bytes
-from qcheck.records import Position, Response
+from qcheck.evidence.texts import seen
+from qcheck.records import Position, Response, token_bytes
 from qcheck.result import Finding
 from qcheck.stats.attribution import Attribution
 from qcheck.stats.likelihood import LikelihoodBets, contaminated, likelihood_ratios
 from qcheck.suites import Suite
 
-__all__ = ["Box", "NextText", "SampledTextEvidence", "Worth", "weights", "worth"]
+__all__ = [
+    "MIN_SHARE",
+    "NUCLEUS",
+    "RAISES",
+    "Box",
+    "NextText",
+    "SampledTextEvidence",
+    "Worth",
+    "weights",
+    "worth",
+    "worth_of",
+]
 
 Array = NDArray[np.float64]
 
@@ -73,32 +84,47 @@ class NextText:
     """A deployment's next token by the text that it shows, at a temperature of at most 1.
 
     weights: by text p^(1/T), summed over its tokens. cut: by text the part of it that servers may cut. floor: the most
-    that a token which is not listed has. unlisted: the most that all of these have together.
+    that a token which is not listed has. unlisted: the most that all of these have together. hidden: the most that one
+    of them may add to a text that is listed.
     """
 
     weights: Mapping[bytes, float]
     cut: Mapping[bytes, float]
     floor: float
     unlisted: float
+    hidden: float
 
     @classmethod
-    def of(cls, position: Position, temperature: float) -> Self:
-        """The distribution that one position's list states."""
+    def of(
+        cls,
+        position: Position,
+        temperature: float,
+        min_share: float = MIN_SHARE,
+        nucleus: float = NUCLEUS,
+        *,
+        by_token: bool = False,
+    ) -> Self:
+        """The distribution that one position's list states.
+
+        Servers may cut what has less than `min_share` of the likeliest token's probability, and what comes after the
+        first `nucleus` of it. by_token: texts are whole tokens, white space and all, which no two tokens share.
+        """
         ranked = sorted(position.top, key=lambda pair: -pair[1])
         tokens = [float(np.exp(logprob / temperature)) for _, logprob in ranked]
         total, before = sum(tokens), 0.0
         by_text: dict[bytes, float] = {}
         cut: dict[bytes, float] = {}
         for (key, _), weight in zip(ranked, tokens, strict=True):
-            text = seen(token_bytes(key).decode("utf-8", "replace"))
+            text = token_bytes(key) if by_token else seen(token_bytes(key).decode("utf-8", "replace"))
             by_text[text] = by_text.get(text, 0.0) + weight
-            if weight < MIN_SHARE * tokens[0] or before > NUCLEUS * total:
+            if weight < min_share * tokens[0] or before > nucleus * total:
                 cut[text] = cut.get(text, 0.0) + weight
             before += weight
         listed = sum(float(np.exp(logprob)) for _, logprob in ranked)
         floor = list_floor(position)
         lowered = float(np.exp(floor * (1 / temperature - 1)))  # an unlisted p has p^(1/T) ≤ p · floor^(1/T − 1)
-        return cls(by_text, cut, float(np.exp(floor / temperature)), max(0.0, 1 - listed) * lowered)
+        most = float(np.exp(floor / temperature))
+        return cls(by_text, cut, most, max(0.0, 1 - listed) * lowered, 0.0 if by_token else most)
 
     def core(self, slack: float) -> frozenset[bytes]:
         """The texts of which no server's cutting of the tail takes away more than a share `slack`."""
@@ -133,7 +159,7 @@ class Box:
         if not core:
             return None
         on = [h.on(core) for h in honest]
-        unlisted = max(h.floor / sum(h.weights.get(t, h.floor) for t in core) for h in honest)
+        unlisted = max(h.hidden / sum(h.weights.get(t, h.floor) for t in core) for h in honest)
         middle, half = _widened(np.log([shares for shares, _ in on]), noise_factor, unit)
         inside, slack = _widened(np.log([mass for _, mass in on]), noise_factor, unit)
         high = np.minimum(np.exp(middle + half) + unlisted, 1.0) if len(core) > 1 else np.ones(1)
@@ -196,16 +222,33 @@ def worth(
     if not all(first and first[0].top for first in firsts):
         return None
     texts = [NextText.of(position, temperature) for (position,) in firsts]
-    box = Box.of([texts[r] for r in references], noise_factor, noise_unit / temperature, prompt)
+    honest, others = [texts[r] for r in references], [texts[v] for v in variants]
+    return worth_of(honest, others, noise_factor, noise_unit / temperature, prompt)
+
+
+def worth_of(
+    honest: Sequence[NextText],
+    others: Sequence[NextText],
+    noise_factor: float,
+    noise_unit: float,
+    prompt: bytes,
+    shares_outside: Sequence[float] = SHARES,
+) -> Worth | None:
+    """What each next text is worth for the `others` and for `UNRECORDED`; None where nothing is told apart.
+
+    noise_unit: nats, of log-probabilities at the temperature of the texts. shares_outside: of the requests that, by
+    the null, come from outside the envelope; they take the place of `SHARES`.
+    """
+    box = Box.of(honest, noise_factor, noise_unit, prompt)
     if box is None:
         return None
-    recorded = [texts[v].on(box.core) for v in variants]
-    own = np.array([texts[r].on(box.core)[1] for r in references]).mean()
+    recorded = [other.on(box.core) for other in others]
+    own = np.array([h.on(box.core)[1] for h in honest]).mean()
     tilted = [box.centre**SHARPER, box.centre**FLATTER, box.centre]
     shares = np.array([*(s for s, _ in recorded), *(t / t.sum() for t in tilted)])
     inside = np.array([*(mass for _, mass in recorded), own, own, own * ELSEWHERE])
     likelihoods = np.column_stack([shares / box.centre * (inside / own)[:, None], (1 - inside) / (1 - own)])
-    return Worth(box, np.stack([box.ratios(shares, inside, s) for s in SHARES]), likelihoods)
+    return Worth(box, np.stack([box.ratios(shares, inside, s) for s in shares_outside]), likelihoods)
 
 
 def weights(variants: int) -> Array:

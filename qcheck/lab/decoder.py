@@ -185,6 +185,10 @@ class Decoder(nn.Module):
         """Go on from `cache` with ids, (batch, time) int64; returns the logits after the last, (batch, vocabulary)."""
         return self._logits(self._hidden(ids, cache)[:, -1])
 
+    def steps(self, ids: Tensor, cache: Cache) -> Tensor:
+        """As `step`, with the logits after every token, (batch, time, vocabulary)."""
+        return self._logits(self._hidden(ids, cache))
+
     def cache(self, starts: Tensor) -> Cache:
         """An empty cache for `step`; see `Cache`."""
         return Cache(self.shape, starts, self.token_embd.weight.dtype)

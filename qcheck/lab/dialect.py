@@ -18,7 +18,7 @@ SAYS: Final[Mapping[Endpoint, str]] = {"chat/completions": "messages", "completi
 _UNDERSTOOD: Final = ("model", "temperature", "top_k", "top_p", "min_p", "seed", "n", "logprobs")
 _UNDERSTOOD_AT: Final[Mapping[Endpoint, tuple[str, ...]]] = {
     "chat/completions": (*_UNDERSTOOD, "messages", "tools", "chat_template_kwargs", "top_logprobs"),
-    "completions": (*_UNDERSTOOD, "prompt"),
+    "completions": (*_UNDERSTOOD, "prompt", "echo"),
 }
 _NEUTRAL: Final = {"temperature": 1, "top_k": 0, "top_p": 1, "min_p": 0}  # llama.cpp's own defaults cut the tail
 
@@ -76,6 +76,7 @@ _FORMS_AT: Final[Mapping[Endpoint, Mapping[str, tuple[str, Callable[[Any], bool]
         **_FORMS,
         "prompt": ("a text or a list of tokens, and not empty", _is_prompt),
         "logprobs": ("a number of tokens", _is_count),
+        "echo": ("true or false", lambda value: isinstance(value, bool)),
     },
 }
 

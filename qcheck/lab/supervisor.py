@@ -17,7 +17,7 @@ from qcheck.lab.catalog import MODELS, PREFIX, TorchSettings, deployments_of
 from qcheck.lab.messages import EngineStart, GatewayStart, Upstream
 from qcheck.lab.process import Child, close_all
 from qcheck.lab.spec import ProviderSpec, parse_spec
-from qcheck.registry.types import Dialect, Endpoint, ModelProfile, Price
+from qcheck.registry.types import Dialect, Endpoint, ModelProfile, Price, PromptFormat
 
 __all__ = ["MODELS_DIR", "Lab", "LabResolver"]
 
@@ -25,6 +25,15 @@ Module = Literal["gateway", "engine", "torch_engine"]
 Engine = tuple[str, str]  # model, deployment
 
 MODELS_DIR: Final = Path(__file__).with_name("models")
+# `chat_template.jinja` without further values.
+PROMPT_FORMAT: Final = PromptFormat(
+    begin="<|bos|>",
+    system="<|system|>{content}<|end|>",
+    user="<|user|>{content}<|end|>",
+    assistant="<|assistant|>{content}<|end|>",
+    answer="<|assistant|>",
+    no_thought="",
+)
 NOT_STARTED: Final = "http://127.0.0.1:0"
 # What each child process needs, and the extra that installs it.
 PACKAGES: Final[dict[Module, tuple[str, ...]]] = {
@@ -64,6 +73,7 @@ def _endpoint(spec: ProviderSpec, base_url: str) -> Endpoint:
         key_env=None,
         dialect=Dialect(thinking_off="chat_template_kwargs" if MODELS[spec.model].template.get("thinking") else None),
         price=Price(0.0, 0.0),
+        prompt_format=None if MODELS[spec.model].template else PROMPT_FORMAT,
     )
 
 

@@ -55,10 +55,14 @@ class _Request(BaseModel):
 
 
 class CompletionRequest(_Request):
-    """The body of `/v1/completions`; here and in llama.cpp `logprobs` lists as many tokens as it says."""
+    """The body of `/v1/completions`; here and in llama.cpp `logprobs` lists as many tokens as it says.
+
+    echo: the answer begins with the prompt, log-probabilities and all, as vLLM has it; llama.cpp ignores it.
+    """
 
     prompt: str | list[int] = Field(min_length=1)
     logprobs: int | None = Field(None, ge=0)
+    echo: bool = False
 
     @field_validator("logprobs", mode="before")
     @classmethod
@@ -111,7 +115,7 @@ def _token_text(piece: bytes) -> str:
     return _CUT_OFF.sub(b"", piece).decode(errors="replace")
 
 
-def _entry(token: int, logprob: float, pieces: Sequence[bytes]) -> dict[str, Any]:
+def _entry(token: int, logprob: float | None, pieces: Sequence[bytes]) -> dict[str, Any]:
     piece = pieces[token]
     return {"id": token, "token": _token_text(piece), "bytes": list(piece), "logprob": logprob}
 
@@ -124,13 +128,13 @@ def _logprobs(positions: Sequence[Position], pieces: Sequence[bytes]) -> dict[st
     return {"content": content}
 
 
-def _text(answer: Answer, pieces: Sequence[bytes]) -> str:
-    return b"".join(pieces[p.token] for p in answer.positions).decode(errors="replace")
+def _text(positions: Sequence[Position], pieces: Sequence[bytes]) -> str:
+    return b"".join(pieces[p.token] for p in positions).decode(errors="replace")
 
 
 def chat_choice(request: ChatRequest, prompt: str, answer: Answer, pieces: Sequence[bytes]) -> dict[str, Any]:
     """The one element of `choices` in a chat. pieces: the bytes of every token."""
-    reasoning, content = split_reasoning(prompt, _text(answer, pieces))
+    reasoning, content = split_reasoning(prompt, _text(answer.positions, pieces))
     message = {"role": "assistant", "content": content}
     if reasoning is not None:
         message["reasoning_content"] = reasoning
@@ -142,10 +146,11 @@ def chat_choice(request: ChatRequest, prompt: str, answer: Answer, pieces: Seque
 
 def text_choice(request: CompletionRequest, answer: Answer, pieces: Sequence[bytes]) -> dict[str, Any]:
     """The one element of `choices` in a plain completion. pieces: the bytes of every token."""
+    shown = answer.prompt + answer.positions
     return {
-        "text": _text(answer, pieces),
+        "text": _text(shown, pieces),
         "index": 0,
-        "logprobs": _logprobs(answer.positions, pieces) if request.logprobs else None,
+        "logprobs": _logprobs(shown, pieces) if request.logprobs else None,
         "finish_reason": answer.finish_reason,
     }
 

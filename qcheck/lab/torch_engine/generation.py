@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ class Prompt:
     top_k: draw from so many of the most probable tokens, 0 for all. top_p: from the smallest set of these that has this
     share of their probability. min_p: from those that have this share of the first one's. All three look at
     probabilities before temperature, as llama.cpp's do. seed: of the draws, random if None.
-    top_logprobs: how many tokens to list at each position.
+    top_logprobs: how many tokens to list at each position. echo: whether the prompt's own tokens are scored too.
     """
 
     ids: tuple[int, ...]
@@ -35,23 +35,36 @@ class Prompt:
     min_p: float = 0.0
     seed: int | None = None
     top_logprobs: int = 0
+    echo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """One generated token with its log-probability, in nats and before temperature, and the most probable ones."""
+    """One token with its log-probability, in nats and before temperature, and the most probable ones in its place.
+
+    logprob: None for the first token of a prompt, which follows nothing.
+    """
 
     token: int
-    logprob: float
+    logprob: float | None
     top: tuple[tuple[int, float], ...]
+
+    @classmethod
+    def of(cls, token: int, logprobs: NDArray[np.float32], listed: NDArray[np.intp]) -> Self:
+        """A token in its place. logprobs: (vocabulary,). listed: the most probable tokens in falling order."""
+        return cls(token, float(logprobs[token]), tuple(zip(listed.tolist(), logprobs[listed].tolist(), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was generated; the token that ended it is its last position."""
+    """What was generated; the token that ended it is its last position.
+
+    prompt: the tokens of the prompt, where they were to be scored.
+    """
 
     positions: tuple[Position, ...]
     finish_reason: Literal["stop", "length"]
+    prompt: tuple[Position, ...] = ()
 
 
 class _Draft:
@@ -62,7 +75,14 @@ class _Draft:
         self._eos = eos
         self._rng = np.random.default_rng(prompt.seed)
         self._positions: list[Position] = []
+        self._scored: tuple[Position, ...] = ()
         self.finish_reason: Literal["stop", "length"] | None = None
+
+    def score(self, logprobs: NDArray[np.float32]) -> None:
+        """Score the prompt by the distributions after each of its tokens, (tokens, vocabulary)."""
+        tops = np.argsort(-logprobs, axis=-1, kind="stable")[:, : self._prompt.top_logprobs]
+        first = Position(self._prompt.ids[0], None, ())
+        self._scored = (first, *map(Position.of, self._prompt.ids[1:], logprobs[:-1], tops[:-1]))
 
     def extend(self, logprobs: NDArray[np.float32]) -> int:
         """Choose the next token by its distribution, (vocabulary,); once finished, any will do."""
@@ -70,9 +90,7 @@ class _Draft:
             return self._eos
         order = np.argsort(-logprobs, kind="stable")
         token = int(order[0]) if self._prompt.temperature == 0 else self._draw(logprobs, order)
-        top = order[: self._prompt.top_logprobs]
-        listed = tuple(zip(top.tolist(), logprobs[top].tolist(), strict=True))
-        self._positions.append(Position(token, float(logprobs[token]), listed))
+        self._positions.append(Position.of(token, logprobs, order[: self._prompt.top_logprobs]))
         if token == self._eos:
             self.finish_reason = "stop"
         elif len(self._positions) == self._prompt.max_tokens:
@@ -92,7 +110,7 @@ class _Draft:
     def answer(self) -> Answer:
         """The finished answer."""
         assert self.finish_reason is not None
-        return Answer(tuple(self._positions), self.finish_reason)
+        return Answer(tuple(self._positions), self.finish_reason, self._scored)
 
 
 @torch.inference_mode()
@@ -114,11 +132,24 @@ def generate(decoder: Decoder, prompts: Sequence[Prompt], *, eos: int, rows: int
     drafts = [_Draft(prompt, eos) for prompt in prompts]
     ids, starts = _padded([prompt.ids for prompt in prompts] + [(eos,)] * (rows - len(prompts)), eos, pad_to)
     cache = decoder.cache(starts)
-    while any(draft.finish_reason is None for draft in drafts):
-        logprobs = decoder.step(ids, cache).float().log_softmax(-1).numpy()
+    if any(prompt.echo for prompt in prompts):
+        after = _logprobs(decoder.steps(ids, cache))
+        for draft, prompt, row in zip(drafts, prompts, after, strict=False):
+            if prompt.echo:
+                draft.score(row[-len(prompt.ids) :])
+        logprobs = after[:, -1]
+    else:
+        logprobs = _logprobs(decoder.step(ids, cache))
+    while True:
         tokens = [draft.extend(row) for draft, row in zip(drafts, logprobs, strict=False)]
+        if all(draft.finish_reason for draft in drafts):
+            return [draft.answer() for draft in drafts]
         ids = torch.tensor(tokens + [eos] * (rows - len(tokens))).unsqueeze(1)
-    return [draft.answer() for draft in drafts]
+        logprobs = _logprobs(decoder.step(ids, cache))
+
+
+def _logprobs(logits: Tensor) -> NDArray[np.float32]:
+    return logits.float().log_softmax(-1).numpy()
 
 
 def _padded(prompts: Sequence[tuple[int, ...]], filler: int, pad_to: int) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -110,7 +111,8 @@ class Server:
             ids = body.prompt
         else:
             raise web.HTTPBadRequest(text="Prompt contains invalid tokens")
-        answer = await self._batcher.answer(body.to_prompt(ids, self._room(ids), body.logprobs or 0))
+        prompt = body.to_prompt(ids, self._room(ids), body.logprobs or 0)
+        answer = await self._batcher.answer(replace(prompt, echo=body.echo))
         choice = text_choice(body, answer, self._pieces)
         return web.json_response(completion_body("text_completion", self._model, choice, len(ids), answer))
 

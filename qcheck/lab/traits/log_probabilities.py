@@ -30,7 +30,10 @@ def _edited(reply: Reply, edit: Callable[[Entry], Entry]) -> Reply:
 
     def edited(choice: Mapping[str, Any]) -> Mapping[str, Any]:
         positions = (choice.get("logprobs") or {}).get("content")
-        return {**choice, "logprobs": {"content": [edit(p) for p in positions]}} if positions else choice
+        if not positions:
+            return choice
+        # The first token of a prompt that is echoed follows nothing and has no number.
+        return {**choice, "logprobs": {"content": [p if p["logprob"] is None else edit(p) for p in positions]}}
 
     return reply.with_body(choices=[edited(choice) for choice in reply.choices])
 

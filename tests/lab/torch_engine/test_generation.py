@@ -119,3 +119,24 @@ def test_draws_follow_the_distribution(temperature: float, top_k: int, top_p: fl
     assert np.all(np.abs(frequencies - expected) < 5 * np.sqrt(expected / draws) + 1 / draws)
     listed = [value for _, value in answers[0].positions[0].top]
     assert listed == pytest.approx(np.sort(raw)[::-1][:3], abs=1e-5)  # as before temperature and top_p
+
+
+@pytest.mark.parametrize(("rows", "pad_to"), [(3, 1), (4, 16)])
+def test_an_echoed_prompt_is_scored_as_its_tokens_were_generated(rows: int, pad_to: int):
+    """Beside prompts that are not; by the order of sums within 1e-5 nats."""
+    decoder, prompts = random_decoder(), random_prompts([5, 23, 11], seed=3, temperature=1.0)
+    generated = alone(decoder, prompts)
+    longer = [
+        replace(prompt, ids=(*prompt.ids, *tokens(answer)), echo=echo)
+        for prompt, answer, echo in zip(prompts, generated, (True, False, True), strict=True)
+    ]
+    scored = generate(decoder, longer, eos=EOS, rows=rows, pad_to=pad_to)
+    assert scored[1].prompt == ()
+    for index in (0, 2):
+        before, answer = len(prompts[index].ids), Answer(scored[index].prompt[len(prompts[index].ids) :], "length")
+        assert [p.token for p in scored[index].prompt] == list(longer[index].ids)
+        assert scored[index].prompt[0].logprob is None
+        assert before + len(answer.positions) == len(longer[index].ids)
+        assert np.abs(distributions([answer]) - distributions([generated[index]])).max() < 1e-5
+        given = [[p.logprob for p in a.positions] for a in (answer, generated[index])]
+        assert given[0] == pytest.approx(given[1], abs=1e-5)

@@ -15,7 +15,7 @@ import multiprocessing
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
@@ -91,14 +91,17 @@ def deep_bank(model: str, suite: Suite, count: int | None = None) -> Bank:
     return Bank(BUILD / "deep", model, suite, probes)
 
 
-def deep_blocks(baseline: Baseline, bank: Bank) -> Iterator[Block]:
-    """What the honest deployments and the directed variants answered to the bank's probes, file by file."""
+def deep_blocks(baseline: Baseline, bank: Bank, numbers: Iterable[int] | None = None) -> Iterator[Block]:
+    """What the honest deployments and the directed variants answered to the bank's probes, file by file.
+
+    numbers: of the files; all unless given.
+    """
     by_id = {p.id: p for p in bank.probes}
     indices = (*baseline.references, *baseline.variants)
     names = {
         i: n for i, n in zip(indices, baseline.names(indices), strict=True) if i in baseline.references or n in DIRECTED
     }
-    for number in bank.numbers:
+    for number in bank.numbers if numbers is None else numbers:
         kept = {index: bank.chunk(name, number) or {} for index, name in names.items()}
         answers = {index: {probe: repeats[0] for probe, repeats in chunk.items()} for index, chunk in kept.items()}
         yield Block([by_id[i] for i in answers[baseline.references[0]]], answers)

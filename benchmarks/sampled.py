@@ -11,7 +11,6 @@ mixed with the honest deployments' mean at the fraction at which it is, against 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,21 +19,19 @@ from baselines import record_lab
 from benchmarks.detection import MODELS, bank
 from benchmarks.detection.draws import Stops
 from benchmarks.detection.rows import EIGHT_BITS, FOUR_BITS, OTHER, SIX_BITS
+from benchmarks.detection.samples import LIMIT, Sampled, draws, observe, paths
 from qcheck.baselines import Answer, Baseline, load_baseline
-from qcheck.evidence.sampled_text import RAISES, UNRECORDED, NextText, weights, worth
 from qcheck.lab.catalog import deployments_of
-from qcheck.stats.likelihood import log_e_paths
 from qcheck.suites import load_suite, shipped_folder
-from qcheck.verdict import Rules
+from qcheck.verdict import MIN_DEVIATING, Rules
 
-__all__ = ["Sampled", "alarms", "observe", "oracle", "report", "stops"]
+__all__ = ["alarms", "oracle", "report", "stops"]
 
 Array = NDArray[np.float64]
 
 RULES = Rules(alpha=0.01, delta=0.002, family=1, tolerance=0.05)
-STREAMS, LIMIT, BLOCK = 400, 1500, 20
+STREAMS, BLOCK = 400, 20
 FRACTIONS = (1.0, 0.1)
-TEMPERATURE = 1.0
 ROWS = {
     "4-bit": FOUR_BITS,
     "fp8, Q6_K": SIX_BITS,
@@ -42,63 +39,6 @@ ROWS = {
     "fine-tuned": {"finetuned": "finetuned"},
     "other model": OTHER,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """What may be drawn, and what it is worth; cells are padded, the last one is all that is not told apart.
-
-    ratios: (probes, alternatives, cells). drawn: by deployment (probes, cells) probabilities. variants: the recorded
-    alternatives, which come first.
-    """
-
-    ratios: Array
-    drawn: dict[str, Array]
-    variants: tuple[str, ...]
-
-
-def observe(
-    baseline: Baseline,
-    references: Sequence[int],
-    probe_ids: Sequence[str],
-    answers: Mapping[str, Mapping[str, Sequence[Answer]]],
-) -> Sampled:
-    """The probes on which the reference deployments tell texts apart. answers: of candidates, by probe, by repeat."""
-    if baseline.table is None or baseline.table.noise_unit is None:
-        raise ValueError(f"{baseline.folder} is not calibrated on log-probabilities")
-    noise = (baseline.table.noise_factor, baseline.table.noise_unit)
-    ratios: list[Array] = []
-    drawn: dict[str, list[Array]] = {name: [] for name in answers}
-    for probe_id in probe_ids:
-        reference = baseline.probe(probe_id)
-        known = reference and worth(reference, references, baseline.variants, TEMPERATURE, *noise)
-        if not known:
-            continue
-        ratios.append(known.ratios[0])
-        for name, mine in answers.items():
-            text = NextText.of(mine[probe_id][0].positions[0], TEMPERATURE)
-            core = [text.weights.get(t, 0.0) for t in known.box.core]
-            drawn[name].append(np.array([*core, max(0.0, 1 - sum(core))]))
-    width = max(r.shape[-1] for r in ratios)
-
-    def padded(rows: Sequence[Array]) -> Array:
-        """(probes, ..., cells) with zeros before the last cell."""
-        return np.stack([np.insert(r, [r.shape[-1] - 1] * (width - r.shape[-1]), 0.0, axis=-1) for r in rows])
-
-    return Sampled(padded(ratios), {n: padded(r) for n, r in drawn.items()}, baseline.names(baseline.variants))
-
-
-def _draws(
-    sampled: Sampled, honest: Sequence[str], deviating: str, fraction: float, rng: np.random.Generator, streams: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Probes in random order, each once, and the cells drawn, (streams, requests): of one honest server a stream."""
-    count = len(sampled.ratios)
-    order = np.argsort(rng.random((streams, count)), axis=1)[:, :LIMIT]
-    own, faithful = sampled.drawn[deviating], np.stack([sampled.drawn[name] for name in honest])
-    server = rng.integers(len(honest), size=streams)[:, None]
-    p = np.where((rng.random(order.shape) < fraction)[..., None], own[order], faithful[server, order])
-    u = rng.random(order.shape)[..., None] * p.sum(axis=-1, keepdims=True)
-    return order, (np.cumsum(p, axis=-1) <= u).sum(axis=-1).clip(max=p.shape[-1] - 1)
 
 
 def stops(
@@ -111,14 +51,10 @@ def stops(
     streams: int,
 ) -> Stops:
     """Requests until *deviates* to somebody who has recorded the variants `known`."""
-    columns = [sampled.variants.index(v) for v in known]
-    columns += [len(sampled.variants) + i for i in range(len(UNRECORDED))]
     found = []
     for start in range(0, streams, BLOCK):
-        order, cells = _draws(sampled, honest, deviating, fraction, rng, min(BLOCK, streams - start))
-        path = log_e_paths(sampled.ratios[order, :, cells][..., columns], weights(len(known)))
-        raised = np.diff(path, axis=1, prepend=0.0) >= np.log(RAISES)
-        found.append(_first((path >= RULES.log_threshold) & (np.cumsum(raised, axis=1) >= 2)))
+        path, raised = paths(sampled, honest, deviating, fraction, known, rng, min(BLOCK, streams - start))
+        found.append(_first((path >= RULES.log_threshold) & (raised >= MIN_DEVIATING)))
     return Stops(np.concatenate(found), min(LIMIT, len(sampled.ratios)))
 
 
@@ -129,7 +65,7 @@ def oracle(
     null = np.mean([sampled.drawn[name] for name in honest], axis=0)
     mixed = (1 - fraction) * null + fraction * sampled.drawn[deviating]
     gains = np.log(np.maximum(mixed, 1e-12)) - np.log(np.maximum(null, 1e-12))
-    order, cells = _draws(sampled, honest, deviating, fraction, rng, streams)
+    order, cells = draws(sampled, honest, deviating, fraction, rng, streams)
     reached = np.cumsum(gains[order, cells], axis=1) >= RULES.log_threshold
     return Stops(_first(reached), min(LIMIT, len(sampled.ratios)))
 
@@ -170,7 +106,8 @@ def _tables(model: str) -> str:
         folder = record_lab.recording(model, suite)
     if not (folder / "calibration.json").exists():
         return f"Not recorded here: `python -m baselines.record_lab {model} --deep 0 --out build/baselines/{model}`."
-    baseline, banked = load_baseline(folder), bank(model, suite)
+    baseline = load_baseline(folder)
+    banked = bank(baseline, suite, suite.fold("evaluation"))
     probe_ids = [p.id for p in suite.draw("evaluation", 0)]
     recorded = {
         d.name: {i: reference.answers[index] for i in probe_ids if (reference := baseline.probe(i))}

@@ -9,16 +9,19 @@ tuned on. A model is measured where its recording, calibration answers and all, 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from baselines import record_lab
+from benchmarks.detection.certain import SURE, certain
+from benchmarks.detection.false_alarms import FalseAlarms
 from benchmarks.detection.figure import figure
-from benchmarks.detection.material import gather
+from benchmarks.detection.longer import longer
+from benchmarks.detection.material import ALPHA, gather, strangers
 from benchmarks.detection.power import measure
 from benchmarks.detection.published import published
-from benchmarks.detection.rows import plainest
+from benchmarks.detection.rows import FRACTIONS, ROWS, Row, plainest
 from benchmarks.detection.table import (
-    certainty_line,
     consistent_table,
     false_alarm_table,
     mixture_table,
@@ -29,55 +32,73 @@ from benchmarks.detection.table import (
 from qcheck.baselines import Baseline, load_baseline
 from qcheck.jsonio import atomic_write
 from qcheck.lab.bank import DEFAULT_FOLDER, Bank
-from qcheck.lab.catalog import deployments_of
-from qcheck.suites import Suite, load_suite
+from qcheck.suites import Probe, Suite, load_suite
+from qcheck.tailcounts import FULL
 
 MODELS = {
     "lab-tiny": "what methods were tuned on",
     "lab-twin": "what they were not tuned on",
     "lab-moe": "a mixture of experts, not tuned on",
 }
-FIGURES = Path("benchmarks/figures")
+CERTAIN = ("lab-twin",)  # on which prompts of nearly certain first tokens are measured
+FIGURES, BUILD = Path("benchmarks/figures"), Path("build/baselines")
 PUBLISHED_FRACTIONS = (1.0, 0.1)
+SELDOM = 0.05  # from which share on more words are asked, where a figure is asked for
 
+UNUSED = (
+    "The formats of the last two rows stand in no other row: whatever was chosen by looking at rows, on lab-tiny, was "
+    "chosen by other formats."
+)
 ORACLE = (
     "The oracle (`benchmarks/detection/oracle.py`): median / 90 % quantile of its requests in the same streams; then "
     "the expected growth of the logarithm of the evidence per request, nats: qcheck's / the oracle's = their ratio."
 )
 PUBLISHED = (
     "Published methods on the same answers (`benchmarks/detection/published.py`): requests and output tokens to 90 % "
-    "power at 1 % false alarms, which are measured; qcheck's 1 % is guaranteed, however often one looks."
+    "power at 1 % false alarms, which are measured; qcheck's 1 % is guaranteed, however often one looks. Their streams "
+    "ask all probes in random order, qcheck's those first that are calibrated most deeply."
+)
+ALARMS = (
+    "False alarms of honest deployments that the envelope does not know, streams of 1000 requests looked at after each "
+    "(`benchmarks/detection/false_alarms.py`). No more than 20 of 2000 are allowed, 12 leave room for chance; nothing "
+    "is claimed of a deployment where none as noisy remains."
 )
 
 
 def report() -> str:
     """Tables of power and of false alarms for each model that is recorded, and a figure in a file of its own."""
     suite = load_suite("logprobs")
-    return "\n\n".join(f"**{model}** ({what})\n\n{_tables(model, suite)}" for model, what in MODELS.items())
+    return "\n\n".join(f"**{model}** ({what})\n\n{tables(model, suite)}" for model, what in MODELS.items())
 
 
-def _tables(model: str, suite: Suite) -> str:
-    folder, shipped = record_lab.recording(model, suite), Path("baselines", model)
+def tables(model: str, suite: Suite) -> str:
+    """All tables of one model."""
+    recorded, shipped = record_lab.recording(model, suite), Path("baselines", model)
+    folder = recorded if (recorded / "calibration.json").exists() else shipped
     how = f"`python -m baselines.record_lab {model} --deep 0 --out build/baselines/{model}`"
-    if (folder / "calibration.json").exists():
-        baseline = load_baseline(folder)
-        return f"{_measured(model, suite, baseline)}\n\n{false_alarm_table(baseline, suite)}"
-    if (shipped / "manifest.json").exists():
-        return f"{_measured(model, suite, load_baseline(shipped))}\n\nFalse alarms need calibration answers: {how}."
-    return f"Not recorded here: {how}."
+    if not (folder / "manifest.json").exists():
+        return f"Not recorded here: {how}."
+    baseline = load_baseline(folder)
+    parts = [_measured(baseline, suite)]
+    if found := longer(baseline, suite, BUILD):
+        parts.append(_longer(*found, suite))
+    if model in CERTAIN:
+        parts.append(_certain(*certain(model, suite, DEFAULT_FOLDER, BUILD, _tell), suite))
+    alarms = _false_alarms(baseline, suite) if folder == recorded else f"False alarms need calibration answers: {how}."
+    return "\n\n".join([*parts, alarms])
 
 
-def _measured(model: str, suite: Suite, baseline: Baseline) -> str:
+def _measured(baseline: Baseline, suite: Suite) -> str:
     """All that needs no calibration answers."""
-    material = gather(baseline, bank(model, suite))
+    material = gather(baseline, bank(baseline, suite, suite.fold("evaluation")))
     cells = measure(material)
     found = published(material, plainest(material.answers), PUBLISHED_FRACTIONS)
-    drawn = FIGURES / f"detection-{model}.svg"
+    drawn = FIGURES / f"detection-{baseline.manifest.model}.svg"
     atomic_write(drawn, figure(cells, found).encode())
     return "\n\n".join(
         [
             power_table(cells),
-            certainty_line(material),
+            UNUSED,
             ORACLE,
             oracle_table(cells),
             PUBLISHED,
@@ -89,10 +110,40 @@ def _measured(model: str, suite: Suite, baseline: Baseline) -> str:
     )
 
 
-def bank(model: str, suite: Suite) -> Bank:
-    """Answers of the deployments that no baseline has to the evaluation probes, filled first where they are missing."""
-    filled = Bank(DEFAULT_FOLDER, model, suite, suite.fold("evaluation"))
-    for name, deployment in deployments_of(model).items():
-        if deployment.kind in ("held-out", "unrecorded"):
-            filled.fill(name, lambda line: print(line, file=sys.stderr, flush=True))
+def _longer(baseline: Baseline, words: Sequence[Probe], suite: Suite) -> str:
+    rows = [row for row in ROWS if len(row.asked) > FRACTIONS.index(SELDOM)]
+    material = gather(baseline, bank(baseline, suite, words, rows), rows)
+    cells = measure(material, rows, len(words))
+    what = (
+        f"With an evaluation fold of {len(words)} words, such as a private suite may have, and null bounds counted on "
+        f"{material.resolution} others (`benchmarks/detection/longer.py`):"
+    )
+    return "\n\n".join([what, power_table(cells), oracle_table(cells)])
+
+
+def _certain(baseline: Baseline, prompts: Sequence[Probe], suite: Suite) -> str:
+    rows = [row for row in ROWS if row.view == FULL and row.asked and row.recorded]
+    material = gather(baseline, bank(baseline, suite, prompts, rows), rows)
+    cells = measure(material, rows)
+    what = (
+        f"On {len(prompts)} prompts whose first token has a probability above {SURE}, null bounds counted on "
+        f"{material.resolution} others (`benchmarks/detection/certain.py`), so that what is seen are the later tokens:"
+    )
+    return "\n\n".join([what, power_table(cells), oracle_table(cells)])
+
+
+def _false_alarms(baseline: Baseline, suite: Suite) -> str:
+    found, honest = FalseAlarms(baseline, suite, ALPHA), baseline.names(baseline.references)
+    return f"{ALARMS}\n\n{false_alarm_table(found, honest)}"
+
+
+def bank(baseline: Baseline, suite: Suite, probes: Sequence[Probe], rows: Sequence[Row] = ROWS) -> Bank:
+    """Answers to `probes` of those deployments that the baseline does not know, filled first where they are missing."""
+    filled = Bank(DEFAULT_FOLDER, baseline.manifest.model, suite, tuple(probes))
+    for name in strangers(baseline, rows):
+        filled.fill(name, _tell)
     return filled
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,97 +1,183 @@
 """How often an honest deployment that the reference does not know is accused, looked at after every request.
 
 Each honest deployment in turn is taken out of the baseline; the envelope is made of the others alone, and the one left
-out is the provider. Streams come in blocks; in each the clusters are dealt anew to those that thresholds are chosen on
-and those that events are counted on. What is resampled from stream to stream is the order of the probes, so that the
-streams of one deployment ask the same thousand answers again and again: their alarms are those of one evaluation fold.
+out is the provider. Then all that compute in bfloat16 are taken out together, so that one of them is judged by f16 and
+f32 alone and nothing as noisy remains, and all others, so that f32 is judged by bfloat16 alone. Events are counted on
+the suite's own folds, without the further words that baselines are calibrated on.
+
+The recorded answers are looked at as log-probabilities, as greedy text of which nothing but the tokens is seen, and as
+distributions that one token each is drawn from; and as a run of three suites that have a third of the probes each, one
+observable to a suite, in the order and with the weights of `qcheck.jobs`.
+
+Streams come in blocks; in each the clusters are dealt anew to those that thresholds are chosen on and those that events
+are counted on. What is resampled from stream to stream is the order of the probes, and what is drawn, so that the
+streams of one deployment ask the same answers again and again: their alarms are those of one evaluation fold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
+from scipy.special import logsumexp
 
-from benchmarks.detection.alarms import stops
-from benchmarks.detection.observed import observe
-from qcheck.baselines import Baseline, read_answers
-from qcheck.evidence.calibration import tail_events
-from qcheck.evidence.envelope import freeze
-from qcheck.evidence.leave_one_out import NOISE_FACTOR, LeaveOneOut, Scores, noise_unit
+from benchmarks.detection.draws import BLOCK
+from benchmarks.detection.left_out import (
+    REQUESTS,
+    Case,
+    Recorded,
+    Streams,
+    Tails,
+    answered,
+    greedy_text,
+    log_probabilities,
+)
+from benchmarks.detection.pairwise import Pairwise
+from benchmarks.detection.samples import Sampled, observe, paths
+from qcheck.baselines import Answer, Baseline, read_answers
+from qcheck.evidence.envelope import CALIBRATION_SHARE, freeze
+from qcheck.evidence.leave_one_out import NOISE_FACTOR
 from qcheck.evidence.views import VIEWS
-from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import DIRECTION, SIZE, CalibrationTable
+from qcheck.jobs.panel import TURN
+from qcheck.suites import Suite
+from qcheck.tailcounts import FULL, SIZE, CalibrationTable
+from qcheck.verdict import MIN_DEVIATING, Rules
 
-__all__ = ["LeftOut", "false_alarms"]
+__all__ = ["OBSERVABLES", "FalseAlarms", "LeftOut", "cases", "together"]
 
-BLOCKS, STREAMS, REQUESTS = 10, 200, 1000
-SELECTION_SHARE = 0.23  # as in the shipped suite
+BLOCKS, TOLERANCE = 8, 0.05
+TEXT, SAMPLES, TOGETHER = "greedy text", "sampled text", "in one run"
+OBSERVABLES = (*(view.name for view in VIEWS), TEXT, SAMPLES, TOGETHER)
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A deployment left out: alarms among streams, and its mean size beside the others, in units of the noise."""
+    """How many of `streams` ever raised an alarm, by what is looked at (`OBSERVABLES`).
 
-    name: str
-    alarms: int
+    size, noisiest: mean size of the provider beside the reference deployments, and of the noisiest of these beside the
+    others, in units of the noise.
+    """
+
+    case: Case
+    alarms: Mapping[str, int]
     streams: int
     size: float
+    noisiest: float
 
 
-def false_alarms(baseline: Baseline, suite: Suite, variants: Sequence[str], alpha: float) -> Iterator[LeftOut]:
-    """Every honest deployment left out in turn, asked in streams of its recorded evaluation answers.
+def cases(honest: Sequence[str]) -> list[Case]:
+    """Every honest deployment alone, and then those that compute in bfloat16 beside the others, and f32 beside those.
 
-    The baseline's calibration answers must be at hand. variants: those whose directions are looked for.
+    honest: names, which say what they compute in.
     """
-    names = [d.name for d in baseline.manifest.deployments]
-    calibration = {name: baseline.calibration_answers(i) or {} for i, name in enumerate(names)}
-    honest = baseline.names(baseline.references)
-    for name in honest:
-        others = _without(baseline, name, variants)
-        answers = {i: calibration[d.name] for i, d in enumerate(others.manifest.deployments)}
-        probes = [p for p in suite.probes if all(p.id in kept for kept in answers.values())]
-        unit = noise_unit(others, answers, [p.id for p in probes if p.fold == "selection"])
-        leave_one_out = LeaveOneOut(others, suite, unit)
-        scores = leave_one_out(answers, probes, others.variants, VIEWS[0], others.references)
-        recorded = read_answers(baseline.folder, baseline.manifest.deployments[names.index(name)].answers)
-        observed = observe(others, unit, suite.fold("evaluation"), {name: recorded}, VIEWS[0])
-        rng, alarms = np.random.default_rng(names.index(name)), 0
+    coarse = tuple(name for name in honest if "bf16" in name)
+    fine = tuple(name for name in honest if name not in coarse)
+    alone = [Case(name, (name,)) for name in honest]
+    return [*alone, *(Case(n, coarse) for n in coarse), *(Case(n, fine) for n in fine if "f32" in n)]
+
+
+def together(parts: Sequence[Streams], first_turn: int) -> Streams:
+    """A run of several suites of equal weight, of which the first has a turn before the others and one after them."""
+    lengths = [part.log_e.shape[1] for part in parts]
+    turns = [min(first_turn, lengths[0]), *lengths[1:], max(0, lengths[0] - first_turn)]
+    asked = np.repeat([*range(len(parts)), 0], turns)[:REQUESTS]
+    log_e, deviating = [], []
+    for number, part in enumerate(parts):
+        so_far = np.cumsum(asked == number)
+        log_e.append(np.pad(part.log_e, ((0, 0), (1, 0)))[:, so_far])
+        deviating.append(np.pad(part.deviating, ((0, 0), (1, 0)))[:, so_far])
+    # As in `qcheck.verdict`: a suite without two deviating answers of its own proves nothing.
+    proving = np.where(np.array(deviating) >= MIN_DEVIATING, log_e, -np.inf)
+    with np.errstate(divide="ignore"):
+        proof = logsumexp(proving, axis=0) - np.log(len(parts))
+    return Streams(proof, np.max(deviating, axis=0))
+
+
+class FalseAlarms:
+    """Counts the alarms of deployments that are left out of a baseline whose calibration answers are at hand."""
+
+    def __init__(self, baseline: Baseline, suite: Suite, alpha: float) -> None:
+        self._baseline, self._suite, self._alpha = baseline, suite, alpha
+        self._rules = Rules(alpha, CALIBRATION_SHARE * alpha, 1, TOLERANCE)
+        entries = baseline.manifest.deployments
+        self._calibration = {d.name: baseline.calibration_answers(i) or {} for i, d in enumerate(entries)}
+        answers = {i: self._calibration[entries[i].name] for i in (*baseline.references, *baseline.directed)}
+        probes = answered(suite, answers)
+        self._honest = {view: Pairwise.of(baseline, answers, probes, view) for view in VIEWS}
+
+    def of(self, case: Case) -> LeftOut:
+        """Every observable by itself, and all of them in one run."""
+        own, rng, rules = self._own(case.provider), self._rng(case), self._rules
+        logprobs, text = self._log_probabilities(case, own), self._text(case, own)
+        everything = np.arange(len(logprobs.strata))
+        first, second, third = np.array_split(rng.permutation(everything), 3)
+        samples, evaluation = self._samples(case, own, logprobs.redrawn(rng)), self._suite.fold("evaluation")
+        fewer = samples.only({evaluation[i].id for i in third})
+        share = self._alpha / 3
+        turn, alarms = self._first_turn(share), Counter[str]()
         for _ in range(BLOCKS):
-            envelope = freeze(_redrawn(leave_one_out, probes, scores, rng), alpha)
-            found = stops(observed, envelope, [name], name, 0.0, variants, rng, STREAMS, REQUESTS)
-            alarms += int((found.requests <= found.limit).sum())
-        yield LeftOut(name, alarms, BLOCKS * STREAMS, float(observed.sizes[name].mean()))
+            tables = logprobs.redrawn(rng), text.redrawn(rng)
+            envelope, paths = (freeze(table, self._alpha) for table in tables)
+            for view in VIEWS:
+                alarms[view.name] += logprobs.streams(envelope, view.name, everything, rng).alarms(rules)
+            alarms[TEXT] += text.streams(paths, FULL, everything, rng).alarms(rules)
+            alarms[SAMPLES] += _drawn(samples, case.provider, rng).alarms(rules)
+            envelope, paths = (freeze(table, share) for table in tables)
+            run = (
+                logprobs.streams(envelope, FULL, first, rng),
+                text.streams(paths, FULL, second, rng),
+                _drawn(fewer, case.provider, rng),
+            )
+            alarms[TOGETHER] += together(run, turn).alarms(rules)
+        noisiest = max(float(frame[SIZE].mean()) for frame in logprobs.honest[VIEWS[0]].values()) / NOISE_FACTOR
+        seen = logprobs.shown[FULL][SIZE]
+        return LeftOut(case, alarms, BLOCKS * BLOCK, float(seen[np.isfinite(seen)].mean()), noisiest)
+
+    def _rng(self, case: Case) -> np.random.Generator:
+        return np.random.default_rng([len(case.absent), list(self._calibration).index(case.provider)])
+
+    def _own(self, name: str) -> Recorded:
+        entry = next(d for d in self._baseline.manifest.deployments if d.name == name)
+        return read_answers(self._baseline.folder, entry.answers)
+
+    def _without(self, case: Case, variants: Sequence[str]) -> Baseline:
+        """The baseline without the absent deployments, and with some of the variants only."""
+        kept = [
+            d
+            for d in self._baseline.manifest.deployments
+            if d.name in variants or (d.role == "reference" and d.name not in case.absent)
+        ]
+        manifest = self._baseline.manifest.model_copy(update={"deployments": kept})
+        return Baseline(self._baseline.name, self._baseline.folder, manifest, self._baseline.hash, None)
+
+    def _answers(self, others: Baseline) -> dict[int, dict[str, Answer]]:
+        return {i: self._calibration[d.name] for i, d in enumerate(others.manifest.deployments)}
+
+    def _log_probabilities(self, case: Case, own: Recorded) -> Tails:
+        others = self._without(case, self._baseline.names(self._baseline.directed))
+        return log_probabilities(others, self._suite, self._answers(others), self._honest, case, own)
+
+    def _text(self, case: Case, own: Recorded) -> Tails:
+        others = self._without(case, ())
+        return greedy_text(others, self._suite, self._answers(others), own, VIEWS[0])
+
+    def _samples(self, case: Case, own: Recorded, table: CalibrationTable) -> Sampled:
+        """table: it says how large the noise is."""
+        others = replace(self._without(case, self._baseline.names(self._baseline.variants)), table=table)
+        asked = [p.id for p in self._suite.fold("evaluation")]
+        return observe(others, others.references, asked, {case.provider: own})
+
+    def _first_turn(self, alpha: float) -> int:
+        """Requests that log-probabilities get before it is another suite's turn; all where nothing says how many."""
+        if self._baseline.table is None:
+            return REQUESTS
+        expected = freeze(self._baseline.table, alpha).requests_expected(TOLERANCE)
+        return REQUESTS if expected is None else TURN * expected
 
 
-def _without(baseline: Baseline, name: str, variants: Sequence[str]) -> Baseline:
-    """The baseline without a deployment, and with some of the variants only."""
-    kept = [
-        d for d in baseline.manifest.deployments if d.name != name and (d.role == "reference" or d.name in variants)
-    ]
-    manifest = baseline.manifest.model_copy(update={"deployments": kept})
-    return Baseline(baseline.name, baseline.folder, manifest, baseline.hash, None)
-
-
-def _redrawn(
-    leave_one_out: LeaveOneOut, probes: Sequence[Probe], scores: Scores, rng: np.random.Generator
-) -> CalibrationTable:
-    """The table where other clusters are for choosing thresholds and for counting."""
-    rows = pd.DataFrame({p.id: (p.stratum, p.cluster) for p in probes}, ["stratum", "cluster"]).T
-    chosen = pd.Series(False, rows.index)
-    for _, stratum in rows.groupby("stratum"):
-        clusters = rng.permutation(stratum.cluster.unique())
-        chosen |= rows.cluster.isin(clusters[: round(SELECTION_SHARE * len(clusters))])
-    names = leave_one_out.baseline.names(leave_one_out.baseline.variants)
-    # What variants show themselves matters for *consistent* alone.
-    unseen = dict.fromkeys(names, pd.DataFrame(0.0, rows.index, [SIZE, DIRECTION]))
-    events = tail_events(leave_one_out, VIEWS[0], {**scores, **unseen}, rows.index[chosen], rows[~chosen])
-    return CalibrationTable(
-        noise_factor=NOISE_FACTOR,
-        noise_unit=leave_one_out.unit,
-        noise_rms=0.0,
-        envelope_kl=0.0,
-        variant_kl=dict.fromkeys(names, 0.0),
-        events=events,
-    )
+def _drawn(samples: Sampled, provider: str, rng: np.random.Generator) -> Streams:
+    """A block of streams of samples; those to probes that tell nothing apart, worth 1, are left out."""
+    log_e, deviating = paths(samples, [provider], provider, 0.0, samples.variants, rng, BLOCK)
+    return Streams(log_e[:, :REQUESTS], deviating[:, :REQUESTS])

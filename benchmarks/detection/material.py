@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from benchmarks.detection.observed import Observed, observe
+from benchmarks.detection.rows import ROWS, Row
 from qcheck.baselines import Answer, Baseline, read_answers
 from qcheck.evidence.envelope import Envelope, freeze
 from qcheck.evidence.views import VIEWS
@@ -16,7 +14,7 @@ from qcheck.lab.bank import Bank
 from qcheck.lab.catalog import deployments_of
 from qcheck.suites import Probe
 
-__all__ = ["ALPHA", "Material", "gather"]
+__all__ = ["ALPHA", "Material", "gather", "strangers"]
 
 ALPHA = 0.01
 
@@ -47,20 +45,24 @@ class Material:
         seen = {d: {p.id: self.answers[d][p.id][repeat:] for p in self.probes} for d in deployments}
         return observe(self.baseline, self.unit, self.probes, seen, next(v for v in VIEWS if v.name == view))
 
-    @property
-    def certainty(self) -> NDArray[np.float64]:
-        """(probes,) probability of the most probable first token, by the first reference deployment."""
-        kept = self.answers[self.references[0]]
-        return np.exp([max(logprob for _, logprob in kept[p.id][0].positions[0].top) for p in self.probes])
+
+def strangers(baseline: Baseline, rows: Sequence[Row] = ROWS) -> list[str]:
+    """The held-out deployments of the baseline's model, and the rows' candidates that it has not recorded."""
+    known = {d.name for d in baseline.manifest.deployments}
+    candidates = {candidate for row in rows for candidate in row.candidates} - known
+    deployments = deployments_of(baseline.manifest.model)
+    return [name for name, d in deployments.items() if d.kind == "held-out" or name in candidates]
 
 
-def gather(baseline: Baseline, bank: Bank) -> Material:
-    """A baseline's own evaluation answers and those in the bank. Raises ValueError for one that is not calibrated."""
+def gather(baseline: Baseline, bank: Bank, rows: Sequence[Row] = ROWS) -> Material:
+    """A baseline's own evaluation answers, and those of strangers from a bank that is filled with them.
+
+    Raises ValueError for a baseline that is not calibrated on log-probabilities.
+    """
     table = baseline.table
     if table is None or table.noise_unit is None:
         raise ValueError(f"{baseline.folder} is not calibrated on log-probabilities")
-    kinds = {name: d.kind for name, d in deployments_of(bank.model).items()}
-    banked = [name for name, kind in kinds.items() if kind in ("held-out", "unrecorded")]
+    deployments, banked = deployments_of(bank.model), strangers(baseline, rows)
     recorded = {d.name: read_answers(baseline.folder, d.answers) for d in baseline.manifest.deployments}
     return Material(
         baseline,
@@ -68,6 +70,6 @@ def gather(baseline: Baseline, bank: Bank) -> Material:
         table.noise_unit,
         max(count.clusters for event in table.events for count in event.counts.values()),
         tuple(p for p in bank.probes if baseline.probe(p.id)),
-        tuple(name for name in banked if kinds[name] == "held-out"),
+        tuple(name for name in banked if deployments[name].kind == "held-out"),
         {**recorded, **{name: bank.answers(name) for name in banked}},
     )

@@ -56,11 +56,6 @@ class Observed:
         levels = envelope.levels[self.view]
         return np.array([[level.null_bounds[stratum] for level in levels] for stratum in self.strata])
 
-    def only(self, probes: NDArray[np.bool_]) -> Observed:
-        """What the answers to some of the probes show."""
-        parts = ({k: v[probes] for k, v in part.items()} for part in (self.sizes, self.directions, self.full))
-        return Observed(self.view, self.strata[probes], self.variants, *parts)
-
 
 def observe(
     baseline: Baseline,

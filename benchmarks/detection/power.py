@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -18,37 +18,33 @@ from benchmarks.detection.rows import FRACTIONS, ROWS, Row
 __all__ = ["LIMIT", "STREAMS", "Cell", "measure"]
 
 STREAMS, LIMIT = 1000, 1500
-FEWEST = 30  # probes that streams are drawn from
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One row at one fraction, the row's candidates taken together: probes that there are, and what was measured."""
+    """One row at one fraction, the row's candidates taken together."""
 
     row: Row
     fraction: float
-    probes: int
     ours: Stops
     oracle: Stops
     growth: Growth
 
 
-def measure(material: Material) -> list[Cell]:
-    """Every row whose candidates the model has and whose probes are not too few, at every fraction."""
-    cells = []
-    there = sorted((row for row in ROWS if row.of(material.answers)), key=lambda row: row.view)
+def measure(material: Material, rows: Sequence[Row] = ROWS, limit: int = LIMIT) -> list[Cell]:
+    """Every row whose candidates the model has, at every fraction. limit: requests of a stream."""
+    cells: list[Cell] = []
+    there = sorted((row for row in rows if row.of(material.answers)), key=lambda row: row.view)
     for view, group in groupby(there, lambda row: row.view):
-        rows = list(group)
-        names = dict.fromkeys([*material.honest, *(c for row in rows for c in row.of(material.answers))])
+        seen_so = list(group)
+        names = dict.fromkeys([*material.honest, *(c for row in seen_so for c in row.of(material.answers))])
         observed = material.observed(view, list(names))
-        for row in rows:
-            sure = material.certainty >= row.surest
-            if sure.sum() >= FEWEST:
-                cells += _cells(row, material, observed.only(sure))
-    return sorted(cells, key=lambda cell: ROWS.index(cell.row))
+        for row in seen_so:
+            cells += _cells(row, material, observed, limit)
+    return sorted(cells, key=lambda cell: rows.index(cell.row))
 
 
-def _cells(row: Row, material: Material, observed: Observed) -> Iterator[Cell]:
+def _cells(row: Row, material: Material, observed: Observed, limit: int) -> Iterator[Cell]:
     candidates = row.of(material.answers)
     for index, fraction in enumerate(FRACTIONS):
         rng, same = np.random.default_rng(index), np.random.default_rng(index)
@@ -56,11 +52,11 @@ def _cells(row: Row, material: Material, observed: Observed) -> Iterator[Cell]:
         for candidate, variant in candidates.items():
             known = [v for v in observed.variants if row.recorded or v != variant]
             what = observed, material.envelope, material.honest, candidate, fraction, known
-            ours.append(stops(*what, rng, STREAMS // len(candidates), LIMIT))
-            oracles.append(oracle_stops(*what, material.resolution, same, STREAMS // len(candidates), LIMIT))
+            ours.append(stops(*what, rng, STREAMS // len(candidates), limit))
+            oracles.append(oracle_stops(*what, material.resolution, same, STREAMS // len(candidates), limit))
             growths.append(growth(*what, material.resolution))
         mean = Growth(*(float(np.mean([getattr(g, side) for g in growths])) for side in ("ours", "oracle")))
-        yield Cell(row, fraction, len(observed.strata), _pooled(ours), _pooled(oracles), mean)
+        yield Cell(row, fraction, _pooled(ours), _pooled(oracles), mean)
 
 
 def _pooled(parts: list[Stops]) -> Stops:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
-__all__ = ["CERTAIN", "FRACTIONS", "ROWS", "Row", "plainest"]
+__all__ = ["FRACTIONS", "ROWS", "Row", "plainest"]
 
 FRACTIONS = (1.0, 0.1, 0.05, 0.01)
 # By candidate, whose answers nobody recorded: the recorded variant that it is, on another engine.
@@ -13,25 +13,22 @@ FOUR_BITS = {"q4_k_m-torch": "q4_k_m", "q4_0-torch": "q4_0", "int4-bf16": "int4"
 SIX_BITS = {"q6_k-torch": "q6_k", "fp8-bf16": "fp8"}
 EIGHT_BITS = {"q8_0-torch": "q8_0", "int8-bf16": "int8"}
 OTHER = {"other-model": "other-model"}
+# Formats that nothing was tuned on: they stand in no other row.
+UNUSED = {name: name for name in ("q5_k_m", "q3_k_m", "q2_k", "pruned", "kv-q4_0")}
+CACHE = {"kv-q8_0": "kv-q8_0"}
 RECORDED = "top 20, recorded"
-CERTAIN = 0.97
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """What is given, what deviates, whether it is recorded, and the medians and 90 % quantiles asked for.
-
-    surest: what probability a reference's most probable first token has at least; probes where it has less are left
-    out.
-    """
+    """What is given, what deviates, whether it is recorded, and the medians and 90 % quantiles asked for."""
 
     given: str
     view: str
     deviation: str
-    candidates: dict[str, str]
+    candidates: Mapping[str, str]
     recorded: bool
     asked: tuple[str, ...] = ()
-    surest: float = 0.0
 
     def of(self, answers: Container[str]) -> dict[str, str]:
         """The candidates that are there: not every lab model has another model of its family."""
@@ -52,15 +49,15 @@ ROWS = (  # of each deviation those first in which most is given
     Row("top 20 on a grid of 1/8, recorded", "step8", "4-bit", FOUR_BITS, True),
     Row("top 20 on a grid of 1/8, recorded", "step8", "fp8, Q6_K", SIX_BITS, True),
     Row("top 5 on a grid of 1/8, recorded", "top5-step8", "4-bit", FOUR_BITS, True),
-    Row(f"{RECORDED}, first token above {CERTAIN}", "full", "4-bit", FOUR_BITS, True, surest=CERTAIN),
-    Row(f"{RECORDED}, first token above {CERTAIN}", "full", "fp8, Q6_K", SIX_BITS, True, surest=CERTAIN),
+    Row("top 20, not recorded", "full", "Q5_K_M, Q3_K_M, Q2_K, pruned, Q4_0 cache", UNUSED, False),
+    Row("top 20, not recorded", "full", "Q8_0 cache", CACHE, False),
 )
 
 
 def plainest(answers: Container[str]) -> list[Row]:
-    """Of each deviation that there are answers of, the row in which most is given."""
+    """Of each deviation that figures are asked for and there are answers of, the row in which most is given."""
     rows: dict[str, Row] = {}
     for row in ROWS:
-        if row.of(answers):
+        if row.asked and row.of(answers):
             rows.setdefault(row.deviation, row)
     return list(rows.values())

@@ -10,17 +10,14 @@ import numpy as np
 from benchmarks.detection.agreement import consistent_stops
 from benchmarks.detection.alarms import stops
 from benchmarks.detection.draws import Stops, count
-from benchmarks.detection.false_alarms import false_alarms
+from benchmarks.detection.false_alarms import OBSERVABLES, FalseAlarms, cases
 from benchmarks.detection.material import ALPHA, Material
 from benchmarks.detection.power import LIMIT, STREAMS, Cell
 from benchmarks.detection.published import Needed
-from benchmarks.detection.rows import CERTAIN, FRACTIONS
-from qcheck.baselines import Baseline
-from qcheck.suites import Suite
+from benchmarks.detection.rows import FRACTIONS
 from qcheck.tailcounts import FULL
 
 __all__ = [
-    "certainty_line",
     "consistent_table",
     "false_alarm_table",
     "mixture_table",
@@ -43,8 +40,7 @@ def _by_row(cells: Sequence[Cell]) -> Iterable[tuple[list[str], list[Cell]]]:
     """What a line begins with, and its cells from the largest fraction to the smallest."""
     for row, group in groupby(cells, lambda cell: cell.row):
         own = list(group)
-        few = f" ({own[0].probes} probes)" if row.surest else ""
-        yield [row.given + few, row.deviation], own
+        yield [row.given, row.deviation], own
 
 
 def power_table(cells: Sequence[Cell]) -> str:
@@ -62,12 +58,6 @@ def power_table(cells: Sequence[Cell]) -> str:
 
 def _quantiles(found: Stops) -> str:
     return f"{count(found.quantile(0.5))} / {count(found.quantile(0.9))}"
-
-
-def certainty_line(material: Material) -> str:
-    """How many probes there are for the rows of nearly certain first tokens, which may be too few for any."""
-    sure = int((material.certainty >= CERTAIN).sum())
-    return f"Probes whose first token has a probability above {CERTAIN}: {sure} of {len(material.probes)}."
 
 
 def oracle_table(cells: Sequence[Cell]) -> str:
@@ -130,8 +120,23 @@ def mixture_table(material: Material) -> str:
     return _table("| half and half | pairs | alarms | of streams | most of a pair |", rows)
 
 
-def false_alarm_table(baseline: Baseline, suite: Suite) -> str:
-    """Alarms of honest deployments that were left out of the envelope."""
-    found = false_alarms(baseline, suite, baseline.names(baseline.directed), ALPHA)
-    rows = ([f.name, f"{f.size:.2f}", str(f.alarms), str(f.streams)] for f in found)
-    return _table("| left out | mean size | alarms | of streams |", rows)
+def false_alarm_table(found: FalseAlarms, honest: Sequence[str]) -> str:
+    """Alarms of honest deployments that were left out of the envelope, alone or with those that are like them."""
+    rows = []
+    for case in cases(honest):
+        left_out = found.of(case)
+        others = [name for name in case.absent if name != case.provider]
+        marked = "" if left_out.noisiest >= left_out.size else " (none as noisy remains)"
+        rows.append(
+            [
+                case.provider,
+                ", ".join(others) or "–",
+                f"{left_out.size:.2f}",
+                f"{left_out.noisiest:.2f}{marked}",
+                *(str(left_out.alarms[name]) for name in OBSERVABLES),
+                str(left_out.streams),
+            ]
+        )
+    columns = " | ".join(OBSERVABLES)
+    header = f"| left out | and with it | mean size | of the noisiest reference | {columns} | of streams |"
+    return _table(header, rows)

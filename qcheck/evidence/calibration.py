@@ -31,7 +31,7 @@ from qcheck.jsonio import significant
 from qcheck.suites import Probe, Suite
 from qcheck.tailcounts import DIRECTION, FLIP, LOSS, SIZE, CalibrationTable, Score, TailCount, TailEvent
 
-__all__ = ["Block", "calibrate", "tail_events"]
+__all__ = ["Block", "calibrate", "deepened", "tail_events"]
 
 # Thresholds: quantiles that honest answers pass now and then, their largest score, and beyond.
 QUANTILES, MULTIPLES = (0.985, 0.998), (1.0, 1.4)
@@ -92,7 +92,7 @@ def calibrate(
         events += tail_events(scorer, view, scores, chosen, counted)
     for number, block in enumerate(_new(further, suite), 1):
         on_progress(f"counting block {number}: {len(block.probes)} further prompts")
-        events = _deepened(events, scorer, block, looked_for)
+        events = deepened(events, scorer, block, looked_for)
     if unit is None:
         return CalibrationTable(
             noise_factor=NOISE_FACTOR, noise_unit=None, noise_rms=None, envelope_kl=None, variant_kl={}, events=events
@@ -209,10 +209,14 @@ def _counts(
     return counts
 
 
-def _deepened(
+def deepened(
     events: Sequence[TailEvent], scorer: LeaveOneOut, block: Block, looked_for: Sequence[int]
 ) -> list[TailEvent]:
-    """The events of views without a grid with the block's honest answers counted too, as far as it has answers."""
+    """The events of views without a grid with the block's honest answers counted too, as far as it has answers.
+
+    The block's clusters must be new to the events. looked_for: indices of the variants whose directions are looked for.
+    Raises BaselineError where a prompt is of a stratum that the events do not know.
+    """
     answered = [p for p in block.probes if all(p.id in kept for kept in block.answers.values())]
     probes = pd.DataFrame({p.id: (p.stratum, p.cluster) for p in answered}, ["stratum", "cluster"]).T
     if unknown := set(probes.stratum) - events[0].counts.keys():
@@ -224,7 +228,7 @@ def _deepened(
         if not view.step
     }
 
-    def deepened(event: TailEvent) -> TailEvent:
+    def with_more(event: TailEvent) -> TailEvent:
         counts = dict(event.counts)
         for stratum, added in _counts(event.score, event.threshold, probes, honest[event.view], {}).items():
             old = counts[stratum]
@@ -237,4 +241,4 @@ def _deepened(
             )
         return event.model_copy(update={"counts": counts})
 
-    return [deepened(e) if e.view in honest and (directed or e.score != DIRECTION) else e for e in events]
+    return [with_more(e) if e.view in honest and (directed or e.score != DIRECTION) else e for e in events]

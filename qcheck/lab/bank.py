@@ -71,7 +71,7 @@ class Bank:
         Raises LabError for an engine that does not answer, StorageError for a folder that cannot be written.
         """
         place = self._place(deployment)
-        missing = [n for n in self.numbers if (files is None or n in files) and not _file(place, n).exists()]
+        missing = [n for n in self.numbers if (files is None or n in files) and not self.has(deployment, n)]
         if not missing:
             return
         with Lab() as lab:
@@ -88,6 +88,10 @@ class Bank:
     def numbers(self) -> range:
         """The numbers of its files."""
         return range(-(-len(self.probes) // CHUNK))
+
+    def has(self, deployment: str, number: int) -> bool:
+        """Whether one file is filled."""
+        return _file(self._place(deployment), number).exists()
 
     def chunk(self, deployment: str, number: int) -> dict[str, tuple[Answer, ...]] | None:
         """One file's answers by probe id; None where it is not filled."""

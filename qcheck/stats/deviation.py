@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["deviation", "matched_filters", "partition_kl", "rms", "spread"]
+__all__ = ["deviation", "matched_filters", "partition_kl", "rms", "spread", "spreads"]
 
 NOTHING = 1e-9  # of a squared deviation: what cancellation may leave of a mere offset
 
@@ -93,7 +93,12 @@ def matched_filters(
 
 
 def spread(values: Array, floors: Array) -> float:
-    """The largest rms deviation, in nats, between two rows of (r, n) log-probabilities, each with its floors.
+    """The largest rms deviation, in nats, between two rows of (r, n) log-probabilities (see `spreads`)."""
+    return float(spreads(values, floors).max())
+
+
+def spreads(values: Array, floors: Array) -> Array:
+    """(r, r) rms deviation, in nats, between each two rows of (r, n) log-probabilities, each with its floors.
 
     A row without a floor at a coordinate has no list there: what another row lists of it is not compared.
     """
@@ -101,7 +106,7 @@ def spread(values: Array, floors: Array) -> float:
     listed = ~np.isnan(values)
     both = present[:, None] & present & (listed[:, None] | listed)
     deviations = deviation(values[:, None], floors[:, None], values, floors)
-    return float(rms(np.where(both, deviations, 0.0), both.astype(float)).max())
+    return rms(np.where(both, deviations, 0.0), both.astype(float))
 
 
 def partition_kl(p: Array, q: Array) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.sampled import Sampled, oracle, stops
+from benchmarks.detection.samples import Sampled
+from benchmarks.sampled import oracle, stops
 from qcheck.evidence.sampled_text import UNRECORDED, weights
 from qcheck.stats.likelihood import LikelihoodBets
 

@@ -1,0 +1,104 @@
+"""Prompts whose first token is nearly certain, with a baseline of their own: later positions are chosen there.
+
+The pool are tasks that the lab's models were taught. Those are kept to whose first token two honest deployments of
+different engines give more than `SURE`; no variant or candidate is looked at. They are dealt to the folds at random, so
+that calibration prompts are like those that providers are asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from baselines.record_lab import DIRECTED
+from qcheck.baselines import (
+    Answer,
+    Baseline,
+    BaselineManifest,
+    DeploymentEntry,
+    SuiteEntry,
+    load_baseline,
+    save_manifest,
+    write_answers,
+)
+from qcheck.jobs.mine import deal
+from qcheck.jobs.record import recalibrate
+from qcheck.jsonio import content_hash, to_plain
+from qcheck.lab.bank import Bank
+from qcheck.lab.catalog import Deployment, deployments_of
+from qcheck.lab.training.tasks import generate
+from qcheck.records import Message
+from qcheck.suites import Probe, Suite
+
+__all__ = ["SURE", "certain"]
+
+SURE, CHOSEN_ON = 0.97, ("honest-f32", "honest-torch-bf16")
+POOL = {"copying": 450, "holder": 225, "position": 225}  # tasks by family, those that the lab's models are surest of
+LEVEL, SEED = 3, 20261128
+
+
+def certain(
+    model: str, suite: Suite, banks: Path, root: Path, on_progress: Callable[[str], None]
+) -> tuple[Baseline, tuple[Probe, ...]]:
+    """A baseline of the lab model, calibrated, and the prompts that providers are asked, the way that `suite` asks.
+
+    What is missing in `banks` is asked; the baseline is kept below `root`.
+    """
+    pool = _tasks()
+    asked = Bank(banks, model, suite, pool)
+    for name in CHOSEN_ON:
+        asked.fill(name, on_progress)
+    surest = np.min([[_certainty(asked.answers(name)[p.id][0]) for p in pool] for name in CHOSEN_ON], axis=0)
+    chosen = [p for p, certainty in zip(pool, surest, strict=True) if certainty > SURE]
+    probes = tuple(deal({"certain": chosen}, np.random.default_rng(SEED)))
+    recorded = [d for d in deployments_of(model).values() if d.kind == "reference" or d.name in DIRECTED]
+    bank = Bank(banks, model, suite, probes)
+    for deployment in recorded:
+        bank.fill(deployment.name, on_progress)
+    folder = root / f"{model}-certain-{content_hash(to_plain(probes)).removeprefix('sha256:')[:16]}"
+    if not (folder / "calibration.json").exists():
+        _write(folder, replace(suite, probes=probes), bank, recorded)
+    return load_baseline(folder), tuple(p for p in probes if p.fold == "evaluation")
+
+
+def _tasks() -> tuple[Probe, ...]:
+    rng, prompts = np.random.default_rng(SEED), dict[str, None]()
+    for family, count in POOL.items():
+        wanted = len(prompts) + count
+        while len(prompts) < wanted:
+            prompts[generate(rng, family, LEVEL).prompt] = None
+    numbered = ((f"task-{number:04d}", prompt) for number, prompt in enumerate(prompts, 1))
+    return tuple(Probe(name, name, "evaluation", (Message("user", prompt),)) for name, prompt in numbered)
+
+
+def _certainty(answer: Answer) -> float:
+    return float(np.exp(max(logprob for _, logprob in answer.positions[0].top)))
+
+
+def _write(folder: Path, suite: Suite, bank: Bank, deployments: list[Deployment]) -> None:
+    entries = []
+    for d in deployments:
+        answers = bank.answers(d.name)
+        evaluation = {p.id: answers[p.id] for p in suite.fold("evaluation")}
+        others = {i: kept for i, kept in answers.items() if i not in evaluation}
+        entry = DeploymentEntry(
+            name=d.name,
+            role="reference" if d.kind == "reference" else "variant",
+            description=d.description,
+            provenance="self-hosted",
+            recorded="",
+            endpoint="lab",
+            reported_model=None,
+            fingerprint=None,
+            repeats=1,
+            temperature=0.0,
+            answers=write_answers(folder, "deployments", d.name, evaluation),
+            calibration=write_answers(folder, "calibration", d.name, others),
+        )
+        entries.append(entry)
+    identity = SuiteEntry(name=suite.name, version=suite.manifest.version, hash=suite.hash)
+    save_manifest(folder, BaselineManifest(format=2, model=bank.model, suite=identity, deployments=entries))
+    recalibrate(folder, suite, directed=DIRECTED)

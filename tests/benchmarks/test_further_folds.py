@@ -1,0 +1,124 @@
+"""The benchmark's own evaluation folds: words held out of the calibration, and prompts of sure first tokens."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from baselines import record_lab
+from benchmarks.detection.certain import CHOSEN_ON, SURE, certain
+from benchmarks.detection.longer import longer
+from qcheck.baselines import Answer, Baseline, load_baseline, read_answers
+from qcheck.evidence.calibration import deepened
+from qcheck.evidence.leave_one_out import LeaveOneOut
+from qcheck.lab import bank as bank_module
+from qcheck.lab.bank import Bank
+from qcheck.lab.catalog import deployments_of
+from qcheck.packing import pack
+from qcheck.records import Position
+from qcheck.suites import load_suite, shipped_folder
+from qcheck.tailcounts import FULL, TailCount
+
+# The packages' functions have the names of their modules.
+LONGER, CERTAIN = (sys.modules[function.__module__] for function in (longer, certain))
+CHUNK, FILE = 4, 1  # probes of a file, and which file is held out
+KEPT = ("honest-f32", "honest-bf16", "honest-torch-f32", "q8_0", "q6_k", "int8", "fp8")
+
+
+@pytest.fixture
+def recorded() -> Baseline:
+    """A few of the shipped deployments, with a table that has counted two files of further words."""
+    baseline = load_baseline(shipped_folder("baselines") / "lab-tiny")
+    table, suite = baseline.table, load_suite("logprobs")
+    assert table is not None
+    own = sum(p.stratum == "words" for p in suite.fold("calibration"))
+
+    def reduced(count: TailCount) -> TailCount:
+        honest = {name: min(times, CHUNK) for name, times in count.honest.items() if name in KEPT}
+        clusters = own + 2 * CHUNK if count.clusters >= own else count.clusters
+        return count.model_copy(update={"clusters": clusters, "honest": honest, "honest_any": 2 * CHUNK})
+
+    events = [e.model_copy(update={"counts": {s: reduced(c) for s, c in e.counts.items()}}) for e in table.events]
+    deployments = [d for d in baseline.manifest.deployments if d.name in KEPT]
+    manifest = baseline.manifest.model_copy(update={"deployments": deployments})
+    table = table.model_copy(update={"events": events, "directed": list(record_lab.DIRECTED)})
+    return Baseline(baseline.name, baseline.folder, manifest, baseline.hash, table)
+
+
+@pytest.fixture
+def words(recorded: Baseline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bank:
+    """Two files of further words: those of the suite under other names."""
+    suite = load_suite("logprobs")
+    known = [p for p in suite.fold("evaluation") if p.stratum == "words"][: 2 * CHUNK]
+    renamed = tuple(replace(p, id=f"further-{i}", cluster=f"further-{i}") for i, p in enumerate(known))
+    monkeypatch.setattr(bank_module, "CHUNK", CHUNK)
+    monkeypatch.setattr(LONGER, "CHUNK", CHUNK)
+    monkeypatch.setattr(LONGER, "FILE", FILE)
+    bank = Bank(tmp_path / "deep", "lab-tiny", suite, renamed)
+    for d in recorded.manifest.deployments:
+        answers = read_answers(recorded.folder, d.answers)
+        part = {new.id: answers[old.id] for new, old in list(zip(renamed, known, strict=True))[FILE * CHUNK :]}
+        file = bank_module._file(bank._place(d.name), FILE)
+        file.parent.mkdir(parents=True)
+        file.write_bytes(pack(part))
+    monkeypatch.setattr(record_lab, "deep_bank", lambda *_: bank)
+    return bank
+
+
+def test_the_words_that_providers_are_asked_are_taken_out_of_the_counts(
+    recorded: Baseline, words: Bank, tmp_path: Path
+) -> None:
+    suite = load_suite("logprobs")
+    found = longer(recorded, suite, tmp_path)
+    assert found is not None
+    baseline, held = found
+    assert [p.id for p in held] == [p.id for p in words.probes[FILE * CHUNK :]]
+    assert {p.fold for p in held} == {"evaluation"}
+    assert baseline.names(baseline.directed) == recorded.names(recorded.directed)
+    assert recorded.table is not None
+    assert baseline.table is not None
+    (block,) = record_lab.deep_blocks(recorded, words, [FILE])
+    scorer = LeaveOneOut(recorded, suite, recorded.table.noise_unit)
+    assert deepened(baseline.table.events, scorer, block, recorded.directed) == recorded.table.events
+    assert {e.counts["words"].clusters for e in baseline.table.seen(FULL)} == {recorded.table.clusters["words"] - CHUNK}
+
+
+def test_there_is_none_where_the_words_were_not_counted(
+    recorded: Baseline, words: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LONGER, "FILE", FILE + 1)
+    assert longer(recorded, load_suite("logprobs"), tmp_path) is None
+
+
+def test_prompts_are_those_of_which_both_engines_are_sure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, int] = {}
+
+    def answers(bank: Bank, deployment: str) -> dict[str, tuple[Answer, ...]]:
+        """Every fourth task is sure, every other one only for the second engine."""
+        asked[deployment] = len(bank.probes)
+        found = {}
+        for p in bank.probes:
+            number = int(p.id.removeprefix("task-"))
+            sure = number % 4 == 0 or (deployment == CHOSEN_ON[1] and number % 2 == 0)
+            best = SURE + 0.01 if sure else SURE - 0.01
+            top = (("=a", float(np.log(best))), ("=b", float(np.log(1 - best))))
+            found[p.id] = (Answer(3, (Position("=a", top[0][1], top),)),)
+        return found
+
+    monkeypatch.setattr(CERTAIN, "POOL", {"copying": 60, "holder": 20})
+    monkeypatch.setattr(CERTAIN, "recalibrate", lambda *_, **__: True)
+    monkeypatch.setattr(Bank, "fill", lambda *_, **__: None)
+    monkeypatch.setattr(Bank, "answers", answers)
+    baseline, prompts = certain("lab-twin", load_suite("logprobs"), tmp_path / "banks", tmp_path, print)
+    numbers = {int(p.id.removeprefix("task-")) for p in prompts}
+    assert numbers
+    assert all(number % 4 == 0 for number in numbers)
+    assert {p.fold for p in prompts} == {"evaluation"}
+    assert asked["q8_0"] == 20
+    honest = [name for name, d in deployments_of("lab-twin").items() if d.kind == "reference"]
+    assert list(baseline.names(baseline.references)) == honest
+    assert all(baseline.probe(p.id) for p in prompts)

@@ -131,8 +131,8 @@ def scored_tokens(source: Source, reference: str, deployments: Sequence[str]) ->
 def _margins(trusted: Answer, answer: Answer) -> list[float]:
     margins: list[float] = []
     for own, other in zip(trusted.positions, answer.positions, strict=False):
-        listed = dict(own.top)
-        margins.append(listed[own.token] - listed.get(other.token, list_floor(own)))
+        listed = dict(own.top)  # which may name a token of half a character otherwise than the text does
+        margins.append(listed.get(own.token, own.top[0][1]) - listed.get(other.token, list_floor(own)))
         if own.token != other.token:
             break
     return margins

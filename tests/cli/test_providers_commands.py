@@ -64,7 +64,7 @@ def test_misspellings_are_answered_with_the_nearest(qcheck, arguments, said):
 def test_ten_providers_are_planned_without_a_key_and_with_their_prices(qcheck):
     spoken = qcheck("compare", "kimi-k2.6", "--providers", TEN, "--dry-run")
     assert spoken.code == 0
-    usd = {words[0]: words[6] for words in rows(spoken) if words[:1] and words[0] in TEN.split(",")}
+    usd = {words[0]: words[7] for words in rows(spoken) if words[2:3] == ["logprobs"]}
     assert list(usd) == TEN.split(",")
     assert {name for name, dollars in usd.items() if dollars == "unknown"} == {n for n in usd if "/" in n}
     assert float(usd["moonshot"]) > float(usd["chutes"]) > float(usd["nvidia"]) == 0
@@ -103,10 +103,11 @@ def test_an_upstream_is_shown_as_openrouter_lists_it(qcheck):
 def test_an_upstream_is_planned_at_the_price_that_openrouter_lists(qcheck):
     providers = "openrouter/novita,openrouter/parasail"
     spoken = qcheck("compare", "kimi-k2.6", "--providers", providers, "--dry-run")
-    usd = {words[0]: words[6] for words in rows(spoken) if words[1:2] == ["provider"]}
+    usd = {words[0]: words[7] for words in rows(spoken) if words[2:3] == ["logprobs"]}
     assert float(usd["openrouter/novita"]) > 0
-    assert usd["openrouter/parasail"] == "unknown"
-    assert "lost: logprobs of openrouter/parasail: none are given" in " ".join(spoken.out.split())
+    assert "openrouter/parasail" not in usd
+    said = " ".join(spoken.out.split())
+    assert "not judged: openrouter/parasail, by its logprobs: none are given" in said
 
 
 def test_a_list_that_cannot_be_read_leaves_prices_unknown(qcheck):

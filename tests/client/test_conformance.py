@@ -8,8 +8,9 @@ from traits import TRAITS
 
 from qcheck.registry.types import Dialect, ThinkingSwitch
 
-# What an endpoint asks for by its `extra_body` and its model id; the registry resolves it (tests/registry).
-RESOLVED = {"extra_body", "pin"}
+# What an endpoint asks for by its `extra_body` and its model id, and what the user stated; the registry resolves it
+# (tests/registry).
+RESOLVED = {"extra_body", "pin", "stated"}
 
 
 async def test_the_table_in_the_docs_is_what_happens():

@@ -1,11 +1,14 @@
-"""How soon a deviation shows in one token of greedy text, on mined probes: `python -m benchmarks text`.
+"""How soon a deviation shows in greedy text: `python -m benchmarks text`.
 
-The pool are the words that the model's baseline was calibrated on deeply (`python -m baselines.record_lab lab-twin`).
-Probes are chosen on two honest recordings and, where they separate, on the recorded variants, as `qcheck suite new`
-chooses them; every honest deployment and variant is recorded on them, the envelope calibrated, and the candidates,
-which nobody recorded, are asked the evaluation probes. Prompts on which some honest deployment prefers its token by
-more than `SURE` are left out of the pool, since the variants that are not in the deep recording are asked the others
-alone.
+*Mined probes.* The pool are the words that the model's baseline was calibrated on deeply (`python -m
+baselines.record_lab lab-twin`), as many as are there. Probes are chosen on two honest recordings and, where they
+separate, on the recorded variants, as `qcheck suite new` chooses them; every honest deployment and variant is recorded
+on them, the envelope calibrated, and the candidates, which nobody recorded, are asked the evaluation probes. Prompts on
+which some honest deployment prefers its token by more than `SURE` are left out of the pool, since the variants that are
+not in the deep recording are asked the others alone. A suite that separates one format is the part of the common one
+that separates it, with bounds of its own.
+
+*Natural prompts.* Hand-written ones, answered in 32 tokens, of which candidates show the text alone.
 """
 
 from __future__ import annotations
@@ -20,28 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines import record_lab
+from benchmarks.calibrated import calibrated
 from benchmarks.detection.alarms import stops
 from benchmarks.detection.draws import Stops, count
 from benchmarks.detection.material import ALPHA
 from benchmarks.detection.rows import EIGHT_BITS, FOUR_BITS, FRACTIONS, OTHER, SIX_BITS
-from qcheck.baselines import (
-    Answer,
-    Baseline,
-    BaselineManifest,
-    DeploymentEntry,
-    SuiteEntry,
-    load_baseline,
-    save_manifest,
-    write_answers,
-)
+from qcheck.baselines import Answer, Baseline
 from qcheck.evidence.choice import NEAR_TIE, SEPARATING, Criteria, GreedyPaths
 from qcheck.evidence.envelope import Envelope, freeze
 from qcheck.evidence.greedy import GreedyPath, flip
 from qcheck.jobs.mine import TOP, deal
-from qcheck.jobs.record import recalibrate
 from qcheck.lab.bank import DEFAULT_FOLDER, Bank
 from qcheck.lab.catalog import deployments_of
-from qcheck.suites import Manifest, Probe, Suite, load_suite, save_suite
+from qcheck.suites import Fold, Manifest, Probe, Suite, load_suite, save_suite
 from qcheck.tailcounts import FULL
 
 STREAMS, LIMIT = 1000, 3000
@@ -56,6 +50,8 @@ ONE_TOKEN = Manifest(
     max_tokens=1,
     top_logprobs=TOP,
 )
+NATURAL = ONE_TOKEN.model_copy(update={"description": "Written prompts, 32 tokens each.", "max_tokens": 32})
+NATURAL_SIZES: Mapping[Fold, int] = {"evaluation": 80, "selection": 40, "calibration": 200}
 
 Texts = Mapping[str, Mapping[str, Answer]]  # by deployment, by probe id
 
@@ -66,43 +62,65 @@ class Mined:
 
     kind: str
     criteria: Criteria
-    against: tuple[str, ...]
+    against: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is told from the honest deployments on which probes, and the medians and 90 % quantiles asked for."""
+    """Candidates, each of a recorded variant, and the medians and 90 % quantiles asked for.
 
-    probes: str
+    apart: whether each one's variant alone is recorded, and separated.
+    """
+
     deviation: str
     candidates: Mapping[str, str]
     asked: tuple[str, ...] = ()
+    apart: bool = False
 
 
-KINDS = {
-    "separating 4-bit formats by 0.08 nats": Mined(
-        SEPARATING, Criteria(0.08, None, None), ("q4_k_m", "q4_0", "int4", "nf4")
+ASKED_4, ASKED_6 = ("3 / 4", "30 / 65", "60 / 140", "650 / 1400"), ("6 / 12", "60 / 130")
+ROWS: Mapping[str, tuple[Mined, tuple[Row, ...]]] = {
+    "separating by 0.08 nats:": (
+        Mined(SEPARATING, Criteria(0.08, None, None), ("q4_k_m", "q4_0", "int4", "nf4")),
+        (Row("4-bit", FOUR_BITS, ASKED_4, apart=True), Row("4-bit", FOUR_BITS, ASKED_4)),
     ),
-    "separating fp8 and Q6_K by 0.04 nats": Mined(SEPARATING, Criteria(0.04, None, None), ("q6_k", "fp8")),
-    "near-ties, nothing recorded": Mined(NEAR_TIE, Criteria(0.0, (0.05, 0.15), None), ()),
+    "separating by 0.04 nats:": (
+        Mined(SEPARATING, Criteria(0.04, None, None), ("q6_k", "fp8")),
+        (Row("fp8, Q6_K", SIX_BITS, ASKED_6, apart=True), Row("fp8, Q6_K", SIX_BITS, ASKED_6)),
+    ),
+    "near-ties, recorded:": (
+        Mined(NEAR_TIE, Criteria(0.0, (0.05, 0.15), None)),
+        (
+            Row("4-bit", FOUR_BITS, ("15 / 30",)),
+            Row("fp8, Q6_K", SIX_BITS),
+            Row("8-bit", EIGHT_BITS),
+            Row("other model", OTHER, ("8 / 16",)),
+        ),
+    ),
 }
-ROWS = (
-    Row("separating 4-bit formats by 0.08 nats", "4-bit", FOUR_BITS, ("3 / 4", "30 / 65", "60 / 140", "650 / 1400")),
-    Row("separating fp8 and Q6_K by 0.04 nats", "fp8, Q6_K", SIX_BITS, ("6 / 12", "60 / 130")),
-    Row("near-ties, nothing recorded", "4-bit", FOUR_BITS, ("15 / 30",)),
-    Row("near-ties, nothing recorded", "fp8, Q6_K", SIX_BITS),
-    Row("near-ties, nothing recorded", "8-bit", EIGHT_BITS),
-    Row("near-ties, nothing recorded", "other model", OTHER, ("8 / 16",)),
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Flips:
-    """Flip scores, (probes,) nats, of deployments on the evaluation probes of a mined suite."""
+    """Flip scores, (probes,) nats, of deployments on the evaluation probes of a suite."""
 
     strata: NDArray[np.str_]
     scores: Mapping[str, NDArray[np.float64]]
     view: str = FULL
+
+    @classmethod
+    def of(cls, baseline: Baseline, probes: Sequence[Probe], texts: Texts) -> Flips:
+        """Those of the deployments in `texts`, beside the baseline's references."""
+        honest = {
+            p.id: [GreedyPath.of(recorded.answers[r][0]) for r in baseline.references]
+            for p in probes
+            if (recorded := baseline.probe(p.id))
+        }
+        scores = {
+            name: np.array([flip(GreedyPath.of(kept[i]).text, paths) for i, paths in honest.items()])
+            for name, kept in texts.items()
+        }
+        return cls(np.array([p.stratum for p in probes if p.id in honest]), scores)
 
     def hits(self, deployment: str, envelope: Envelope, known: Sequence[str]) -> NDArray[np.bool_]:
         """(probes, events): which tail events its texts show; what is `known` of variants makes no difference."""
@@ -113,30 +131,52 @@ class Flips:
         return np.array([[level.null_bounds[s] for level in envelope.levels[FULL]] for s in self.strata])
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What deployments outside a calibrated baseline show on its evaluation probes. known: the recorded variants."""
+
+    envelope: Envelope
+    seen: Flips
+    known: tuple[str, ...]
+    evaluation: int
+    calibration: int
+
+    def stops(self, honest: Sequence[str], candidate: str, fraction: float, streams: int) -> Stops:
+        """Requests until *deviates*, of `LIMIT` at most, where `candidate` answers so many and `honest` the others."""
+        rng = np.random.default_rng(round(100 * fraction))
+        found = stops(self.seen, self.envelope, honest, candidate, fraction, self.known, rng, streams, LIMIT)
+        return Stops(np.where(found.requests > found.limit, LIMIT + 1, found.requests), LIMIT)
+
+
 def report(models: Sequence[str] = ("lab-twin",)) -> str:
     """Tables of requests until *deviates* for each model."""
     return "\n\n".join(f"**{model}**\n\n{_table(model)}" for model in models)
 
 
 def _table(model: str) -> str:
-    suite = load_suite("logprobs")
-    words = record_lab.deep_bank(model, suite)
-    kinds = {name: d.kind for name, d in deployments_of(model).items()}
-    honest = [name for name, kind in kinds.items() if kind == "reference"]
+    words = record_lab.deep_bank(model, load_suite("logprobs"))
+    honest = _named(model, "reference")
     pool = _close(words, [*honest, *record_lab.DIRECTED])
     if not pool[honest[0]]:
         return f"Not recorded here: `python -m baselines.record_lab {model} --out build/baselines/{model}`."
     by_id = {p.id: p for p in words.probes}
-    others = [v for v in (*FOUR_BITS.values(), "other-model") if kinds.get(v) == "variant"]
-    pool |= _asked(model, [by_id[i] for i in pool[honest[0]]], others)
+    variants = [v for v in (*FOUR_BITS.values(), *OTHER) if v in deployments_of(model)]
+    pool |= _asked(model, ONE_TOKEN, [by_id[i] for i in pool[honest[0]]], variants)
     lines = [
-        f"{len(pool[honest[0]])} words of the pool are near enough to a tie. Probes: asked of providers / calibrated.",
+        f"{len(pool[honest[0]])} words of the pool are near enough to a tie. Probes: asked of providers / calibrated. "
+        "Alarms: in streams of honest deployments that the baseline does not know.",
         "",
-        "| probes | | deviation | 100 % of requests | 10 % | 5 % | 1 % |",
-        "|---|---|---|---|---|---|---|",
+        "| what is asked | probes | deviation | 100 % of requests | 10 % | 5 % | 1 % | alarms |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    lines += _rows(model, pool, by_id, honest, kinds)
-    return "\n".join(lines)
+    for what, (mined, wanted) in ROWS.items():
+        rows = [row for row in wanted if all(c in deployments_of(model) for c in row.candidates)]
+        lines += _mined_rows(model, pool, by_id, what, mined, rows)
+    return "\n".join([*lines, _natural_row(model)])
+
+
+def _named(model: str, kind: str) -> list[str]:
+    return [name for name, d in deployments_of(model).items() if d.kind == kind]
 
 
 def _close(words: Bank, names: Sequence[str]) -> dict[str, dict[str, Answer]]:
@@ -158,97 +198,108 @@ def _first(answer: Answer) -> Answer:
     return Answer(answer.prompt_tokens, answer.positions[:1])
 
 
-def _asked(model: str, probes: Sequence[Probe], names: Sequence[str]) -> dict[str, dict[str, Answer]]:
-    """What deployments answer in one token."""
-    bank = Bank(DEFAULT_FOLDER, model, Suite(ONE_TOKEN, tuple(probes), "", Path()), tuple(probes))
+def _asked(
+    model: str, manifest: Manifest, probes: Sequence[Probe], names: Sequence[str]
+) -> dict[str, dict[str, Answer]]:
+    """What deployments answer."""
+    bank = Bank(DEFAULT_FOLDER, model, Suite(manifest, tuple(probes), "", Path()), tuple(probes))
     for name in names:
         bank.fill(name, lambda line: print(line, file=sys.stderr, flush=True))
     return {name: {i: first for i, (first, *_) in bank.answers(name).items()} for name in names}
 
 
-def _rows(
-    model: str, pool: Texts, by_id: Mapping[str, Probe], honest: Sequence[str], kinds: Mapping[str, str]
+def _mined_rows(
+    model: str, pool: Texts, by_id: Mapping[str, Probe], what: str, mined: Mined, rows: Sequence[Row]
 ) -> Iterator[str]:
-    held_out = [name for name, kind in kinds.items() if kind == "held-out"]
-    for name, mined in KINDS.items():
-        chosen = _choose(mined, pool)
-        suite_probes = deal({mined.kind: [by_id[i] for i in chosen]}, np.random.default_rng(0))
-        recorded = [*honest, *(v for v in mined.against if v in pool)]
-        with tempfile.TemporaryDirectory() as folder:
-            baseline, suite = _recorded(Path(folder), model, suite_probes, pool, recorded, len(honest))
-            if baseline.table is None:
-                raise ValueError(f"no envelope of {name}")
-            envelope, evaluation = freeze(baseline.table, ALPHA), suite.fold("evaluation")
-            rows = [row for row in ROWS if row.probes == name and all(c in kinds for c in row.candidates)]
-            candidates = list(dict.fromkeys(c for row in rows for c in row.candidates))
-            texts = _asked(model, evaluation, [*held_out, *candidates])
-            flips = _flips(baseline, evaluation, texts)
-        counts = f"{len(evaluation)} / {len(suite.fold('calibration'))}"
-        for row in rows:
-            cells = [_cell(row, i, flips, envelope, held_out) for i in range(len(FRACTIONS))]
-            yield f"| {row.probes} | {counts} | {row.deviation} | {' | '.join(cells)} |"
-
-
-def _choose(mined: Mined, pool: Texts) -> list[str]:
+    """The rows of one kind of mined probes."""
+    honest, held_out = _named(model, "reference"), _named(model, "held-out")
     names = (*CHOSEN_ON, *mined.against)
-    paths = {i: {name: GreedyPath.of(pool[name][i]) for name in names} for i in pool[CHOSEN_ON[0]]}
-    return GreedyPaths(paths, CHOSEN_ON, mined.against).choose(mined.criteria)[mined.kind]
+    paths = {i: {name: GreedyPath.of(pool[name][i]) for name in names} for i in pool[honest[0]]}
+
+    def choose(against: tuple[str, ...]) -> list[str]:
+        return GreedyPaths(paths, CHOSEN_ON, against).choose(mined.criteria)[mined.kind]
+
+    probes = deal({mined.kind: [by_id[i] for i in choose(mined.against)]}, np.random.default_rng(0))
+    candidates = list(dict.fromkeys(c for row in rows for c in row.candidates))
+    texts = _asked(model, ONE_TOKEN, _fold(probes, "evaluation"), [*held_out, *candidates])
+
+    def trial(against: tuple[str, ...]) -> Trial:
+        chosen = set(choose(against))
+        recorded = {name: pool[name] for name in (*honest, *against)}
+        return _trial(model, ONE_TOKEN, [p for p in probes if p.id in chosen], recorded, against, texts)
+
+    whole = trial(mined.against)
+    for row in rows:
+        trials = {c: trial((v,)) if row.apart else whole for c, v in row.candidates.items()}
+        apart = "that format" if row.apart else f"any of {len(mined.against)} formats" if mined.against else "nothing"
+        yield _line(f"{what} {apart}", row, trials, held_out)
 
 
-def _recorded(
-    folder: Path, model: str, probes: Sequence[Probe], pool: Texts, names: Sequence[str], honest: int
-) -> tuple[Baseline, Suite]:
-    """A calibrated baseline of a mined suite; the first `honest` of the deployments are its references."""
-    suite = save_suite(folder / "suite", ONE_TOKEN, probes)
-    folds = {p.id: p.fold for p in probes}
-    entries = []
-    for index, name in enumerate(names):
-        answers = {i: [pool[name][i]] for i in folds}
-        parts = {
-            "deployments": {i: a for i, a in answers.items() if folds[i] == "evaluation"},
-            "calibration": {i: a for i, a in answers.items() if folds[i] != "evaluation"},
-        }
-        entry = DeploymentEntry(
-            name=name,
-            role="reference" if index < honest else "variant",
-            description="of the lab",
-            provenance="self-hosted",
-            recorded="",
-            endpoint="lab",
-            reported_model=None,
-            fingerprint=None,
-            repeats=1,
-            temperature=0.0,
-            answers=write_answers(folder, "deployments", name, parts["deployments"]),
-            calibration=write_answers(folder, "calibration", name, parts["calibration"]),
-        )
-        entries.append(entry)
-    identity = SuiteEntry(name=suite.name, version=suite.manifest.version, hash=suite.hash)
-    save_manifest(folder, BaselineManifest(format=2, model=model, suite=identity, deployments=entries))
-    recalibrate(folder, suite)
-    return load_baseline(folder), suite
+def _natural_row(model: str) -> str:
+    """Written prompts of the suite `logprobs`, of whose answers candidates show the text alone."""
+    written = [p for p in load_suite("logprobs").probes if p.stratum == "written"]
+    row = Row("4-bit", FOUR_BITS, ("15 / 30",))
+    trial = _recorded_trial(model, NATURAL, _drawn(written, NATURAL_SIZES), (), list(FOUR_BITS))
+    return _line("32 tokens of text, natural prompts", row, dict.fromkeys(FOUR_BITS, trial), _named(model, "held-out"))
 
 
-def _flips(baseline: Baseline, probes: Sequence[Probe], texts: Texts) -> Flips:
-    references = {p.id: recorded for p in probes if (recorded := baseline.probe(p.id))}
-    honest = {
-        i: [GreedyPath.of(recorded.answers[r][0]) for r in baseline.references] for i, recorded in references.items()
-    }
-    scores = {
-        name: np.array([flip(GreedyPath.of(kept[i]).text, paths) for i, paths in honest.items()])
-        for name, kept in texts.items()
-    }
-    return Flips(np.array([p.stratum for p in probes if p.id in honest]), scores)
+def _drawn(probes: Sequence[Probe], sizes: Mapping[Fold, int]) -> list[Probe]:
+    """So many of each fold, at random."""
+    rng = np.random.default_rng(0)
+    folds = {fold: _fold(probes, fold) for fold in sizes}
+    return [some[i] for fold, some in folds.items() for i in rng.permutation(len(some))[: sizes[fold]]]
 
 
-def _cell(row: Row, index: int, flips: Flips, envelope: Envelope, honest: Sequence[str]) -> str:
-    """One fraction's median / 90 % quantile with the median's confidence interval, and what was asked for."""
-    rng, share = np.random.default_rng(index), STREAMS // len(row.candidates)
-    found = [
-        stops(flips, envelope, honest, candidate, FRACTIONS[index], (), rng, share, LIMIT)
-        for candidate in row.candidates
-    ]
-    pooled = Stops(np.concatenate([f.requests for f in found]), found[0].limit)
-    low, high = pooled.interval(0.5)
-    text = f"{count(pooled.quantile(0.5))} / {count(pooled.quantile(0.9))} [{count(low)}, {count(high)}]"
-    return text + (f" (asked {row.asked[index]})" if index < len(row.asked) else "")
+def _fold(probes: Sequence[Probe], fold: Fold) -> list[Probe]:
+    return [p for p in probes if p.fold == fold]
+
+
+def _recorded_trial(
+    model: str, manifest: Manifest, probes: Sequence[Probe], variants: tuple[str, ...], candidates: Sequence[str]
+) -> Trial:
+    """A trial on probes that everybody has still to be asked."""
+    recorded = _asked(model, manifest, probes, [*_named(model, "reference"), *variants])
+    shown = _asked(model, manifest, _fold(probes, "evaluation"), [*_named(model, "held-out"), *candidates])
+    return _trial(model, manifest, probes, recorded, variants, shown)
+
+
+def _trial(
+    model: str,
+    manifest: Manifest,
+    probes: Sequence[Probe],
+    recorded: Texts,
+    variants: tuple[str, ...],
+    shown: Texts,
+) -> Trial:
+    """A trial of one answer to a probe: `recorded` of honest deployments and `variants`, `shown` by those outside."""
+    with tempfile.TemporaryDirectory() as folder:
+        suite = save_suite(Path(folder) / "suite", manifest, probes)
+        answers = {name: {p.id: [kept[p.id]] for p in probes} for name, kept in recorded.items()}
+        baseline = calibrated(Path(folder), model, suite, answers, variants)
+        table, evaluation = baseline.table, suite.fold("evaluation")
+        if table is None:
+            raise ValueError(f"no envelope of {len(probes)} probes")
+        seen = Flips.of(baseline, evaluation, shown)
+    return Trial(freeze(table, ALPHA), seen, variants, len(evaluation), len(suite.fold("calibration")))
+
+
+def _line(what: str, row: Row, trials: Mapping[str, Trial], honest: Sequence[str]) -> str:
+    """A row of the table. trials: by candidate."""
+    streams = STREAMS // len(trials)
+
+    def pooled(fraction: float) -> Stops:
+        found = [trial.stops(honest, candidate, fraction, streams) for candidate, trial in trials.items()]
+        return Stops(np.concatenate([f.requests for f in found]), LIMIT)
+
+    def cell(index: int) -> str:
+        """Median / 90 % quantile with the median's confidence interval, and what was asked for."""
+        found = pooled(FRACTIONS[index])
+        low, high = found.interval(0.5)
+        text = f"{count(found.quantile(0.5))} / {count(found.quantile(0.9))} [{count(low)}, {count(high)}]"
+        return text + (f" (asked {row.asked[index]})" if index < len(row.asked) else "")
+
+    sizes = sorted({(trial.evaluation, trial.calibration) for trial in trials.values()})
+    probes = " to ".join(f"{asked} / {calibrated}" for asked, calibrated in dict.fromkeys((sizes[0], sizes[-1])))
+    cells = [what, probes, row.deviation, *map(cell, range(len(FRACTIONS)))]
+    alarms = pooled(0.0)
+    return f"| {' | '.join(cells)} | {(alarms.requests <= LIMIT).sum()} of {len(alarms.requests)} |"

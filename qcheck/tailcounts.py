@@ -29,6 +29,7 @@ SIZE: Final = "size"
 DIRECTION: Final = "direction"
 FLIP: Final = "flip"
 LOSS: Final = "loss"
+WATCHABLE: Final = (SIZE, FLIP, LOSS)
 FULL: Final = "full"  # the view of an answer that shows all that was recorded
 
 
@@ -154,14 +155,21 @@ class CalibrationTable(_Strict):
     @property
     def watchable(self) -> tuple[int, ...]:
         """Which events of a view may be watched to bound a routing fraction: they show whatever deviates."""
-        return tuple(i for i, score in enumerate(self.scores(FULL)) if score in (SIZE, FLIP, LOSS))
+        return tuple(i for i, score in enumerate(self.scores(FULL)) if score in WATCHABLE)
 
     @property
     def null_probabilities(self) -> int:
-        """How many null probabilities of one view are bounded from the table: each event's, in every stratum."""
-        return len(self.clusters) * len(self.scores(FULL))
+        """How many null probabilities of one view are bounded from the table: each event's, in every stratum.
+
+        Events of one score and threshold are one. The view with most of them counts.
+        """
+        return len(self.clusters) * max(len(self._distinct(view)) for view in self.views)
 
     @property
     def visibilities(self) -> int:
         """How many visibilities of one view are: each variant's, by each watchable event, in every stratum."""
-        return len(self.clusters) * len(self.variants) * len(self.watchable)
+        watchable = max(sum(score in WATCHABLE for score, _ in self._distinct(view)) for view in self.views)
+        return len(self.clusters) * len(self.variants) * watchable
+
+    def _distinct(self, view: str) -> set[tuple[Score, float]]:
+        return {(event.score, event.threshold) for event in self.seen(view)}

@@ -35,6 +35,18 @@ def test_a_table_that_agrees_with_itself_is_read() -> None:
     assert (read.null_probabilities, read.visibilities) == (2, 2)
 
 
+def test_events_of_one_threshold_are_bounded_once() -> None:
+    def bounded(events: list[dict[str, Any]]) -> tuple[int, int]:
+        read = CalibrationTable.model_validate(table(events=events))
+        return read.null_probabilities, read.visibilities
+
+    same, further = [event("flip")] * 4, event("flip", threshold=0.2)
+    assert bounded(same) == (1, 2)
+    assert bounded([*same[:3], further]) == (2, 4)
+    elsewhere = [{**e, "view": "top5"} for e in (*same[:3], further)]
+    assert bounded([*same, *elsewhere]) == (2, 4)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -9,17 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from qcheck.baselines import (
-    Answer,
-    Baseline,
-    BaselineManifest,
-    DeploymentEntry,
-    SuiteEntry,
-    load_baseline,
-    save_manifest,
-    write_answers,
-)
-from qcheck.jobs.record import recalibrate
+from benchmarks.calibrated import calibrated
+from qcheck.baselines import Answer, Baseline
 from qcheck.records import Position
 from qcheck.suites import Suite, load_suite
 
@@ -92,30 +83,11 @@ def build(folder: Path, world: World | Items, honest: int, variants: dict[str, f
     """A calibrated baseline of `honest` deployments and variants by the size of their deviation."""
     suite = _suite(folder / "suite", {"evaluation": 300, "selection": 200, "calibration": 900}, world.observes)
     rng = np.random.default_rng(world.seed)
-    entries = []
-    for index, (name, size) in enumerate([*((f"honest{i}", 0.0) for i in range(honest)), *variants.items()]):
-        kind = max(0, index - honest)
-        answers = {p.id: [world.answer(int(p.id[1:]), rng, size, kind) for _ in range(2)] for p in suite.probes}
-        ids = {p.id for p in suite.fold("evaluation")}
-        entries.append(
-            DeploymentEntry(
-                name=name,
-                role="variant" if size else "reference",
-                description="made from formulas",
-                provenance="self-hosted",
-                recorded="2026-11-23T00:00:00+00:00",
-                endpoint="none",
-                reported_model=None,
-                fingerprint=None,
-                repeats=2,
-                temperature=0.0,
-                answers=write_answers(folder, "deployments", name, {i: a for i, a in answers.items() if i in ids}),
-                calibration=write_answers(
-                    folder, "calibration", name, {i: a for i, a in answers.items() if i not in ids}
-                ),
-            )
-        )
-    entry = SuiteEntry(name="synthetic", version="1.0.0", hash=suite.hash)
-    save_manifest(folder, BaselineManifest(format=2, model="m", suite=entry, deployments=entries))
-    recalibrate(folder, suite)
-    return load_baseline(folder), suite
+    sizes = {**{f"honest{i}": 0.0 for i in range(honest)}, **variants}
+    answers = {
+        name: {
+            p.id: [world.answer(int(p.id[1:]), rng, size, max(0, i - honest)) for _ in range(2)] for p in suite.probes
+        }
+        for i, (name, size) in enumerate(sizes.items())
+    }
+    return calibrated(folder, "m", suite, answers, variants), suite

@@ -29,6 +29,7 @@ PARTS = {
     "kills": "SIGKILL and resume",
     "deployments": "How far the lab's deployments lie apart",
     "timings": "Timings",
+    "servers": "Servers that nobody here wrote, α = 0.01",
     "overhead": "Requests per second of the client beside a bare httpx loop",
     "baselines": "Size of baselines, and time to load them",
 }

@@ -266,9 +266,19 @@ def _stream_usage(trials: Trials) -> Capability:
         return _unanswered(name, seen)
     if not is_stream(seen.body):
         return Capability(name, "no", "a stream was asked for, and the answer came in one piece")
-    if seen.response.prompt_tokens is None:
+    plain = _answered(trials, "plain")
+    streamed, whole = seen.response.prompt_tokens, plain.response.prompt_tokens if plain and plain.response else None
+    if streamed is None:
         return Capability(name, "no", "streams come without usage")
-    return Capability(name, "yes", "streams end with their usage")
+    if whole is None:
+        return Capability(name, "unknown", f"{streamed} prompt tokens in a stream; no other answer counts them")
+    if streamed != whole:
+        # LiteLLM counts for itself, with another tokenizer, where the server behind it says nothing.
+        words = (
+            f"{streamed} prompt tokens in a stream where a whole answer counts {whole}: not the server's own numbers"
+        )
+        return Capability(name, "no", words)
+    return Capability(name, "yes", f"streams end with their usage, {streamed} prompt tokens as in a whole answer")
 
 
 def _prompt_logprobs(trials: Trials) -> Capability:

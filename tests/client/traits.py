@@ -169,6 +169,29 @@ TRAITS = (
     ),
     Trait(
         LOGPROBS,
+        "asked in the chat form, answered in the older one, with the token that was taken beside the k best ones "
+        "(older llama-cpp-python)",
+        (
+            reply(
+                logprobs={
+                    "text_offset": [9, 12],
+                    "tokens": ["Yes", "."],
+                    "token_logprobs": [-0.25, -5.5],
+                    "top_logprobs": [{"Yes": -0.25, "No": -1.5}, {"!": -0.5, "": -1.0, ".": -5.5}],
+                }
+            ),
+        ),
+        (sent("logprobs", "top_logprobs"), lists),
+        request=replace(REQUEST, max_tokens=2),
+    ),
+    Trait(
+        LOGPROBS,
+        "the keys of both forms, those of the older one `null` (LiteLLM at `/completions`)",
+        (reply(logprobs=chat(YES_NO) | dict.fromkeys(("text_offset", "tokens", "token_logprobs", "top_logprobs"))),),
+        (lists,),
+    ),
+    Trait(
+        LOGPROBS,
         "at most 5 are accepted (Fireworks)",
         (OK,),
         (sent("top_logprobs"),),

@@ -23,7 +23,8 @@ class OpenEndpoint:
 
     most: log-probabilities at a position, `form` how they are asked for. after_temperature: whether it lists what it
     samples from. least: output tokens, below which it refuses. pinned: the only temperature. refused: fields of a body
-    that it refuses. limit: what it wants the limit of tokens to be called.
+    that it refuses. limit: what it wants the limit of tokens to be called. guesses: whether the usage of its streams is
+    counted with another tokenizer.
     """
 
     most: int = 20
@@ -35,6 +36,7 @@ class OpenEndpoint:
     limit: str = "max_tokens"
     usage: bool = True
     streams: bool = True
+    guesses: bool = False
     echo: bool = True
     caches: bool = False
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -81,6 +83,7 @@ class OpenEndpoint:
         choices = [self._choice(tokens, prompt, body, i) for i, tokens in enumerate(drawn)]
         if not body["stream"] or not self.streams:
             return web.json_response(answer | {"choices": choices})
+        usage["prompt_tokens"] -= self.guesses
         choices = [choice | {"delta": choice.pop("message")} for choice in choices]
         return web.Response(text=f"data: {json.dumps(answer | {'choices': choices})}\n\ndata: [DONE]\n\n")
 

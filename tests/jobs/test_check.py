@@ -94,6 +94,7 @@ async def test_what_offers_everything():
             {},
         ),
         (OpenEndpoint(streams=False), {"stream_usage": "no"}, {}),
+        (OpenEndpoint(guesses=True), {"stream_usage": "no"}, {}),
         (OpenEndpoint(echo=False), {"prompt_logprobs": "no"}, {}),
         (OpenEndpoint(caches=True), {"caching": "yes"}, {}),
         (

@@ -34,7 +34,7 @@ MAX_REQUESTS = 300  # to each provider; one that shows everything needs 105 to b
 KEY_VARIABLE = "BENCHMARK_LITELLM_KEY"
 DECIDED = (0, 1, 3)  # exit codes of a command that did what it was asked
 
-# What each server offers, by its own documentation and source, written down before it was asked.
+# What each server offers, by its documentation, its source and a look at its raw answers; not by what the check says.
 LLAMA_CPP = {
     # tools/server/README.md: `n_probs`; those before sampling unless `post_sampling_probs`
     "logprobs": "yes",
@@ -163,7 +163,8 @@ def settings() -> str:
     """The qcheck.toml: a proxy has many models, and wants a key."""
     proxied = [p.name for p in COMPARED if p.name.startswith("litellm-")]
     tables = (
-        f'[providers.{name}]\nmodel_id = "{name.removeprefix("litellm-")}"\nkey_env = "{KEY_VARIABLE}"\n'
+        f'[providers.{name}]\nkey_env = "{KEY_VARIABLE}"\n'
+        f'[providers.{name}.models.{MODEL}]\nmodel_id = "{name.removeprefix("litellm-")}"\n'
         for name in proxied
     )
     return "".join(tables)

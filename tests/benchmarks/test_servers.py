@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from benchmarks.foreign import serving
-from benchmarks.servers import COMPARED, TRUTH, capability_table, settings, verdict_table
+from benchmarks.servers import COMPARED, MODEL, TRUTH, capability_table, settings, verdict_table
 from qcheck.registry.config import load_user_config
 from qcheck.report.check import NAMES
 
@@ -74,7 +74,7 @@ def test_qcheck_takes_the_settings(tmp_path: Path) -> None:
     path.write_text(settings(), encoding="utf-8")
     tables = load_user_config(path).providers
     assert set(tables) == {p.name for p in COMPARED if p.server.startswith("litellm-")}
-    assert tables["litellm-py-10"].model_id == "py-10"
+    assert tables["litellm-py-10"].models[MODEL].model_id == "py-10"
 
 
 def answers(url: str) -> bool:

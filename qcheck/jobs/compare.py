@@ -112,6 +112,7 @@ def _entry(endpoint: Endpoint, offer: KnownOffer | None, choice: Choice | None =
         plan=is_plan(endpoint),
         unpinned=endpoint.unpinned,
         min_tokens=endpoint.dialect.min_tokens,
+        streamed=endpoint.dialect.stream,
         manner=manner_of(endpoint),
         offer=offer,
         suites=choice.suites if choice else None,

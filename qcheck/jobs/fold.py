@@ -6,7 +6,7 @@ journal once more, so that `verify` cannot reach another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from types import MappingProxyType
 
@@ -57,7 +57,7 @@ class PairFold:
 class RunFold:
     """All providers of a run, each with the suites that it is asked. `live` names a live reference of the one suite.
 
-    unjudged: by provider, why there is no suite for it.
+    unjudged: by provider, why there is no suite for it. streamed: those whose counts of prompt tokens decide nothing.
     """
 
     def __init__(
@@ -66,10 +66,13 @@ class RunFold:
         rules: Rules,
         live: str | None = None,
         unjudged: Mapping[str, str] = MappingProxyType({}),
+        streamed: Collection[str] = (),
     ) -> None:
         self.rules, self.live = rules, live
         self.has_reference = live is not None or all(p.baseline for panels in providers.values() for p in panels)
-        self.providers = {p: ProviderFold(rules, panels, unjudged.get(p)) for p, panels in providers.items()}
+        self.providers = {
+            p: ProviderFold(rules, panels, unjudged.get(p), streamed=p in streamed) for p, panels in providers.items()
+        }
         everyone = [*providers, *([live] if live else [])]
         self.live_available = Availability()
         self._answers: dict[str, list[Attempt]] = {p: [] for p in everyone}

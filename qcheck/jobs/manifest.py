@@ -54,6 +54,7 @@ class ProviderEntry(_Strict):
 
     lost: observables that it cannot show, and why. plan: whether a subscription pays (`qcheck.run.budget.is_plan`).
     unpinned: whether it sends requests on to upstreams of its choice. min_tokens: the fewest output tokens it accepts.
+    streamed: whether it answers in streams, whose usage may be counted on the way, by other tokens (as LiteLLM does).
     manner: a hash of how it is asked (`qcheck.jobs.compare.manner_of`), which must be the same when a run is resumed.
     offer: what was found there, when (`qcheck.jobs.known`). suites: those that it is asked, None for all of the run.
     unjudged: why there are none. withheld: what it does not give, and what that costs, in words.
@@ -69,6 +70,7 @@ class ProviderEntry(_Strict):
     plan: bool = False
     unpinned: bool = False
     min_tokens: int = 1
+    streamed: bool = False
     manner: str | None = None
     offer: KnownOffer | None = None
     suites: tuple[str, ...] | None = None

@@ -47,7 +47,8 @@ def make_fold(manifest: RunManifest, panels: Sequence[Panel]) -> RunFold:
     """The empty fold of a run."""
     asked = {e.name: [p for p in panels if p.suite.name in manifest.suites_of(e)] for e in manifest.providers}
     unjudged = {e.name: e.unjudged for e in manifest.providers if e.unjudged}
-    return RunFold(asked, manifest.rules, manifest.live.name if manifest.live else None, unjudged)
+    streamed = frozenset(e.name for e in manifest.providers if e.streamed)
+    return RunFold(asked, manifest.rules, manifest.live.name if manifest.live else None, unjudged, streamed)
 
 
 def make_result(

@@ -51,14 +51,15 @@ class _PanelFold:
     The suite has an even share, one of `suites`, of the run's error.
     """
 
-    def __init__(self, panel: Panel, rules: Rules, suites: int) -> None:
+    def __init__(self, panel: Panel, rules: Rules, suites: int, *, streamed: bool) -> None:
         self.panel, baseline = panel, panel.baseline
         self.observable: RecordedEvidence | MarginEvidence = (
             evidence_of(panel.suite)(baseline, panel.envelope, panel.suite)
             if baseline and panel.envelope
             else MarginEvidence(rules.alpha / suites)
         )
-        self.prompt_tokens = PromptTokenEvidence(baseline, panel.suite, decides=not rules.dated) if baseline else None
+        decides = not (rules.dated or streamed)
+        self.prompt_tokens = PromptTokenEvidence(baseline, panel.suite, decides=decides) if baseline else None
 
     def update(self, probe_id: str, response: Response) -> None:
         """Fold a response against the recorded reference."""
@@ -111,14 +112,16 @@ class ProviderFold:
 
     A suite's e-value moves only when one of its own probes is answered, whatever was answered to the others before;
     so all are test supermartingales of the same filtration, and so is their weighted average. unjudged: why there is no
-    suite.
+    suite. streamed: whether prompt tokens are those of streams, which decide nothing.
     """
 
-    def __init__(self, rules: Rules, panels: Sequence[Panel], unjudged: str | None = None) -> None:
+    def __init__(
+        self, rules: Rules, panels: Sequence[Panel], unjudged: str | None = None, *, streamed: bool = False
+    ) -> None:
         self.rules, self.unjudged = rules, unjudged
         self.available = Availability()
         self.decided = False
-        self._folds = tuple(_PanelFold(panel, rules, len(panels)) for panel in panels)
+        self._folds = tuple(_PanelFold(panel, rules, len(panels), streamed=streamed) for panel in panels)
         self._by_probe = {p.id: fold for fold in self._folds for p in fold.panel.suite.fold("evaluation")}
 
     def _fold_of(self, probe_id: str) -> _PanelFold:

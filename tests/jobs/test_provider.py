@@ -130,6 +130,20 @@ def test_bounds_of_all_suites_hold_together(panels: list[Panel]) -> None:
     assert sum(p.envelope.delta for p in panels if p.envelope) == pytest.approx(RULES.delta)
 
 
+@pytest.mark.parametrize(("streamed", "verdict"), [(False, "deviates"), (True, "consistent")])
+def test_prompt_tokens_of_streams_which_a_proxy_may_have_counted_decide_nothing(
+    panels: list[Panel], streamed: bool, verdict: str
+) -> None:
+    fold = ProviderFold(RULES, panels[:1], streamed=streamed)
+    for attempt in islice(attempts(panels[:1], {"logprobs": "honest-f32"}), 200):
+        assert attempt.response
+        assert attempt.response.prompt_tokens
+        counted = replace(attempt.response, prompt_tokens=attempt.response.prompt_tokens - 1)
+        fold.update(replace(attempt, response=counted))
+    assert fold.decide().verdict == verdict
+    assert [f.kind for f in fold.claims().findings] == ["prompt_tokens_differ"]
+
+
 def test_a_probe_of_no_suite_is_an_error(panels: list[Panel]) -> None:
     fold = ProviderFold(RULES, panels)
     (attempt, *_) = attempts(panels, {"logprobs": None, "lab-answers": None})

@@ -82,7 +82,7 @@ class _Costs:
         shown = f"after {self._soon(self._full, self._variant, view.name)}" if view else "not at all"
         what = ", and ".join(filter(None, (lists, grid)))
         whole = self._soon(self._full, self._variant)
-        yield f"{what}: with all of them {self._share(self._variant)} would show after {whole}, so {shown}"
+        yield f"{what}: with all of them {self._share(self._variant)} would show after {whole}, as it is {shown}"
 
     def _share(self, variant: str) -> str:
         return f"a {percent(self._rules.tolerance)} share of {variant}"

@@ -138,7 +138,7 @@ def test_a_manifest_with_a_suite_that_is_not_there_is_refused(both: Asked) -> No
     [
         (OFFER, None),
         (OFFER.model_copy(update={"listed": 5}), "5 tokens are listed at a position instead of 20: with all of them"),
-        (OFFER.model_copy(update={"listed": 4}), "so not at all"),
+        (OFFER.model_copy(update={"listed": 4}), "as it is not at all"),
         (OFFER.model_copy(update={"lattice": 0.125}), "log-probabilities lie on a grid of 0.125 nats: with all"),
         (NONE, "no log-probabilities are compared (none are given): with them a 5.0 % share of fp8 would show after"),
         (None, None),
@@ -154,7 +154,7 @@ def test_what_shows_sooner_is_the_fuller_list(both: Asked) -> None:
     (said,) = promised(both, NONE).providers[0].withheld
     full = int(said.split("would show after about ")[1].split()[0])
     (coarse,) = promised(both, OFFER.model_copy(update={"listed": 5, "lattice": 0.125})).providers[0].withheld
-    assert full < int(coarse.split("so after about ")[1].split()[0])
+    assert full < int(coarse.split("as it is after about ")[1].split()[0])
     assert "in its answers a 5.0 % share of finetuned after" in said
 
 

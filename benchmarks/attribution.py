@@ -224,7 +224,8 @@ def report() -> str:
         if folder is None:
             parts.append(f"**{model}**: not recorded here.")
             continue
-        drawn = streams(load_baseline(folder), detection.bank(model, suite))
+        baseline = load_baseline(folder)
+        drawn = streams(baseline, detection.bank(baseline, suite, suite.fold("evaluation")))
         if model == TUNED_MODEL:
             runs = drawn([v for v in drawn.variants if v in TUNED], TEMPERS)
             scores = {t: log_score(runs[runs.temper == t]) for t in TEMPERS}

@@ -50,7 +50,7 @@ def report() -> str:
     baseline = load_baseline(shipped_folder("baselines") / MODEL)
     if baseline.table is None or baseline.table.noise_unit is None:
         raise ValueError(f"{baseline.folder} is not calibrated on log-probabilities")
-    kept = bank(MODEL, suite)
+    kept = bank(baseline, suite, suite.fold("evaluation"))
     honest = [name for name, d in deployments_of(MODEL).items() if d.kind == "held-out"]
     answers = {name: kept.answers(name) for name in (*honest, *DEVIATING)}
     observed = observe(baseline, baseline.table.noise_unit, kept.probes, answers, VIEWS[0])

@@ -199,7 +199,7 @@ def report() -> str:
     """The table for the shipped baseline."""
     suite = load_suite("logprobs")
     baseline = load_baseline(shipped_folder("baselines") / MODEL)
-    kept = bank(MODEL, suite)
+    kept = bank(baseline, suite, suite.fold("evaluation"))
     honest = [name for name, d in deployments_of(MODEL).items() if d.kind == "held-out"]
     answers = {
         name: {probe_id: repeats[0] for probe_id, repeats in kept.answers(name).items()}

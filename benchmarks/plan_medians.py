@@ -42,7 +42,7 @@ def report() -> str:
     if baseline.table is None or baseline.table.noise_unit is None:
         raise ValueError(f"{baseline.folder} is not calibrated on log-probabilities")
     kinds = {name: d.kind for name, d in deployments_of(MODEL).items()}
-    kept = bank(MODEL, suite)
+    kept = bank(baseline, suite, suite.fold("evaluation"))
     answers = {name: kept.answers(name) for name, kind in kinds.items() if kind in ("held-out", "unrecorded")}
     for index in baseline.variants:
         entry = baseline.manifest.deployments[index]

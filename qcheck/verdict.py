@@ -106,8 +106,8 @@ class Claims:
 
     @property
     def log_e(self) -> float:
-        """Natural logarithm of the weighted average of the suites' e-values."""
-        return _averaged(self.observed)
+        """Natural logarithm of the weighted average of the suites' e-values; 0 where nothing was asked."""
+        return _averaged(self.observed) if self.observed else 0.0
 
     @property
     def proof(self) -> float:

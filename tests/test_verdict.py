@@ -173,3 +173,9 @@ def test_fair_words() -> None:
     assert "about 40 more requests would decide" in summarise(open_, RULES, decide(open_, RULES), 40)
     for words in (text, summarise(good, RULES, decide(good, RULES), None)):
         assert "cheat" not in words
+
+
+def test_who_is_asked_nothing_has_no_evidence_either_way() -> None:
+    nothing = replace(claims(), observed=(), unjudged="nothing is recorded to judge it by")
+    assert (nothing.log_e, nothing.proof) == (0.0, -math.inf)
+    assert decide(nothing, RULES) == Decision("inconclusive", None)

@@ -1,5 +1,8 @@
 """Prompt tokens, as the provider counts them: exact, free, and a fingerprint of template and tokenizer.
 
+Only plain prompts decide: how functions are declared to a model, and what of earlier thoughts is kept, differs between
+honest servers of the same weights.
+
 A constant offset on every prompt points to a hidden system prompt or another chat template; an offset only where tools
 are declared to another way to declare them, and only where an earlier turn of the assistant has a thought to dropped
 thoughts; offsets without a pattern point to another tokenizer, hence another model.
@@ -30,6 +33,7 @@ class PromptTokenEvidence:
         self._baseline, self._decides = baseline, decides
         with_thoughts = frozenset(p.id for p in suite.probes if any(m.reasoning for m in p.messages))
         with_tools = frozenset(p.id for p in suite.probes if p.tools)
+        self._special = with_thoughts | with_tools
         # The narrower kind first.
         self._kinds = (
             ("thoughts of earlier turns that are dropped (only where there are any)", with_thoughts),
@@ -51,11 +55,13 @@ class PromptTokenEvidence:
     def findings(self) -> tuple[Finding, ...]:
         """One finding where counts differ.
 
-        It may decide where most counts differ, on three probes at least, and the reference's are known to be constant.
+        It may decide where most counts of plain prompts differ, on three at least, and the reference's are known to be
+        constant.
         """
         if not self._offsets:
             return ()
-        most = len(self._offsets) >= MIN_PROBES and 2 * len(self._offsets) > len(self._compared)
+        plain = len(self._plain)
+        most = plain >= MIN_PROBES and 2 * plain > len(self._compared - self._special)
         decides = self._decides and most and self._trusted()
         offsets = Counter(seen - expected for _, seen, expected in self._offsets)
         offset, count = offsets.most_common(1)[0]
@@ -71,6 +77,11 @@ class PromptTokenEvidence:
         probes = tuple(p for p, _, _ in self._offsets[:10])
         return (Finding("prompt_tokens_differ", "deviation" if decides else "info", text, self._cause(), probes),)
 
+    @property
+    def _plain(self) -> list[int]:
+        """The offsets on prompts without functions and earlier thoughts."""
+        return [seen - expected for probe_id, seen, expected in self._offsets if probe_id not in self._special]
+
     def _cause(self) -> Cause | None:
         differing = {probe_id for probe_id, _, _ in self._offsets}
         n = len(differing)
@@ -80,6 +91,8 @@ class PromptTokenEvidence:
             # All that were compared of a kind, and no others.
             if n >= MIN_PROBES and differing == self._compared & probes != self._compared:
                 return Cause(words, None)
+        if not self._plain:
+            return None  # plain prompts were not asked, or do not differ
         if len({seen - expected for _, seen, expected in self._offsets}) > 1:
             return Cause(REWRITTEN, None)
         words = "a hidden system prompt or another chat template (constant offset)"

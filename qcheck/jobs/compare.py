@@ -95,6 +95,7 @@ def manner_of(endpoint: Endpoint) -> str:
         endpoint.date_string,
         endpoint.thinks_always,
         endpoint.prompt_format,
+        endpoint.extra_body,
     )
     return content_hash(asked)
 

@@ -48,7 +48,8 @@ def planned(endpoint: Endpoint, offer: KnownOffer | None, *, texts: bool) -> Dis
         return Discovery(0, 0, 0.0)
     further = max(len(_further(endpoint, given, texts=texts)) for given in (0, TOP))
     named = endpoint.model_id is None and offer is None
-    fewest, most = 1 if offer else len(PLAIN), len(PLAIN) + further + FOLLOW_UPS + (offer is not None)
+    confirmed = offer is not None and offer.listed > 0
+    fewest, most = 1 if confirmed else len(PLAIN), len(PLAIN) + further + FOLLOW_UPS + confirmed
     costs = worst_cases_usd(("greedy",), endpoint)
     return Discovery(fewest + named, most + named, None if costs is None else most * max(costs))
 
@@ -110,7 +111,7 @@ async def _find(
     if hopeless(endpoint):
         return Found(endpoint, None)
     seq = -1
-    if offer:
+    if offer and offer.listed:  # that nothing is given, and how texts are decoded, no single request confirms
         known = with_offer(endpoint, offer)
         asking = inquiry(known, seq)
         if await _still_holds(asking, offer):
@@ -159,8 +160,9 @@ async def name_models(
             timeout_s=TIMEOUT_S,
             on_attempt=on_attempt,
         )
-        with contextlib.suppress(EndOfInquiry):
-            await asking.name_model()
+        with contextlib.suppress(EndOfInquiry, TimeoutError):
+            async with asyncio.timeout(budget.limits.deadline_s):
+                await asking.name_model()
         return asking.endpoint
 
     return tuple(await asyncio.gather(*map(one, endpoints)))

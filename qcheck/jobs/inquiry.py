@@ -26,6 +26,7 @@ FEWEST_KNOWN: Final = 16  # output tokens that some generate at least, whatever 
 FOLLOW_UPS: Final = 5  # at most, where requests are refused: two plainer ones, three for fewer log-probabilities
 MODELS: Final = "models"  # what asking `/models` is called beside the trials
 SAMPLING: Final = 1.0
+MOST_WARM: Final = 2.0  # the highest temperature that anybody accepts
 UNANSWERED_IN_A_ROW: Final = 2
 TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.05
@@ -326,7 +327,7 @@ def _seen(attempt: Attempt, bodies: list[bytes]) -> Seen:
 def _pinned(words: str) -> float | None:
     """The temperature that a refusal of 0 says is the only one accepted."""
     said = re.search(r"\bonly (\d(?:\.\d+)?)\b", words)
-    return float(said[1]) if said else None
+    return t if said and 0 < (t := float(said[1])) <= MOST_WARM else None
 
 
 def _numbers(words: str) -> list[int]:

@@ -63,8 +63,8 @@ def known_offer(asked: Inquiry, found: datetime) -> KnownOffer | None:
     generated = count if isinstance(count, int) and 0 < count <= MOST_LEAST else 1
     temperature = asked.temperature if asked.pinned else None
     raw = _flag(said["raw_logprobs"])
-    if raw is None and temperature not in (None, 1.0):
-        raw = False  # at a temperature that nobody knew of, what is not shown to be the model's is not taken for that
+    if raw is None and asked.temperature not in (0.0, 1.0):
+        raw = False  # what is not shown to be the model's is not taken for that
     return KnownOffer(
         found=found,
         qcheck_version=__version__,
@@ -106,7 +106,9 @@ def with_offer(endpoint: Endpoint, offer: KnownOffer | None) -> Endpoint:
 
 def _place(endpoint: Endpoint, model: str) -> Path:
     """Where the offer of `endpoint` is kept, which is asked for `model`: by its address, never by its key."""
-    name = content_hash([endpoint.display, model, endpoint.model_id]).removeprefix("sha256:")
+    stated = {field: getattr(endpoint.dialect, field) for field in endpoint.dialect.stated}
+    asked = [endpoint.display, model, endpoint.model_id, endpoint.temperature, stated]
+    name = content_hash(asked).removeprefix("sha256:")
     return data_folder() / "offers" / f"{name}.json"
 
 

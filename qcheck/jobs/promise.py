@@ -11,8 +11,9 @@ from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.observable import evidence_of
 from qcheck.jobs.compare import Settings, make_manifest
 from qcheck.jobs.discover import Discovery, Found, planned
+from qcheck.jobs.known import KnownOffer
 from qcheck.jobs.manifest import RunManifest
-from qcheck.jobs.strongest import Asked, Choice, choose, mismatch, text_suites
+from qcheck.jobs.strongest import Asked, Choice, choose, text_suites, unfit
 from qcheck.registry.types import Endpoint, ModelProfile
 
 __all__ = ["Question", "may_be_asked"]
@@ -76,12 +77,18 @@ class Question:
         if self.automatic:
             choices = choose(compared, offers, asked, self.model, presume=presume)
         elif not presume:
-            choices = {endpoint.name: self._as_wanted(endpoint) for endpoint in compared}
+            choices = {e.name: self._as_wanted(e, offers.get(e.name)) for e in compared}
         return make_manifest(self.run_id, self.created, self.model, compared, asked, self.settings, offers, choices)
 
-    def _as_wanted(self, endpoint: Endpoint) -> Choice:
-        """All suites, or none where one of them does not fit what was found."""
-        for suite, _ in self.asked:
-            if why := mismatch(endpoint, suite):
+    def _as_wanted(self, endpoint: Endpoint, offer: KnownOffer | None) -> Choice:
+        """All suites, or none where one of them does not fit what was found.
+
+        A provider that gives no log-probabilities is asked for them all the same: its silence costs it nothing.
+        """
+        greedy = offer is None or offer.greedy is not False
+        for suite, reference in self.asked:
+            if evidence_of(suite) is LogprobEvidence:
+                continue
+            if why := unfit(endpoint, suite, reference, greedy=greedy):
                 return Choice((), f"by the suite {suite.name}: {why}; choose another --suite")
         return Choice(tuple(suite.name for suite, _ in self.asked))

@@ -14,13 +14,14 @@ from typing import Final
 from qcheck.errors import SuiteError
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.observable import evidence_of, rank
+from qcheck.evidence.toolcalls import ToolCallEvidence
 from qcheck.jobs.known import KnownOffer, hopeless
 from qcheck.jobs.reference import Reference, recorded_reference
 from qcheck.registry.observables import lost_observables
 from qcheck.registry.types import Endpoint, ModelProfile
 from qcheck.suites import Suite, list_suites, load_suite
 
-__all__ = ["Asked", "Choice", "choose", "mismatch", "reference_unfit", "text_suites"]
+__all__ = ["Asked", "Choice", "choose", "mismatch", "reference_unfit", "text_suites", "unfit"]
 
 OWN_SUITES: Final = Path("suites")  # where `qcheck suite new` writes
 
@@ -38,11 +39,13 @@ class Choice:
 def text_suites(model: ModelProfile, roots: Sequence[Path]) -> tuple[Asked, ...]:
     """Suites that judge text and for which an envelope of `model` was recorded, the strongest first.
 
+    Tool calls are judged where a user names their suite: whether a server reads them at all is not found out before.
+
     They are those that are shipped and those in ./suites; baselines are looked for in `roots`.
     """
     found = []
     for suite in _suites():
-        if evidence_of(suite) is not LogprobEvidence:
+        if evidence_of(suite).name not in (LogprobEvidence.name, ToolCallEvidence.name):
             reference = recorded_reference(model, suite, roots)
             if reference.has_envelope and reference_unfit(suite, reference) is None:
                 found.append((suite, reference))
@@ -106,7 +109,7 @@ def choose(
             return Choice((asked[0][0].name,))
         reasons = []
         for suite, reference in asked:
-            problem = _problem(endpoint, suite, reference, greedy=presume if offer is None else bool(offer.greedy))
+            problem = unfit(endpoint, suite, reference, greedy=presume if offer is None else bool(offer.greedy))
             if problem is None:
                 return Choice((suite.name,))
             reasons.append(f"by its {evidence_of(suite).name.replace('_', ' ')}: {problem}")
@@ -115,7 +118,7 @@ def choose(
     return {endpoint.name: chosen(endpoint) for endpoint in endpoints}
 
 
-def _problem(endpoint: Endpoint, suite: Suite, reference: Reference, *, greedy: bool) -> str | None:
+def unfit(endpoint: Endpoint, suite: Suite, reference: Reference, *, greedy: bool) -> str | None:
     """Why an endpoint cannot be judged by a suite; None where it can. greedy: whether it keeps to temperature 0."""
     observable = evidence_of(suite).name
     if observable == LogprobEvidence.name:

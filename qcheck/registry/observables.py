@@ -23,7 +23,7 @@ def lost_observables(endpoint: Endpoint, temperature: float | None = None) -> Ma
     if not dialect.top_logprobs_max:
         lost["logprobs"] = "none are given"
     elif dialect.after_temperature and t not in (0, 1):
-        lost["logprobs"] = f"those that are given are not the model's but of what is sampled from at temperature {t:g}"
+        lost["logprobs"] = f"those that are given are not known to be the model's before the temperature of {t:g}"
     if t:
         lost["greedy_text"] = f"no temperature but {t:g} is accepted"
     elif endpoint.thinks_always:

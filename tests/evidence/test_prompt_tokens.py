@@ -49,21 +49,26 @@ def test_equal_or_missing_counts_are_no_finding(recorded: tuple[Baseline, Suite]
         ((0, 0, 0, 0, 0, 0, -80, -81, -80), "thoughts of earlier turns"),
         ((5, 5, 5, 5, 5, 5, 5, 5, 5), "hidden system prompt"),
         ((1, 0, 0, 7, 9, 8, 7, 9, 8), "tokenizer"),
-        ((0, 0, 0, 7, 9, 8, 0, 9, 8), "tokenizer"),
+        ((0, 0, 0, 7, 9, 8, 0, 9, 8), None),
+        ((7, 9, 8, 7, 9, 8), None),
     ],
 )
 def test_where_counts_differ_tells_what_is_rendered_otherwise(
-    recorded: tuple[Baseline, Suite], offsets: tuple[int, ...], cause: str
+    recorded: tuple[Baseline, Suite], offsets: tuple[int, ...], cause: str | None
 ) -> None:
-    """Three probes without tools, three with, and three that have a thought, too."""
+    """Three probes without tools, three with, and three that have a thought, too; those alone decide that have neither.
+
+    Where no plain prompt was asked, or none differs, another tokenizer or a hidden prompt is not what was shown.
+    """
     baseline, suite = recorded
     first = suite.fold("evaluation")[:9]
     with_tools = tuple(replace(p, tools=("f",) if i >= 3 else ()) for i, p in enumerate(first))
     thought = (Message("assistant", "So.", (), "Hm."),)
     probes = tuple(replace(p, messages=p.messages + (thought if i >= 6 else ())) for i, p in enumerate(with_tools))
     evidence = PromptTokenEvidence(baseline, replace(suite, probes=probes))
-    for probe, offset in zip(probes, offsets, strict=True):
+    for probe, offset in zip(probes[-len(offsets) :], offsets, strict=True):
         evidence.update(probe.id, Answer(10 + int(probe.id[1:]) % 7 + offset, ()))
     (finding,) = evidence.findings()
-    assert finding.likely_cause is not None
-    assert cause in finding.likely_cause.text
+    assert finding.severity == ("deviation" if cause == "hidden system prompt" else "info")
+    assert (finding.likely_cause is None) == (cause is None)
+    assert (cause or "") in (finding.likely_cause.text if finding.likely_cause else "")

@@ -11,6 +11,7 @@ from open_endpoint import OpenEndpoint, listening
 from qcheck.jobs.discover import discover, planned
 from qcheck.jobs.known import VALID_FOR, KnownOffer, recall, remember, with_offer
 from qcheck.registry.config import EndpointSettings
+from qcheck.registry.observables import lost_observables
 from qcheck.registry.types import Dialect, Endpoint, Price
 from qcheck.run.budget import Budget, Limits
 
@@ -196,3 +197,32 @@ def test_an_offer_of_another_version_is_none(kept):
     endpoint, offer, _ = kept
     remember(endpoint, "model", offer.model_copy(update={"qcheck_version": "0.0.1"}))
     assert recall(endpoint, "model", NOW) is None
+
+
+async def test_that_nothing_is_given_and_how_texts_are_decoded_is_asked_each_time():
+    """One answer without lists, of an upstream that gives none, must not take them away for a week."""
+    nothing = OFFER.model_copy(update={"listed": 0, "top_logprobs_max": 0, "greedy": None})
+    found, attempts = await found_open(OpenEndpoint(), offer=nothing)
+    assert (found.offer.listed, len(attempts)) == (20, 2)
+    found, attempts = await found_open(OpenEndpoint(refused=("logprobs",)), offer=nothing)
+    assert (found.offer.listed, found.offer.greedy, len(attempts)) == (0, True, 5)
+
+
+async def test_lists_at_a_pinned_temperature_are_the_models_own_only_where_that_is_shown():
+    """Also where it was known beforehand that no other is accepted."""
+    served = OpenEndpoint(pinned=0.6)
+    found, _ = await found_open(served, temperature=0.6)
+    assert found.offer.after_temperature is True
+    assert "before the temperature of 0.6" in lost_observables(found.endpoint)["logprobs"]
+
+
+async def test_a_temperature_that_nobody_can_mean_is_not_believed():
+    found, _ = await found_open(OpenEndpoint(pinned=5.0))
+    assert found.offer is None
+
+
+def test_an_offer_is_of_one_temperature_and_what_the_user_states(kept):
+    endpoint, _, _ = kept
+    assert recall(replace(endpoint, temperature=0.6), "model", NOW) is None
+    stated = EndpointSettings(top_logprobs_max=3).dialect(endpoint.dialect)
+    assert recall(replace(endpoint, dialect=stated), "model", NOW) is None

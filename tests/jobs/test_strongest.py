@@ -111,6 +111,22 @@ def test_samples_are_for_whom_one_temperature_alone_is_accepted() -> None:
     assert choose([endpoint], {"silent": pinned}, asked, MODEL, presume=False)["silent"].suites == ("samples",)
 
 
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ({"temperature": 1.0, "greedy": False}, "the reference was not recorded at that"),
+        ({"greedy": False}, "it was not seen to decode greedily"),
+    ],
+)
+def test_a_suite_that_is_named_is_no_measure_of_who_samples(both: Asked, found: dict[str, Any], says: str) -> None:
+    manifest = promised(both[1:], NONE.model_copy(update=found), automatic=False)
+    (provider,) = manifest.providers
+    assert manifest.suites_of(provider) == ()
+    assert says in (provider.unjudged or "")
+    unknown = promised(both[1:], NONE.model_copy(update={"greedy": None}), automatic=False)
+    assert unknown.suites_of(unknown.providers[0]) == ("lab-answers",)
+
+
 def test_who_has_everything_pays_nothing_for_the_others(both: Asked) -> None:
     alone, mixed = promised(both, OFFER), promised(both, OFFER, NONE)
     assert [mixed.suites_of(p) for p in mixed.providers] == [("logprobs",), ("lab-answers",)]
@@ -169,7 +185,7 @@ def test_the_plan_says_who_is_asked_what(both: Asked) -> None:
         ("silent", "discovery"),
         ("silent", "lab-answers"),
     ]
-    assert [p.requests_max for p in plan.providers if p.suite != "discovery"] == [49, 49]
+    assert [p.requests_max for p in plan.providers if p.suite != "discovery"] == [49, 48]
     assert plan.requests_max == 100
     assert plan.found == {"gives": "2026-11-28", "silent": "2026-11-28"}
 

@@ -110,4 +110,4 @@ def test_prompt_tokens_tell_what_is_rendered_otherwise(
     (finding,) = [f for f in providers[name].findings if f.kind == "prompt_tokens_differ"]
     assert finding.likely_cause is not None
     assert words in finding.likely_cause.text
-    assert finding.severity == ("info" if name == "forgets" else "deviation")
+    assert finding.severity == ("deviation" if name == "prompted" else "info")

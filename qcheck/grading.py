@@ -196,8 +196,8 @@ def _grade_calls(kept: str, expected: ToolCallsAnswer) -> bool:
         return False
     left = list(made.calls)
     for wanted in expected.value:
-        found = next((c for c in left if c.name == wanted.name and same(c.arguments, wanted.arguments)), None)
-        if found is None:
+        alike = (i for i, c in enumerate(left) if c.name == wanted.name and same(c.arguments, wanted.arguments))
+        if (found := next(alike, None)) is None:
             return False
-        left.remove(found)
+        del left[found]  # not by equality, to which true is 1
     return not left and (bool(expected.value) or made.says)

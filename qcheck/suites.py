@@ -286,10 +286,24 @@ def load_suite(name_or_path: str) -> Suite:
 def _sampled(folder: Path, manifest: Manifest, digest: str) -> Suite:
     """The suite that samples text on another one's probes, found by name or beside it. Raises SuiteError."""
     beside = folder / str(manifest.of)
-    base = load_suite(str(beside) if beside.is_dir() else str(manifest.of))
+    if beside.is_dir() and _samples(beside):
+        raise SuiteError(f"{folder / 'suite.json'}: of: {beside} has no probes of its own.")
+    try:
+        base = load_suite(str(beside) if beside.is_dir() else str(manifest.of))
+    except UnknownNameError as error:
+        raise SuiteError(f"{folder / 'suite.json'}: of: {error}") from error
     if "logprobs" not in base.manifest.observes:
         raise SuiteError(f"{folder / 'suite.json'}: of: the suite {base.name} does not observe log-probabilities.")
     return Suite(manifest, base.probes, content_hash((digest + base.hash).encode()), folder, base)
+
+
+def _samples(folder: Path) -> bool:
+    """Whether what lies in a folder says that it is a suite on another one's probes."""
+    try:
+        row = loads(_read(folder / "suite.json"))
+    except ValueError:
+        return False
+    return isinstance(row, dict) and row.get("of") is not None
 
 
 def load_prompts(path: Path) -> tuple[Probe, ...]:

@@ -60,7 +60,9 @@ def made_of(response: Response) -> str:
 def read_made(kept: str) -> Made:
     """The inverse of `made_of`. Raises ValueError for anything else."""
     match loads(kept):
-        case {"calls": list(calls), "says": bool(says), "finish_reason": str() | None as reason}:
+        case {"calls": list(calls), "says": bool(says), "finish_reason": str() | None as reason} if all(
+            isinstance(call, list) and [type(part) for part in call] == [str, str] for call in calls
+        ):
             return Made(tuple(MadeCall(name, _arguments(text)) for name, text in calls), says, reason)
         case _:
             raise ValueError("not what is kept of an answer with tool calls")

@@ -292,3 +292,12 @@ def test_a_wrong_prompt_is_explained(tmp_path: Path, line: str, said: str) -> No
     file.write_text(json.dumps({"messages": [{"role": "user", "content": "Hello"}]}) + "\n" + line + "\n")
     with pytest.raises(SuiteError, match=said):
         load_prompts(file)
+
+
+@pytest.mark.parametrize(("of", "said"), [("nope", "unknown suite 'nope'"), (".", "has no probes of its own")])
+def test_a_suite_that_samples_on_nothing_says_which_it_is(tmp_path: Path, of: str, said: str) -> None:
+    about = json.loads((shipped_folder("probes") / "samples" / "suite.json").read_text())
+    (tmp_path / "suite.json").write_text(json.dumps(about | {"of": of}))
+    with pytest.raises(SuiteError, match=said) as raised:
+        load_suite(str(tmp_path))
+    assert str(tmp_path / "suite.json") in str(raised.value)

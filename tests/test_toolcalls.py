@@ -111,3 +111,15 @@ def test_whatever_is_called_can_be_kept_and_read(calls: list[tuple[str, str]], t
 def test_any_text_can_be_graded(text: str) -> None:
     assert not grade(text, WANTED)
     assert not grade(text, NOTHING)
+
+
+@pytest.mark.parametrize("calls", [[1], [["a", 5]], [["a"]], {}])
+def test_what_was_never_kept_is_no_answer(calls: Any) -> None:
+    with pytest.raises(ValueError, match="not what is kept"):
+        read_made(json.dumps({"calls": calls, "says": True, "finish_reason": None}))
+
+
+def test_true_is_not_one_in_the_second_of_two_calls_either() -> None:
+    twice = ToolCallsAnswer((WantedCall("f", {"x": 1}), WantedCall("f", {"x": 1})))
+    assert right(twice, ("f", '{"x": 1}'), ("f", '{"x": 1.0}'))
+    assert not right(twice, ("f", '{"x": true}'), ("f", '{"x": 1}'))

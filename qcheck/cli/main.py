@@ -80,6 +80,10 @@ def main(arguments: list[str]) -> int:
     flags = [a for a in GLOBAL_FLAGS if a in arguments]
     rest = [a for a in arguments if a not in GLOBAL_FLAGS]
     messages = Messages(verbose="--verbose" in flags)
+    given = [a.partition("=")[0] for a in rest if a.startswith("--")]
+    if twice := next((a for a in given if given.count(a) > 1), None):  # of which the last would be taken silently
+        messages.error(f"{twice} is given twice: give it once, with commas where it takes several.")
+        return USAGE
     try:
         code = typer.main.get_command(app).main([*flags, *rest], prog_name="qcheck", standalone_mode=False)
         return code if isinstance(code, int) else 0

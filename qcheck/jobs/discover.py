@@ -20,6 +20,8 @@ from qcheck.run.budget import Budget
 __all__ = ["Discovery", "Found", "discover", "name_models", "planned"]
 
 TIMEOUT_S: Final = 15.0  # the run itself tries harder
+MOST_S: Final = 60.0  # for one endpoint, so that a slow one does not hold up the others
+DEADLINE_SHARE: Final = 0.25  # at most so much of the run's deadline
 PLAIN: Final[tuple[Trial, ...]] = ("plain", "greedy")
 RAW: Final[tuple[Trial, ...]] = ("sample", "half")
 TEXT: Final[tuple[Trial, ...]] = ("greedy_again", "sample")
@@ -75,9 +77,10 @@ async def discover(
 
     `offers` were found earlier, by name: one request tells whether they still hold, and where they do not all is asked
     anew. texts: whether it matters how an endpoint that gives no log-probabilities decodes. Whatever a provider does is
-    data; where it does not answer, or the budget or its deadline ends the inquiry, nothing is known of it.
+    data; where it does not answer, or the budget or the time ends the inquiry, nothing is known of it.
     """
-    limiters = Limiters()
+    limiters, deadline_s = Limiters(), budget.limits.deadline_s
+    most_s = MOST_S if deadline_s is None else min(MOST_S, DEADLINE_SHARE * deadline_s)
 
     async def one(endpoint: Endpoint) -> Found:
         key = keys.get(endpoint.name)
@@ -97,7 +100,7 @@ async def discover(
             )
 
         try:
-            async with asyncio.timeout(budget.limits.deadline_s):
+            async with asyncio.timeout(most_s):
                 return await _find(endpoint, offers.get(endpoint.name), inquiry, texts=texts)
         except TimeoutError:
             return Found(endpoint, None)
@@ -161,7 +164,7 @@ async def name_models(
             on_attempt=on_attempt,
         )
         with contextlib.suppress(EndOfInquiry, TimeoutError):
-            async with asyncio.timeout(budget.limits.deadline_s):
+            async with asyncio.timeout(MOST_S):
                 await asking.name_model()
         return asking.endpoint
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+import httpx
+
 from qcheck.client.limits import Limiter
 from qcheck.client.transport import Client
 from qcheck.jobs.offer import MOST_LEAST, PROMPT, TOP, Seen, Trial, listed
@@ -321,6 +323,8 @@ def _seen(attempt: Attempt, bodies: list[bytes]) -> Seen:
         return Seen(attempt.response, bodies[-1])
     status = attempt.http_status or 0
     refused = 400 <= status < 500 and status not in _FATAL | _LATER
+    # Within an HTTP 200: whatever else is wrong is tried again.
+    refused |= status == httpx.codes.OK and attempt.index < ATTEMPTS - 1 and not attempt.fatal
     return Seen(error=attempt.error or "no reason given", refused=refused)
 
 

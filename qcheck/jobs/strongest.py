@@ -53,12 +53,16 @@ def text_suites(model: ModelProfile, roots: Sequence[Path]) -> tuple[Asked, ...]
 
 
 def _suites() -> Iterator[Suite]:
+    taken = set(list_suites())
     yield from map(load_suite, list_suites())
     for manifest in sorted(OWN_SUITES.glob("*/suite.json")):
         try:
-            yield load_suite(str(manifest.parent.resolve()))
+            own = load_suite(str(manifest.parent.resolve()))
         except SuiteError:
             continue  # who wants it and names it is told what is wrong with it
+        if own.name not in taken:  # the manifest knows suites by name
+            taken.add(own.name)
+            yield own
 
 
 def reference_unfit(suite: Suite, reference: Reference) -> str | None:
@@ -83,7 +87,7 @@ def mismatch(endpoint: Endpoint, suite: Suite) -> str | None:
     if asked_at is not None and endpoint.temperature not in (0.0, asked_at):
         return (
             f"temperature {endpoint.temperature:g} alone is accepted, and the suite asks at {asked_at:g} (copy its "
-            "suite.json into a folder, change the temperature, and name the folder with --suite)"
+            "suite.json into a folder, change its name and the temperature, and name the folder with --suite)"
         )
     return None
 

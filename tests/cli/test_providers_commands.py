@@ -221,3 +221,9 @@ def test_a_damaged_copy_can_be_got_rid_of(qcheck):
     assert (spoken.code, spoken.out) == (2, "")
     assert f"{loader.user_offers()} is not valid TOML" in spoken.err
     assert "Delete that file" in spoken.err
+
+
+def test_an_address_is_not_repeated(qcheck):
+    spoken = qcheck("providers", "show", "mine=https://user:sk-secret-0123@h/v1?k=sk-secret-0123")
+    assert (spoken.code, spoken.out) == (2, "")
+    assert "secret" not in spoken.err

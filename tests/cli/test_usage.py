@@ -121,3 +121,16 @@ def test_a_dry_run_starts_no_engine(qcheck, no_lab):
     spoken = qcheck("compare", "lab-tiny", "--providers", "lab/honest", "--reference", "live:lab/q2_k", "--dry-run")
     assert (spoken.code, spoken.err) == (0, "")
     assert "requests to 2 endpoints" in spoken.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("compare", "lab-tiny", "--providers", "lab/honest", "--providers=lab/q4_k_m", "--dry-run"),
+        ("baseline", "record", "lab-tiny", "--provider", "lab/honest", "--provider", "lab/q4_k_m", "--dry-run"),
+    ],
+)
+def test_an_option_that_is_given_twice_is_refused(qcheck, arguments):
+    spoken = qcheck(*arguments)
+    assert (spoken.code, spoken.out) == (2, "")
+    assert "is given twice: give it once, with commas where it takes several" in spoken.err

@@ -1,6 +1,7 @@
 """What a run finds out about endpoints of which it is known what they offer, over real sockets."""
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -143,7 +144,7 @@ async def test_a_deadline_ends_it_and_what_was_in_flight_is_charged():
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", stall)
     async with listening(app, price=Price(1.0, 10.0)) as endpoint:
-        found, attempts = await found_at(endpoint, limits=Limits(deadline_s=0.2), price=endpoint.price)
+        found, attempts = await found_at(endpoint, limits=Limits(deadline_s=0.8), price=endpoint.price)
     assert found.offer is None
     assert [(a.outcome, a.charged_usd > 0) for a in attempts] == [("retried", True)]
 
@@ -226,3 +227,30 @@ def test_an_offer_is_of_one_temperature_and_what_the_user_states(kept):
     assert recall(replace(endpoint, temperature=0.6), "model", NOW) is None
     stated = EndpointSettings(top_logprobs_max=3).dialect(endpoint.dialect)
     assert recall(replace(endpoint, dialect=stated), "model", NOW) is None
+
+
+async def test_a_refusal_inside_an_http_200_is_one():
+    class Within(OpenEndpoint):
+        async def _answer(self, request):
+            given = await super()._answer(request)
+            if given.status == 400:
+                error = {"code": 400, "message": "top_logprobs must be at most 5"}
+                return web.json_response({"error": error})
+            return given
+
+    served = Within(most=5)
+    found, _ = await found_open(served)
+    assert found.offer.listed == 5
+
+
+async def test_a_slow_provider_takes_a_part_of_the_deadline_alone():
+    async def stall(_):
+        await asyncio.sleep(5)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", stall)
+    began = time.monotonic()
+    async with listening(app) as endpoint:
+        found, _ = await found_at(endpoint, limits=Limits(deadline_s=2.0))
+    assert found.offer is None
+    assert time.monotonic() - began < 1.5

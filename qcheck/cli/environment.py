@@ -60,7 +60,12 @@ def open_environment(
                 messages.note(f"starting local engines for {', '.join(local)}")
             return lab.started(endpoints)
 
-        registry = RegistryResolver(load_user_config(), allow_http=allow_http, listing=listings(messages))
+        registry = RegistryResolver(
+            load_user_config(),
+            allow_http=allow_http,
+            listing=listings(messages),
+            tell=lambda words: messages.note(f"note: {words}"),
+        )
         yield Environment(variables, (lab, registry), baseline_folders(), started)
 
 

@@ -24,7 +24,7 @@ __all__ = ["RegistryResolver", "resolve_all"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FORMS = "name a provider (moonshot), an aggregator with an upstream (openrouter/novita), or name=https://host/v1."
-_NAMES_SHOWN = 8
+_NAMES_SHOWN, _TAGS_SHOWN = 8, 12
 # https://openrouter.ai/docs/features/provider-routing, "Quantization Levels"
 _OPENROUTER_PRECISIONS = ("int4", "int8", "fp4", "fp6", "fp8", "fp16", "bf16", "fp32", "unknown")
 
@@ -57,12 +57,14 @@ class RegistryResolver:
 
     today: the day on which retirement dates are looked at. allow_http: whether a URL may be one of plain http on
     another machine. listing: what OpenRouter lists of a model's upstreams, by its id there; None where nobody knows.
+    tell: takes a sentence on what may be a mistake, and may be none, as lists are a day old.
     """
 
     config: UserConfig
     today: date = field(default_factory=_today)
     allow_http: bool = False
     listing: Callable[[str], Listing | None] = lambda _: None
+    tell: Callable[[str], None] = lambda _: None
 
     def names(self) -> tuple[str, ...]:
         """The providers of the registry."""
@@ -149,6 +151,9 @@ class RegistryResolver:
     ) -> Endpoint:
         """`endpoint` as OpenRouter routes to `upstream` alone, and of it to what declares the precision, if one is."""
         if listing := self.listing(endpoint.model_id or ""):
+            if not listing.pinned(upstream, *precisions):
+                tags = ", ".join(u.tag for u in listing.upstreams[:_TAGS_SHOWN]) or "nobody"
+                self.tell(f"OpenRouter lists no {endpoint.name} of {listing.model_id} ({listing.read}), but {tags}.")
             endpoint = _as_listed(endpoint, listing, (upstream, *precisions), settings)
         if precisions and precisions[0] != "unknown":  # it answers at all only if that is what it declares
             source = "OpenRouter, which routes by the precision that upstreams declare"

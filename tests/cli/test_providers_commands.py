@@ -110,6 +110,16 @@ def test_an_upstream_is_planned_at_the_price_that_openrouter_lists(qcheck):
     assert "not judged: openrouter/parasail, by its logprobs: none are given" in said
 
 
+@pytest.mark.parametrize("spec", ["openrouter/novitta", "openrouter/novita/fp4"])
+@pytest.mark.usefixtures("listed")
+def test_an_upstream_that_openrouter_does_not_list_is_pointed_out(qcheck, spec):
+    spoken = qcheck("compare", "kimi-k2.6", "--providers", f"{spec},deepinfra", "--dry-run")
+    assert spoken.code == 0
+    said = " ".join(spoken.err.split())
+    assert f"OpenRouter lists no {spec} of moonshotai/kimi-k2.6" in said
+    assert "but novita/fp8, parasail." in said
+
+
 def test_a_list_that_cannot_be_read_leaves_prices_unknown(qcheck):
     spoken = qcheck("compare", "kimi-k2.6", "--providers", "openrouter/novita,openrouter/parasail", "--dry-run")
     assert spoken.code == 0

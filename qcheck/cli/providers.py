@@ -142,7 +142,9 @@ def show(
 
     messages = messages_of(context)
     known = load_providers()
-    if "=" in name or "://" in name:  # which may hold a key, so that nothing of it is repeated
+    if not name.startswith(PREFIX) and (
+        "=" in name or "://" in name
+    ):  # which may hold a key, so that nothing of it is repeated
         raise ConfigurationError("show takes a name that `qcheck providers list` knows, no address.")
     head, is_route, _ = name.partition("/")
     if is_route and head in known:

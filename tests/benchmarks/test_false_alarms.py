@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks import calibrated
 from benchmarks.detection import false_alarms
 from benchmarks.detection.draws import BLOCK
 from benchmarks.detection.false_alarms import OBSERVABLES, FalseAlarms, cases, together
@@ -28,7 +29,7 @@ RULES = Rules(0.01, 0.002, 1, 0.05)
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Baseline, Suite]:
     """Four honest deployments and two variants, without a table; a fifth of the probes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "recalibrate", lambda *_: True)
+        patch.setattr(calibrated, "recalibrate", lambda *_: True)
         baseline, suite = synthetic.build(
             tmp_path_factory.mktemp("world"), synthetic.World(), 4, {"crude": 0.5, "near": 0.02}
         )

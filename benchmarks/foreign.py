@@ -26,14 +26,15 @@ LEASH = 'exec 3<&0; "$@" 3<&- & server=$!; { cat <&3 >/dev/null; kill -KILL $ser
 
 def environment() -> Path:
     """The folder with the commands of `PACKAGES`, which are installed on first use."""
-    commands, installed = FOLDER / "bin", FOLDER / "installed"
-    wanted = "\n".join(PACKAGES)
+    folder = FOLDER.resolve()  # which its commands name: moved, they do not run
+    commands, installed = folder / "bin", folder / "installed"
+    wanted = "\n".join((*PACKAGES, str(folder)))
     if not installed.exists() or installed.read_text(encoding="utf-8") != wanted:
-        print(f"installing {', '.join(PACKAGES)} into {FOLDER}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", FOLDER], check=True)
+        print(f"installing {', '.join(PACKAGES)} into {folder}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         subprocess.run([commands / "python", "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
         installed.write_text(wanted, encoding="utf-8")
-    return commands.absolute()
+    return commands
 
 
 def _free_port() -> int:

@@ -14,21 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from baselines.record_lab import DIRECTED
-from qcheck.baselines import (
-    Answer,
-    Baseline,
-    BaselineManifest,
-    DeploymentEntry,
-    SuiteEntry,
-    load_baseline,
-    save_manifest,
-    write_answers,
-)
+from benchmarks.calibrated import calibrated
+from qcheck.baselines import Answer, Baseline, load_baseline
 from qcheck.jobs.mine import deal
-from qcheck.jobs.record import recalibrate
 from qcheck.jsonio import content_hash, to_plain
 from qcheck.lab.bank import Bank
-from qcheck.lab.catalog import Deployment, deployments_of
+from qcheck.lab.catalog import deployments_of
 from qcheck.lab.training.tasks import generate
 from qcheck.records import Message
 from qcheck.suites import Probe, Suite
@@ -60,7 +51,8 @@ def certain(
         bank.fill(deployment.name, on_progress)
     folder = root / f"{model}-certain-{content_hash(to_plain(probes)).removeprefix('sha256:')[:16]}"
     if not (folder / "calibration.json").exists():
-        _write(folder, replace(suite, probes=probes), bank, recorded)
+        answers = {d.name: bank.answers(d.name) for d in recorded}
+        calibrated(folder, model, replace(suite, probes=probes), answers, DIRECTED)
     return load_baseline(folder), tuple(p for p in probes if p.fold == "evaluation")
 
 
@@ -76,29 +68,3 @@ def _tasks() -> tuple[Probe, ...]:
 
 def _certainty(answer: Answer) -> float:
     return float(np.exp(max(logprob for _, logprob in answer.positions[0].top)))
-
-
-def _write(folder: Path, suite: Suite, bank: Bank, deployments: list[Deployment]) -> None:
-    entries = []
-    for d in deployments:
-        answers = bank.answers(d.name)
-        evaluation = {p.id: answers[p.id] for p in suite.fold("evaluation")}
-        others = {i: kept for i, kept in answers.items() if i not in evaluation}
-        entry = DeploymentEntry(
-            name=d.name,
-            role="reference" if d.kind == "reference" else "variant",
-            description=d.description,
-            provenance="self-hosted",
-            recorded="",
-            endpoint="lab",
-            reported_model=None,
-            fingerprint=None,
-            repeats=1,
-            temperature=0.0,
-            answers=write_answers(folder, "deployments", d.name, evaluation),
-            calibration=write_answers(folder, "calibration", d.name, others),
-        )
-        entries.append(entry)
-    identity = SuiteEntry(name=suite.name, version=suite.manifest.version, hash=suite.hash)
-    save_manifest(folder, BaselineManifest(format=2, model=bank.model, suite=identity, deployments=entries))
-    recalibrate(folder, suite, directed=DIRECTED)

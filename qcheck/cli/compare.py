@@ -29,7 +29,7 @@ __all__ = ["EPILOG", "compare", "random_seed"]
 
 EPILOG = examples(
     "qcheck compare kimi-k2.6 --providers openrouter/novita,openrouter/parasail --dry-run",
-    "qcheck compare kimi-k2.6 --providers openrouter/novita/fp8 --reference live:moonshot --budget 1.00",
+    "qcheck compare kimi-k2.6 --providers openrouter/novita/fp8,deepinfra --budget 1.00",
     "qcheck compare lab-tiny --providers mine=http://127.0.0.1:8080/v1 --json result.json",
     "qcheck compare lab-tiny --providers lab/honest-b,lab/q4_k_m --seed 7 --until deviates",
     "qcheck compare lab-tiny --providers mine=http://127.0.0.1:8080/v1 --suite logprobs,lab-answers",

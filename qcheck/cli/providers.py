@@ -232,7 +232,7 @@ def _traits(provider: Provider) -> Iterator[tuple[str, str, str]]:
         "plan": "yes" if provider.plan else None,
         "logprobs": dialect.logprobs,
         "top_logprobs_max": str(dialect.top_logprobs_max),
-        "after_temperature": "yes" if dialect.after_temperature else "no",
+        "after_temperature": {True: "yes", False: "no", None: "unknown"}[dialect.after_temperature],
         "max_tokens": dialect.max_tokens,
         "min_tokens": str(dialect.min_tokens),
         "stream": "yes" if dialect.stream else "no",

@@ -11,7 +11,8 @@ from typing import Literal
 from qcheck import __version__
 from qcheck.jobs.inquiry import ALL, FOLLOW_UPS, TIMEOUT_S, EndOfInquiry, Inquiry, unknown, worst_cases_usd
 from qcheck.jobs.known import KnownOffer, known_offer
-from qcheck.jobs.offer import Capability, Seen, Trial, capabilities, settings
+from qcheck.jobs.offer import Capability, capabilities, settings
+from qcheck.jobs.seen import Seen, Trial
 from qcheck.records import Attempt
 from qcheck.registry.types import Endpoint
 from qcheck.run.budget import Budget, Limits, check_prices

@@ -12,7 +12,7 @@ from typing import Final
 from qcheck.client.limits import Limiters
 from qcheck.jobs.inquiry import FOLLOW_UPS, EndOfInquiry, Inquiry, unknown, worst_cases_usd
 from qcheck.jobs.known import KnownOffer, hopeless, known_offer, with_offer
-from qcheck.jobs.offer import TOP, Trial, listed
+from qcheck.jobs.seen import TOP, Trial, listed
 from qcheck.records import Attempt
 from qcheck.registry.types import Endpoint
 from qcheck.run.budget import Budget

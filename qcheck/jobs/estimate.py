@@ -11,9 +11,9 @@ from qcheck.baselines import Baseline
 from qcheck.jobs.discover import Discovery
 from qcheck.jobs.inquiry import LONG
 from qcheck.jobs.manifest import ProviderEntry, RunManifest
-from qcheck.jobs.offer import PROMPT
 from qcheck.jobs.panel import Panel, sample
 from qcheck.jobs.reach import Reach
+from qcheck.jobs.seen import PROMPT
 from qcheck.records import size_bytes
 from qcheck.suites import Probe, Suite
 from qcheck.tailcounts import FLIP, LOSS, SIZE, CalibrationTable, Score

@@ -14,7 +14,8 @@ import httpx
 
 from qcheck.client.limits import Limiter
 from qcheck.client.transport import Client
-from qcheck.jobs.offer import MOST_LEAST, PROMPT, TOP, Seen, Trial, listed
+from qcheck.jobs.offer import MOST_LEAST
+from qcheck.jobs.seen import PROMPT, TOP, Seen, Trial, listed
 from qcheck.records import Attempt, Message, Request
 from qcheck.registry.types import Dialect, Endpoint, LogprobsForm, PromptFormat
 from qcheck.run.budget import Budget, worst_case_usd

@@ -14,7 +14,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from qcheck import __version__
 from qcheck.jobs.inquiry import Inquiry
-from qcheck.jobs.offer import MOST_LEAST, Capability, capabilities, listed
+from qcheck.jobs.offer import MOST_LEAST, Capability, capabilities
+from qcheck.jobs.seen import listed
 from qcheck.jsonio import atomic_write, content_hash, pretty
 from qcheck.places import data_folder
 from qcheck.registry.types import Endpoint, LogprobsForm, MaxTokensField
@@ -63,8 +64,6 @@ def known_offer(asked: Inquiry, found: datetime) -> KnownOffer | None:
     generated = count if isinstance(count, int) and 0 < count <= MOST_LEAST else 1
     temperature = asked.temperature if asked.pinned else None
     raw = _flag(said["raw_logprobs"])
-    if raw is None and asked.temperature not in (0.0, 1.0):
-        raw = False  # what is not shown to be the model's is not taken for that
     return KnownOffer(
         found=found,
         qcheck_version=__version__,

@@ -1,4 +1,4 @@
-"""What the answers of an endpoint say that it offers. The requests are those of `qcheck.jobs.check`.
+"""What the answers of an endpoint say that it offers. The requests are those of `qcheck.jobs.inquiry`.
 
 What nothing shows is unknown, and unknown is never taken for yes.
 """
@@ -6,69 +6,39 @@ What nothing shows is unknown, and unknown is never taken for yes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-import numpy as np
-
 from qcheck.client.offered import choices_in, is_stream, scored_prompt_tokens
 from qcheck.evidence.views import MANY, lattice_step
-from qcheck.records import Position, Response
+from qcheck.jobs.seen import (
+    PROMPT,
+    TOP,
+    Seen,
+    Trial,
+    Trials,
+    agree,
+    answered,
+    lead,
+    listed,
+    positions_of,
+    ranked_in,
+    scale_between,
+    surprise,
+)
+from qcheck.records import Response
 from qcheck.registry.types import Dialect
 
-__all__ = [
-    "MOST_LEAST",
-    "PROMPT",
-    "TOP",
-    "Capability",
-    "Offered",
-    "Seen",
-    "Trial",
-    "Trials",
-    "capabilities",
-    "listed",
-    "settings",
-]
+__all__ = ["MOST_LEAST", "Capability", "Offered", "capabilities", "settings"]
 
 Offered = Literal["yes", "no", "unknown"]
-# The requests by what they try; "one_token", "temperature_0" and "top_20" are those that were refused before one that
-# asks for less was answered.
-Trial = Literal[
-    "plain", "one_token", "temperature_0",
-    "greedy", "top_20", "greedy_again", "half", "sample", "sample_again", "seed", "seed_again",
-    "n", "tools", "json_schema", "stream", "echo",
-]  # fmt: skip
-
-PROMPT: Final = "Tell me a story about a place that nobody has ever seen."  # it may go on in many ways
 MARGIN_NATS: Final = 0.1  # by which a token must be less probable than another to be no rounding or noise of lists
 BY_CHANCE: Final = 0.01  # probability below which an answer is no accident
-HEAD_NATS: Final = math.log(20)  # below the most probable token: the usual min_p is 0.05
-HEAD_SHARE: Final = 0.9  # of the probability: the usual top_p is 0.95
 SURPRISING: Final = 3.0  # standard deviations
-SHOWN_NATS: Final = 0.2  # differences from which the scale of two lists is read
-MIN_SHARED: Final = 3  # tokens in both lists
 LIKE: Final = 0.2  # relative distance of two scales that are the same
-MIN_CHARACTERS: Final = 8  # of two texts that agree
 MOST_LEAST: Final = 64  # tokens: more than that is no least number, but a limit that is not kept
-TOP: Final = 20  # log-probabilities a position that are asked for
 _SET_BY: Final = ("logprobs", "one_token", "raw_logprobs")
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """How a request ended: with a response and the body that it was in, or with an error.
-
-    refused: whether the endpoint will not answer such a request, rather than could not.
-    """
-
-    response: Response | None = None
-    body: bytes = b""
-    error: str = ""
-    refused: bool = False
-
-
-Trials = Mapping[Trial, Seen]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +64,9 @@ def settings(found: Sequence[Capability], dialect: Dialect) -> dict[str, int | b
         fields["top_logprobs_max"] = min(logprobs.value, TOP)
     if isinstance(shortest.value, int) and 0 < shortest.value <= MOST_LEAST:
         fields["min_tokens"] = shortest.value
-    if raw.offered != "unknown":
+    if raw.offered == "no" or (raw.offered == "yes" and dialect.after_temperature):
         fields["after_temperature"] = raw.offered == "no"
     return {name: value for name, value in fields.items() if value != getattr(dialect, name)}
-
-
-def listed(seen: Seen | None) -> int:
-    """The most tokens that are listed at a position, 0 without an answer."""
-    return max((len(p.top) for p in _positions(seen)), default=0)
-
-
-# ── one capability each ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _unanswered(name: str, seen: Seen | None) -> Capability:
@@ -123,7 +85,7 @@ def _silent(name: str, trials: Trials) -> Capability:
 
 def _logprobs(trials: Trials) -> Capability:
     name = "logprobs"
-    asked = [seen for trial in ("greedy", "greedy_again", "sample") if (seen := _answered(trials, trial))]
+    asked = [seen for trial in ("greedy", "greedy_again", "sample") if (seen := answered(trials, trial))]
     most, refused = max(map(listed, asked), default=0), trials.get("top_20")
     if most:
         giving = sum(1 for seen in asked if listed(seen))
@@ -133,7 +95,7 @@ def _logprobs(trials: Trials) -> Capability:
         return _unanswered(name, trials.get("greedy"))
     if refused:
         return replace(_unanswered(name, refused), value=0)
-    if any(map(_positions, asked)):
+    if any(map(positions_of, asked)):
         return Capability(name, "no", "of the token that was taken alone; no others are listed", 0)
     return Capability(name, "no", "asked for and answered, without any", 0)
 
@@ -144,12 +106,12 @@ def _raw(trials: Trials) -> Capability:
     Where logits are divided by the temperature T before, the differences within a list scale by 1/T.
     """
     name = "raw_logprobs"
-    half, sample = (_answered(trials, t) for t in ("half", "sample"))
+    half, sample = (answered(trials, t) for t in ("half", "sample"))
     if not listed(sample):
         return Capability(name, "unknown", "no lists to compare")
     if not listed(half):
         return Capability(name, "unknown", "no list at temperature 0.5 to compare")
-    scale = _scale(_positions(half)[0], _positions(sample)[0])
+    scale = scale_between(positions_of(half)[0], positions_of(sample)[0])
     if scale is None:
         return Capability(name, "unknown", "too few tokens are in both of the lists at temperature 0.5 and 1")
     words = f"differences at temperature 0.5 are {scale:.2f} times those at 1"
@@ -168,14 +130,14 @@ def _temperature_doubt(trials: Trials) -> str | None:
     """
     if _greedy(trials).offered != "yes":
         return "and temperature 0 is not seen to act"
-    kept = _agree(trials.get("sample"), trials.get("sample_again"))
+    kept = agree(trials.get("sample"), trials.get("sample_again"))
     samples: tuple[Trial, ...] = ("sample", "seed") if kept else ("sample", "sample_again", "seed")
-    drawn = [p for trial in samples for p in _ranked(trials.get(trial))]
-    if all(_lead(p) <= MARGIN_NATS for p in drawn):
+    drawn = [p for trial in samples for p in ranked_in(trials.get(trial))]
+    if all(lead(p) <= MARGIN_NATS for p in drawn):
         return "and temperature 1 is not seen to act"
-    if (distance := _surprise(drawn)) < -SURPRISING:
+    if (distance := surprise(drawn)) < -SURPRISING:
         return f"but samples at 1 are less probable than the lists say, by {-distance:.1f} standard deviations"
-    if (distance := _surprise(drawn, head=True)) > SURPRISING:
+    if (distance := surprise(drawn, head=True)) > SURPRISING:
         return f"but samples at 1 are more probable than the lists say, by {distance:.1f} standard deviations"
     return None
 
@@ -184,21 +146,21 @@ def _greedy(trials: Trials) -> Capability:
     name = "greedy"
     if refused := trials.get("temperature_0"):
         return Capability(name, "no", f"temperature 0 is refused: {refused.error}")
-    first, again, sample = (_answered(trials, t) for t in ("greedy", "greedy_again", "sample"))
+    first, again, sample = (answered(trials, t) for t in ("greedy", "greedy_again", "sample"))
     if first is None:
         return _unanswered(name, trials.get("greedy"))
-    same = _agree(first, again)
+    same = agree(first, again)
     repeats = {True: "two answers agree", False: "two answers differ", None: "there are no two answers to compare"}[
         same
     ]
-    if ranked := _ranked(first):
-        behind = sum(_lead(p) > MARGIN_NATS for p in ranked)
+    if ranked := ranked_in(first):
+        behind = sum(lead(p) > MARGIN_NATS for p in ranked)
         if behind:
             words = f"at temperature 0, {behind} of {len(ranked)} tokens are not the most probable ones listed"
             return Capability(name, "no", words)
         if sum(p.top[0][1] for p in ranked) < math.log(BY_CHANCE):
             return Capability(name, "yes", f"each of {len(ranked)} tokens is the most probable one listed; {repeats}")
-    if same and _agree(first, sample) is False:
+    if same and agree(first, sample) is False:
         return Capability(name, "yes", "two answers at temperature 0 agree, and one at 1 differs")
     if same is False:
         return Capability(name, "unknown", "two answers at temperature 0 differ, by sampling or by noise")
@@ -207,13 +169,13 @@ def _greedy(trials: Trials) -> Capability:
 
 def _seed(trials: Trials) -> Capability:
     name = "seed"
-    one, two, without = (_answered(trials, t) for t in ("seed", "seed_again", "sample"))
+    one, two, without = (answered(trials, t) for t in ("seed", "seed_again", "sample"))
     if one is None or two is None:
         return _unanswered(name, trials.get("seed") if one is None else trials.get("seed_again"))
-    same = _agree(one, two)
+    same = agree(one, two)
     if same is False:
         return Capability(name, "no", "accepted, but two samples with one seed differ")
-    if same and _agree(one, without) is False:
+    if same and agree(one, without) is False:
         return Capability(name, "yes", "two samples with one seed agree, and one without a seed differs")
     return Capability(name, "unknown", "accepted, and nothing tells whether it acts")
 
@@ -229,7 +191,7 @@ def _choices(trials: Trials) -> Capability:
 
 
 def _one_token(trials: Trials) -> Capability:
-    name, seen = "one_token", _answered(trials, "plain")
+    name, seen = "one_token", answered(trials, "plain")
     if seen is None or seen.response is None:
         return _silent(name, trials)
     count = seen.response.completion_tokens
@@ -242,7 +204,7 @@ def _one_token(trials: Trials) -> Capability:
 
 
 def _tools(trials: Trials) -> Capability:
-    name, seen, plain = "tools", trials.get("tools"), _answered(trials, "plain")
+    name, seen, plain = "tools", trials.get("tools"), answered(trials, "plain")
     if seen is None or seen.response is None:
         return _unanswered(name, seen)
     more, less = seen.response.prompt_tokens, plain.response.prompt_tokens if plain and plain.response else None
@@ -266,7 +228,7 @@ def _stream_usage(trials: Trials) -> Capability:
         return _unanswered(name, seen)
     if not is_stream(seen.body):
         return Capability(name, "no", "a stream was asked for, and the answer came in one piece")
-    plain = _answered(trials, "plain")
+    plain = answered(trials, "plain")
     streamed, whole = seen.response.prompt_tokens, plain.response.prompt_tokens if plain and plain.response else None
     if streamed is None:
         return Capability(name, "no", "streams come without usage")
@@ -292,11 +254,11 @@ def _prompt_logprobs(trials: Trials) -> Capability:
 
 def _caching(trials: Trials) -> Capability:
     name = "caching"
-    first, again = (_answered(trials, t) for t in ("sample", "sample_again"))
+    first, again = (answered(trials, t) for t in ("sample", "sample_again"))
     if first is None or again is None or again.response is None:
         return _unanswered(name, trials.get("sample") if first is None else trials.get("sample_again"))
     cached, told = again.response.cached_tokens, again.response.prompt_tokens
-    kept = _agree(first, again) and _agree(first, _answered(trials, "seed")) is False
+    kept = agree(first, again) and agree(first, answered(trials, "seed")) is False
     same = "the same sample came back: whole answers are kept, or the seed is fixed"
     if cached:
         words = f"{cached} of {told or 'the'} prompt tokens of a repeated request are cached"
@@ -310,7 +272,7 @@ def _caching(trials: Trials) -> Capability:
 
 def _lattice(trials: Trials) -> Capability:
     name = "lattice"
-    lists = [p for t in ("greedy", "sample") for p in _positions(_answered(trials, t))]
+    lists = [p for t in ("greedy", "sample") for p in positions_of(answered(trials, t))]
     differences = sum(max(0, len([v for _, v in p.top if v > -math.inf]) - 1) for p in lists)
     if differences < MANY:
         return Capability(name, "unknown", f"too few log-probabilities: {differences} differences within lists")
@@ -323,7 +285,7 @@ def _lattice(trials: Trials) -> Capability:
 
 def _told(name: str, label: Callable[[Response], str | None]) -> Callable[[Trials], Capability]:
     def judge(trials: Trials) -> Capability:
-        seen = _answered(trials, "plain")
+        seen = answered(trials, "plain")
         if seen is None or seen.response is None:
             return _silent(name, trials)
         value = label(seen.response)
@@ -348,79 +310,3 @@ _JUDGES: Final[tuple[Callable[[Trials], Capability], ...]] = (
     _told("fingerprint", lambda response: response.fingerprint),
     _caching,
 )
-
-
-# ── what two answers say of each other ────────────────────────────────────────────────────────────────────────────────
-
-
-def _answered(trials: Trials, trial: Trial) -> Seen | None:
-    seen = trials.get(trial)
-    return seen if seen is not None and seen.response is not None else None
-
-
-def _positions(seen: Seen | None) -> tuple[Position, ...]:
-    return seen.response.positions if seen is not None and seen.response is not None else ()
-
-
-def _ranked(seen: Seen | None) -> list[Position]:
-    """The positions that list tokens and say how probable they are."""
-    return [p for p in _positions(seen) if p.top and p.top[0][1] > -math.inf]
-
-
-def _agree(one: Seen | None, two: Seen | None) -> bool | None:
-    """Whether the shorter of two answers begins the longer one; None where there is too little of either to tell."""
-    if one is None or two is None or one.response is None or two.response is None:
-        return None
-    if one.response.positions and two.response.positions:
-        pairs = zip(one.response.positions, two.response.positions, strict=False)
-        return all(a.token == b.token for a, b in pairs)
-    # An answer may be cut within a character.
-    texts = ((r.reasoning or "") + r.text for r in (one.response, two.response))
-    shorter, longer = sorted((text.rstrip("\N{REPLACEMENT CHARACTER}").strip() for text in texts), key=len)
-    if not longer.startswith(shorter):
-        return False
-    return True if len(shorter) >= MIN_CHARACTERS else None
-
-
-def _lead(position: Position) -> float:
-    """By how many nats the most probable token is ahead of the one that was taken."""
-    taken = dict(position.top).get(position.token, position.logprob)
-    return math.inf if taken is None else position.top[0][1] - taken
-
-
-def _scale(half: Position, whole: Position) -> float | None:
-    """How many times as large the differences within one list are as in another (the median); None if unclear."""
-    one, two = dict(half.top), dict(whole.top)
-    shared = [key for key, _ in whole.top if key in one and one[key] > -math.inf and two[key] > -math.inf]
-    if not shared:
-        return None
-    best = shared[0]
-    ratios = [(one[best] - one[k]) / (two[best] - two[k]) for k in shared if two[best] - two[k] > SHOWN_NATS]
-    return float(np.median(ratios)) if len(ratios) >= MIN_SHARED else None
-
-
-def _surprise(positions: Sequence[Position], *, head: bool = False) -> float:
-    """By how many standard deviations tokens are more probable, by the lists, than samples from them would be.
-
-    What a list leaves out counts as its last token, in what came and in what is expected: so both are exact. head: of
-    each list only its head counts, and of the tokens those in it: how they are drawn from it is not changed by what
-    samplers usually cut off (top_p, top_k, min_p), which makes all others more probable.
-    """
-    came = expected = variance = 0.0
-    for position in positions:
-        values = np.array([value for _, value in position.top if value > -math.inf])
-        taken = max(position.top[0][1] - _lead(position), values[-1])
-        if head:
-            p = np.exp(values)
-            values = values[(values >= values[0] - HEAD_NATS) & (np.cumsum(p) - p < HEAD_SHARE)]
-            if taken < values[-1]:
-                continue
-            p = np.exp(values)
-        else:
-            p = np.append(np.exp(values), max(0.0, 1 - np.exp(values).sum()))
-            values = np.append(values, values[-1])
-        p /= p.sum()
-        came += taken
-        expected += (mean := float(p @ values))
-        variance += float(p @ (values - mean) ** 2)
-    return (came - expected) / math.sqrt(variance) if variance else 0.0

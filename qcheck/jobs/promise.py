@@ -14,6 +14,7 @@ from qcheck.jobs.discover import Discovery, Found, planned
 from qcheck.jobs.known import KnownOffer
 from qcheck.jobs.manifest import RunManifest
 from qcheck.jobs.strongest import Asked, Choice, choose, text_suites, unfit
+from qcheck.registry.observables import lost_observables
 from qcheck.registry.types import Endpoint, ModelProfile
 
 __all__ = ["Question", "may_be_asked"]
@@ -28,6 +29,12 @@ def may_be_asked(default: Asked, model: ModelProfile, roots: Sequence[Path]) -> 
         return (default,)
     texts = text_suites(model, roots)
     return (default, *texts) if default[1].baseline or not texts else texts
+
+
+def _no_reference(live: Endpoint) -> str | None:
+    """Why nothing can be compared with a live reference, of which log-probabilities alone are compared; None if not."""
+    why = lost_observables(live).get(LogprobEvidence.name)
+    return f"because of the reference {live.name} ({why}); name another --reference" if why else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,9 @@ class Question:
         asked = [(suite, replace(it, live=lives[it.live.name]) if it.live else it) for suite, it in self.asked]
         offers = {it.endpoint.name: it.offer for it in found if it.offer}
         choices: Mapping[str, Choice] | None = None
-        if self.automatic:
+        if unfit_reference := next((why for live in lives.values() if (why := _no_reference(live))), None):
+            choices = {e.name: Choice((), unfit_reference) for e in compared}
+        elif self.automatic:
             choices = choose(compared, offers, asked, self.model, presume=presume)
         elif not presume:
             choices = {e.name: self._as_wanted(e, offers.get(e.name)) for e in compared}

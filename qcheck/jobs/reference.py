@@ -10,6 +10,7 @@ from typing import Final
 from qcheck.baselines import Baseline, find_baseline, list_baselines, load_baseline
 from qcheck.errors import BaselineError, ConfigurationError
 from qcheck.registry.address import is_loopback
+from qcheck.registry.observables import lost_observables
 from qcheck.registry.types import Endpoint, ModelProfile, Resolver
 from qcheck.result import Provenance
 from qcheck.suites import Suite
@@ -136,6 +137,9 @@ def _default(
         except ConfigurationError as error:  # such as a model that its maker serves no more
             notices.append(f"the first party is no reference: {error}")
     live = endpoint if endpoint and endpoint.key_env and environ.get(endpoint.key_env) else None
+    if live and (why := lost_observables(live).get("logprobs")):
+        notices.append(f"the first party is no reference: as to log-probabilities, {why}.")
+        live = None
     return Reference(live=live, notice=" ".join(notices) or None)
 
 

@@ -4,7 +4,7 @@
 key_env = "EXAMPLE_API_KEY"          # the variable that holds the key, never the key itself
 logprobs = "integer"                 # else "boolean"
 top_logprobs_max = 5                 # else 20; 0 where none are given
-after_temperature = true             # its log-probabilities are those of what is sampled from
+after_temperature = true             # its log-probabilities are those of what is sampled from; false: the model's
 max_tokens = "max_completion_tokens" # else "max_tokens"
 min_tokens = 16                      # the fewest output tokens it accepts; else 1
 stream = true                        # it answers in streams alone

@@ -22,8 +22,13 @@ def lost_observables(endpoint: Endpoint, temperature: float | None = None) -> Ma
     lost = {}
     if not dialect.top_logprobs_max:
         lost["logprobs"] = "none are given"
-    elif dialect.after_temperature and t not in (0, 1):
-        lost["logprobs"] = f"those that are given are not known to be the model's before the temperature of {t:g}"
+    elif dialect.after_temperature is not False and t not in (0, 1):
+        those = f"the model's before the temperature of {t:g}"
+        lost["logprobs"] = (
+            f"those that are given are not {those}"
+            if dialect.after_temperature
+            else f"nobody knows whether those that are given are {those}; after_temperature in qcheck.toml says so"
+        )
     if t:
         lost["greedy_text"] = f"no temperature but {t:g} is accepted"
     elif endpoint.thinks_always:

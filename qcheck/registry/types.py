@@ -39,17 +39,17 @@ class Dialect:
 
     logprobs: "boolean" (`logprobs: true, top_logprobs: k`) or "integer" (`logprobs: k`).
     top_logprobs_max: the largest k it accepts, 0 where it gives none. after_temperature: whether what it gives are
-    those of the distribution that it samples from, not the model's. min_tokens: the fewest output tokens it accepts.
-    stream: whether it answers in streams alone. thinking_off: how a thinking model is brought to answer at once
-    ("none": nothing needs to be said; "never": it cannot be; None: nobody knows). An endpoint has None where the model
-    does not think, or thinks wherever it is served. pin: how one upstream of an aggregator is pinned: by OpenRouter's
-    field `provider`, behind the model's id ("suffix"), or by Vercel's `providerOptions`. stated: the fields that the
-    user's qcheck.toml gives, which nothing that is found at the endpoint changes.
+    those of the distribution that it samples from, not the model's; None where nobody knows. min_tokens: the fewest
+    output tokens it accepts. stream: whether it answers in streams alone. thinking_off: how a thinking model is brought
+    to answer at once ("none": nothing needs to be said; "never": it cannot be; None: nobody knows). An endpoint has
+    None where the model does not think, or thinks wherever it is served. pin: how one upstream of an aggregator is
+    pinned: by OpenRouter's field `provider`, behind the model's id ("suffix"), or by Vercel's `providerOptions`.
+    stated: the fields that the user's qcheck.toml gives, which nothing that is found at the endpoint changes.
     """
 
     logprobs: LogprobsForm = "boolean"
     top_logprobs_max: int = 20
-    after_temperature: bool = False
+    after_temperature: bool | None = None
     max_tokens: MaxTokensField = "max_tokens"
     min_tokens: int = 1
     stream: bool = False

@@ -110,7 +110,7 @@ def test_prompts_are_those_of_which_both_engines_are_sure(tmp_path: Path, monkey
         return found
 
     monkeypatch.setattr(CERTAIN, "POOL", {"copying": 60, "holder": 20})
-    monkeypatch.setattr(CERTAIN, "recalibrate", lambda *_, **__: True)
+    monkeypatch.setattr("benchmarks.calibrated.recalibrate", lambda *_, **__: True)
     monkeypatch.setattr(Bank, "fill", lambda *_, **__: None)
     monkeypatch.setattr(Bank, "answers", answers)
     baseline, prompts = certain("lab-twin", load_suite("logprobs"), tmp_path / "banks", tmp_path, print)

@@ -3,35 +3,21 @@
 import asyncio
 import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from aiohttp import web
+from offers import NOW, OFFER
 from open_endpoint import OpenEndpoint, listening
 
 from qcheck.jobs.discover import discover, planned
-from qcheck.jobs.known import VALID_FOR, KnownOffer, recall, remember, with_offer
+from qcheck.jobs.known import VALID_FOR, recall, remember, with_offer
 from qcheck.registry.config import EndpointSettings
 from qcheck.registry.observables import lost_observables
 from qcheck.registry.types import Dialect, Endpoint, Price
 from qcheck.run.budget import Budget, Limits
 
 CANARY = "sk-canary-0123456789"
-NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
-OFFER = KnownOffer(
-    found=NOW,
-    qcheck_version="0",
-    model_id="m",
-    logprobs="boolean",
-    top_logprobs_max=20,
-    listed=20,
-    lattice=0.0,
-    after_temperature=None,
-    max_tokens="max_tokens",
-    min_tokens=1,
-    temperature=None,
-    greedy=True,
-)
 
 
 async def no_sleep(_):
@@ -70,8 +56,7 @@ async def found_open(served, *, dialect=None, offer=None, texts=True, **fields):
             {"after_temperature": True, "greedy": None},
             4,
         ),
-        # What is not shown to be the model's own at a temperature that nobody knew of is not taken for that.
-        (OpenEndpoint(pinned=0.6), {}, {"temperature": 0.6, "after_temperature": True, "greedy": False}, 4),
+        (OpenEndpoint(pinned=0.6), {}, {"temperature": 0.6, "greedy": False}, 4),
     ],
 )
 async def test_what_is_otherwise_is_found_with_few_requests(served, fields, otherwise, requests):
@@ -210,11 +195,18 @@ async def test_that_nothing_is_given_and_how_texts_are_decoded_is_asked_each_tim
 
 
 async def test_lists_at_a_pinned_temperature_are_the_models_own_only_where_that_is_shown():
-    """Also where it was known beforehand that no other is accepted."""
-    served = OpenEndpoint(pinned=0.6)
-    found, _ = await found_open(served, temperature=0.6)
-    assert found.offer.after_temperature is True
-    assert "before the temperature of 0.6" in lost_observables(found.endpoint)["logprobs"]
+    """Whether it was known beforehand that no other is accepted or not, and also where nothing could be found."""
+    for known in (0.0, 0.6):
+        found, _ = await found_open(OpenEndpoint(pinned=0.6), temperature=known)
+        assert found.offer.after_temperature is None
+        assert "before the temperature of 0.6" in lost_observables(found.endpoint)["logprobs"]
+    unavailable = Endpoint("p", "p", "http://127.0.0.1:9/v1", "m", None, temperature=0.6)
+    found, _ = await found_at(unavailable)
+    assert found.offer is None
+    assert "logprobs" in lost_observables(found.endpoint)
+    stated = EndpointSettings(after_temperature=False).dialect(Dialect())
+    found, _ = await found_open(OpenEndpoint(pinned=0.6), temperature=0.6, dialect=stated)
+    assert "logprobs" not in lost_observables(found.endpoint)
 
 
 async def test_a_temperature_that_nobody_can_mean_is_not_believed():

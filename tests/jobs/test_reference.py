@@ -82,20 +82,21 @@ def test_one_suite_may_go_without(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize(
-    ("retires", "live", "notice"),
+    ("changes", "live", "notice"),
     [
-        ({}, "moonshot", None),
+        ({"temperature": {}}, "moonshot", None),
+        ({}, None, "the first party is no reference: as to log-probabilities, nobody knows whether those"),
         (
-            {"moonshot": date(2026, 11, 28)},
+            {"retires": {"moonshot": date(2026, 11, 28)}},
             None,
             "the first party is no reference: moonshot retired kimi-k2.6 on 2026-11-28",
         ),
     ],
 )
-def test_a_first_party_that_serves_it_no_more_is_passed_over_with_a_notice(
-    retires: dict[str, date], live: str | None, notice: str | None, suite: Suite
+def test_a_first_party_that_shows_nothing_is_passed_over_with_a_notice(
+    changes: dict[str, Any], live: str | None, notice: str | None, suite: Suite
 ) -> None:
-    model = replace(get_model("kimi-k2.6"), retires=retires)
+    model = replace(get_model("kimi-k2.6"), **changes)
     resolvers = [RegistryResolver(UserConfig(), date(2026, 11, 28))]
     (reference,) = choose_references(None, model, [suite], [], resolvers, {"MOONSHOT_API_KEY": "sk-1"})
     assert (reference.live.name if reference.live else None) == live

@@ -12,6 +12,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from offers import OFFER
 
 from qcheck.errors import RunFolderError
 from qcheck.jobs.compare import Settings, budget_of, clients, compare, start_run
@@ -36,20 +37,6 @@ Asked = Sequence[tuple[Suite, Reference]]
 MODEL = get_model("lab-tiny")
 GIVES = Endpoint("gives", "x", "http://127.0.0.1:9/v1", "m", None)
 SILENT = replace(GIVES, name="silent")
-OFFER = KnownOffer(
-    found=datetime(2026, 11, 28, tzinfo=UTC),
-    qcheck_version="0",
-    model_id="m",
-    logprobs="boolean",
-    top_logprobs_max=20,
-    listed=20,
-    lattice=0.0,
-    after_temperature=None,
-    max_tokens="max_tokens",
-    min_tokens=1,
-    temperature=None,
-    greedy=True,
-)
 NONE = OFFER.model_copy(update={"top_logprobs_max": 0, "listed": 0})
 
 
@@ -125,6 +112,22 @@ def test_a_suite_that_is_named_is_no_measure_of_who_samples(both: Asked, found: 
     assert says in (provider.unjudged or "")
     unknown = promised(both[1:], NONE.model_copy(update={"greedy": None}), automatic=False)
     assert unknown.suites_of(unknown.providers[0]) == ("lab-answers",)
+
+
+def test_nobody_is_asked_beside_a_reference_that_shows_nothing(both: Asked) -> None:
+    """It would cost, and show nothing: lists at a temperature that nobody knows the meaning of."""
+    live = replace(GIVES, name="live", temperature=0.6)
+    for automatic in (True, False):
+        asked = question([(both[0][0], Reference(live=live))], GIVES, automatic=automatic)
+        for presume in (True, False):
+            manifest = asked.promise([found(GIVES, OFFER), found(live, None)], presume=presume)
+            (provider,) = manifest.providers
+            assert manifest.suites_of(provider) == ()
+            assert "because of the reference live (nobody knows" in (provider.unjudged or "")
+    told = replace(live, dialect=Dialect(after_temperature=False))
+    asked = question([(both[0][0], Reference(live=told))], GIVES, automatic=False)
+    manifest = asked.promise([found(GIVES, OFFER), found(told, None)])
+    assert manifest.suites_of(manifest.providers[0]) == ("logprobs",)
 
 
 def test_who_has_everything_pays_nothing_for_the_others(both: Asked) -> None:

@@ -17,7 +17,9 @@ def endpoint(dialect=Dialect(), **changes):  # noqa: B008
     ("dialect", "changes", "lost"),
     [
         (Dialect(), {}, set()),
-        (Dialect(), {"temperature": 0.6}, {"greedy_text"}),
+        (Dialect(), {"temperature": 1.0}, {"greedy_text"}),
+        (Dialect(), {"temperature": 0.6}, {"logprobs", "greedy_text"}),
+        (Dialect(after_temperature=False), {"temperature": 0.6}, {"greedy_text"}),
         (Dialect(), {"thinks_always": True}, {"greedy_text"}),
         (Dialect(top_logprobs_max=0), {}, {"logprobs"}),
         (Dialect(after_temperature=True), {}, set()),

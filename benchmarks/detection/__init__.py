@@ -37,7 +37,8 @@ from qcheck.tailcounts import FULL
 
 MODELS = {
     "lab-tiny": "what methods were tuned on",
-    "lab-twin": "what they were not tuned on",
+    "lab-twin": "what they were not tuned on, but for the floors of thresholds on direction, which were chosen with "
+    "its scores in sight",
     "lab-moe": "a mixture of experts, not tuned on",
 }
 CERTAIN = ("lab-twin",)  # on which prompts of nearly certain first tokens are measured

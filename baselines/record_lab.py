@@ -38,7 +38,7 @@ from qcheck.suites import Probe, Suite, load_suite
 BUILD = Path("build/recording")
 CONCURRENCY = 8
 HONEST_REPEATS = 2  # so that prompt-token counts are seen to be constant
-DEEP, REPORTED_DEEP = 40_000, 30_000  # further prompts, for the shipped model and for those that benchmarks report on
+DEEP = {"lab-tiny": 40_000, "lab-twin": 40_000, "lab-moe": 20_000}  # further prompts
 # Answers cost 24 tokens each, so that graded suites are recorded from fewer.
 GRADED = (
     "honest", "honest-f32", "honest-batch", "honest-torch-bf16", "honest-torch-fp16",
@@ -86,8 +86,7 @@ def deep_probes(count: int) -> tuple[Probe, ...]:
 
 def deep_bank(model: str, suite: Suite, count: int | None = None) -> Bank:
     """Where the answers to further prompts are kept. count: how many there are, what is usual for the model if None."""
-    usual = DEEP if model == SHIPPED else REPORTED_DEEP
-    probes = () if graded(suite) else deep_probes(usual if count is None else count)
+    probes = () if graded(suite) else deep_probes(DEEP.get(model, 0) if count is None else count)
     return Bank(BUILD / "deep", model, suite, probes)
 
 

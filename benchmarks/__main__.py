@@ -25,6 +25,7 @@ PARTS = {
     "coverage": "Coverage of the routing fraction's interval, α = 0.01",
     "evasion": "What providers may do to hide a deviation, α = 0.01",
     "plan_medians": "The plan's medians beside measured ones, α = 0.01",
+    "priors": "Weights of events and bets, α = 0.01",
     "attribution": "Naming the cause: confusion and reliability, α = 0.01",
     "kills": "SIGKILL and resume",
     "deployments": "How far the lab's deployments lie apart",

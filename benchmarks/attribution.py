@@ -24,7 +24,7 @@ from benchmarks import detection
 from benchmarks.detection.observed import Observed, observe
 from qcheck.baselines import Answer, Baseline, load_baseline, read_answers
 from qcheck.evidence.envelope import Envelope, freeze
-from qcheck.evidence.scoring import align, noise, resemblance
+from qcheck.evidence.scoring import Yardstick, align, resemblance, scale
 from qcheck.evidence.views import VIEWS
 from qcheck.lab.bank import Bank
 from qcheck.lab.catalog import deployments_of
@@ -121,7 +121,7 @@ def streams(baseline: Baseline, bank: Bank) -> Streams:
     """Score the recorded answers to `PROBES` probes of the stratum that a run asks first."""
     if baseline.table is None or baseline.table.noise_unit is None:
         raise ValueError(f"{baseline.folder} is not calibrated on log-probabilities")
-    envelope, unit = freeze(baseline.table, ALPHA), baseline.table.noise_unit
+    envelope, yardstick = freeze(baseline.table, ALPHA), Yardstick.of(baseline)
     lowest = min(envelope.levels[FULL], key=lambda level: min(level.null_bounds.values())).null_bounds
     first = min(lowest, key=lowest.__getitem__)
     probes = [p for p in bank.probes if p.stratum == first and baseline.probe(p.id)]
@@ -136,15 +136,19 @@ def streams(baseline: Baseline, bank: Bank) -> Streams:
                 bank.answers(name) if name else dict(read_answers(baseline.folder, deployment.answers))
             )
     likelihoods = {
-        temper: {name: list(_likelihoods(baseline, unit, probes, kept, temper)) for name, kept in answers.items()}
+        temper: {name: list(_likelihoods(baseline, yardstick, probes, kept, temper)) for name, kept in answers.items()}
         for temper in TEMPERS
     }
-    observed = observe(baseline, unit, probes, answers, VIEWS[0])
+    observed = observe(baseline, yardstick, probes, answers, VIEWS[0])
     return Streams(variants, envelope, observed, likelihoods, honest, ELSEWHERE)
 
 
 def _likelihoods(
-    baseline: Baseline, unit: float, probes: Sequence[Probe], answers: Mapping[str, Sequence[Answer]], temper: float
+    baseline: Baseline,
+    yardstick: Yardstick,
+    probes: Sequence[Probe],
+    answers: Mapping[str, Sequence[Answer]],
+    temper: float,
 ) -> Iterator[tuple[float, Array]]:
     for probe in probes:
         reference = baseline.probe(probe.id)
@@ -152,9 +156,9 @@ def _likelihoods(
         if not alignment:
             yield 0.0, np.zeros((len(baseline.variants) + 1, 1))
             continue
-        scale = unit + noise(alignment, baseline.references)
+        nats = scale(alignment, baseline.references, yardstick)
         own, recorded, positions = resemblance(alignment, baseline.references, baseline.variants)
-        yield log_likelihoods(own / scale, recorded / scale, positions, temper)
+        yield log_likelihoods(own / nats, recorded / nats, positions, temper)
 
 
 def _weights(runs: pd.DataFrame) -> Array:

@@ -22,6 +22,7 @@ from benchmarks.detection.draws import deepest_first
 from benchmarks.detection.observed import Observed, observe
 from qcheck.baselines import load_baseline
 from qcheck.evidence.envelope import Envelope, freeze
+from qcheck.evidence.scoring import Yardstick
 from qcheck.evidence.views import VIEWS
 from qcheck.lab.catalog import deployments_of
 from qcheck.stats.bets import log_e_paths
@@ -53,7 +54,7 @@ def report() -> str:
     kept = bank(baseline, suite, suite.fold("evaluation"))
     honest = [name for name, d in deployments_of(MODEL).items() if d.kind == "held-out"]
     answers = {name: kept.answers(name) for name in (*honest, *DEVIATING)}
-    observed = observe(baseline, baseline.table.noise_unit, kept.probes, answers, VIEWS[0])
+    observed = observe(baseline, Yardstick.of(baseline), kept.probes, answers, VIEWS[0])
     return tables(observed, freeze(baseline.table, ALPHA), honest)
 
 

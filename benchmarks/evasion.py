@@ -1,8 +1,9 @@
 """What providers may do to hide a deviation, and what still works: `python -m benchmarks evasion`.
 
 Real answers of the lab's deployments, changed as such a provider would change them, folded one by one by the evidence
-class that `qcheck compare` uses. What honest providers do too (rounding, short lists, no log-probabilities, a cache)
-must raise no alarm among them. Noise is itself a deviation: honest answers that were noised are no longer honest.
+class that `qcheck compare` uses. What honest providers do too (rounding, short lists, none at the end or none at all,
+a cache) must raise no alarm among them. Noise is itself a deviation: honest answers that were noised are no longer
+honest.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from qcheck.evidence.tails import Shown
 from qcheck.evidence.views import View
 from qcheck.jobs.panel import Panel, sample
 from qcheck.lab.catalog import deployments_of
-from qcheck.records import Position
+from qcheck.records import Position, token_bytes, token_key
 from qcheck.suites import Suite, load_suite, shipped_folder
 from qcheck.verdict import MIN_DEVIATING, Rules
 
@@ -91,6 +92,20 @@ def _listed(tokens: int) -> Change:
     return _each(cut)
 
 
+def _nameless(answer: Answer, _: np.random.Generator) -> Answer:
+    """As llama-cpp-python lists: nothing at the end, and of tokens without a text the last, by the empty string."""
+
+    def name(key: str) -> str:
+        return key if key.startswith("=") else token_key("", None, None)
+
+    said = [token_bytes(p.token) for p in answer.positions]
+    listed = tuple(
+        replace(p, token=name(p.token), top=tuple({name(key): (name(key), value) for key, value in p.top}.values()))
+        for p in answer.positions[: None if said[-1] else -1]
+    )
+    return replace(answer, positions=listed, text=b"".join(said).decode("utf-8", "replace"))
+
+
 def _entropy(answers: Answers, temperature: float = 1.0) -> float:
     """Mean entropy in nats of the listed tokens of first positions, their probabilities made to sum to 1."""
     entropies = []
@@ -138,6 +153,7 @@ ARMS = (
     Arm("honest answers to other probes", _replayed, all_traffic=False),
     Arm("published probes, recognised", _recognised, probes=PUBLISHED),
     Arm("private probes of the same suite", _recognised, probes=PRIVATE),
+    Arm("no list at the end, tokens without a text under one name", _each(_nameless)),
 )
 
 

@@ -17,8 +17,9 @@ from typing import Any
 KILLS = 50
 PROVIDERS = "lab/honest,lab/honest-torch-bf16,lab/q4_k_m,lab/honest?system=Be+brief.,lab/q4_k_m?route=0.1"
 COMMAND = [sys.executable, "-m", "qcheck"]
-# What may differ between two runs of the same seed: times, the run's id, and answers in flight at the stop.
-UNEQUAL = {"run_id", "created", "started", "ended", "totals", "tokens", "cost_usd"}
+# What may differ between two runs of the same seed: times, the run's id, answers in flight at the stop, and how much
+# was asked to find out what the endpoints offer, which is more where that was interrupted.
+UNEQUAL = {"run_id", "created", "started", "ended", "totals", "tokens", "cost_usd", "discovery"}
 
 
 def _comparable(result: dict[str, Any]) -> dict[str, Any]:
@@ -31,8 +32,8 @@ def _start(base: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _manifests(base: Path) -> list[Path]:
-    return [path.parent for path in base.glob("*/manifest.json")]
+def _runs(base: Path) -> list[Path]:
+    return [path.parent for path in base.glob("*/question.json")]
 
 
 def _listening() -> dict[str, str]:
@@ -71,13 +72,13 @@ def _asked_twice(journal: Path) -> int:
 def report() -> str:
     """Kill, resume, compare; the figures in words."""
     rng, begun, equal, twice, survivors, unfinished = random.Random(4), 0, 0, 0, 0, 0
-    ports = 0
+    ports = unpromised = 0
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary)
         began = time.monotonic()
         _start(base / "whole").wait()
         usual_s = time.monotonic() - began
-        expected = _comparable(json.loads((_manifests(base / "whole")[0] / "result.json").read_text()))
+        expected = _comparable(json.loads((_runs(base / "whole")[0] / "result.json").read_text()))
         for i in range(KILLS):
             process = _start(base / f"killed-{i}")
             time.sleep(rng.uniform(0.0, usual_s))
@@ -87,16 +88,18 @@ def report() -> str:
             process.wait()
             survivors += _survivors(children, 5.0)
             ports += len(addresses & set(_listening().values()))
-            for folder in _manifests(base / f"killed-{i}"):  # none if it was killed while it started its engines
+            for folder in _runs(base / f"killed-{i}"):  # none if it was killed while it started its engines
                 begun += 1
+                unpromised += not (folder / "manifest.json").exists()
                 unfinished += not (folder / "result.json").exists()
                 subprocess.run([*COMMAND, "resume", str(folder), "--quiet"], capture_output=True, check=False)
                 equal += _comparable(json.loads((folder / "result.json").read_text())) == expected
                 twice += _asked_twice(folder / "journal.jsonl")
     return (
         f"`{PROVIDERS}`, killed {KILLS} times at random moments of the {usual_s:.1f} s from start to end: {begun} "
-        f"times after the manifest was written, of these {unfinished} before the result was. {equal} of {begun} "
-        "resumed results equal that of the uninterrupted run (but for times, the run's id, and what was in flight at "
-        f"the stop); {twice} requests were answered twice, {survivors} engine or gateway processes outlived their "
-        f"parent by 5 s, {ports} of their ports were still listened on then."
+        f"times after the run had begun, of these {unpromised} before the manifest was written (what the endpoints "
+        f"offer was being found out) and {unfinished} before the result was. {equal} of {begun} "
+        "resumed results equal that of the uninterrupted run (but for times, the run's id, what was in flight at the "
+        f"stop, and how much was asked before the manifest); {twice} requests were answered twice, {survivors} engine "
+        f"or gateway processes outlived their parent by 5 s, {ports} of their ports were still listened on then."
     )

@@ -18,6 +18,7 @@ from benchmarks.detection.draws import count
 from benchmarks.detection.observed import Observed, observe
 from qcheck.baselines import Baseline, load_baseline, read_answers
 from qcheck.evidence.envelope import freeze
+from qcheck.evidence.scoring import Yardstick
 from qcheck.evidence.views import VIEWS
 from qcheck.jobs.compare import Settings, make_manifest
 from qcheck.jobs.estimate import estimate
@@ -47,7 +48,7 @@ def report() -> str:
     for index in baseline.variants:
         entry = baseline.manifest.deployments[index]
         answers[entry.name] = dict(read_answers(baseline.folder, entry.answers))
-    observed = observe(baseline, baseline.table.noise_unit, kept.probes, answers, VIEWS[0])
+    observed = observe(baseline, Yardstick.of(baseline), kept.probes, answers, VIEWS[0])
     honest = [name for name, kind in kinds.items() if kind == "held-out"]
     # Of one that nobody recorded: what it is on another engine, q4_k_m for q4_k_m-torch.
     twins = {name: name.rpartition("-")[0] for name, kind in kinds.items() if kind == "unrecorded"}

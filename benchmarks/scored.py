@@ -179,7 +179,7 @@ def alarms(ratios: Array, rng: np.random.Generator) -> int:
     return sum(_decided(rng.permutation(ratios), bets) <= len(ratios) for _ in range(STREAMS))
 
 
-def report(models: Sequence[str] = ("lab-twin",), folder: Path = FOLDER) -> str:
+def report(models: Sequence[str] = ("lab-twin", "lab-moe"), folder: Path = FOLDER) -> str:
     """Power and false alarms for each model."""
     with Lab() as lab:
         return "\n\n".join(f"**{model}**\n\n" + "\n".join(_tables(lab, model, folder)) for model in models)

@@ -65,7 +65,8 @@ class RecordedFile(_Strict):
 class DeploymentEntry(_Strict):
     """One recorded deployment: an honest one (`reference`) or a known deviation (`variant`).
 
-    date_string: what a dated chat template was given as today's date, None where nothing was.
+    date_string: what a dated chat template was given as today's date, None where nothing was. thinking_off: how a
+    thinking model was kept from thinking (`qcheck.registry.types.ThinkingSwitch`), None where that was not needed.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -79,6 +80,7 @@ class DeploymentEntry(_Strict):
     repeats: int = Field(ge=1)
     temperature: float
     date_string: str | None = None
+    thinking_off: str | None = None
     answers: RecordedFile
     calibration: RecordedFile | None
 

@@ -202,7 +202,11 @@ class ProviderResult:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceInfo:
-    """What the providers were compared with; provenance is printed wherever the reference is."""
+    """What the providers were compared with; provenance is printed wherever the reference is.
+
+    margin_nats, margin_source: how far from it they may lie where no envelope is known, and what that rests on.
+    variants: live deployments that were looked for.
+    """
 
     name: str | None
     kind: ReferenceKind
@@ -210,6 +214,8 @@ class ReferenceInfo:
     deployments: tuple[str, ...]
     hash: str | None
     margin_nats: float | None
+    margin_source: str | None = None
+    variants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

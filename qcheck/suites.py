@@ -7,7 +7,8 @@ Texts. A suite that observes `greedy_text` compares what providers say at temper
 said. How sure those were is told by their log-probabilities, so these are asked for; a provider need not give them.
 
 A suite that observes `sampled_text` asks the probes of another one (`of`), one token of text each at a temperature, and
-compares with the log-probabilities that were recorded with that one.
+compares with the log-probabilities that were recorded with that one. One that observes `scored_text` asks them for
+texts of many tokens, of which live deployments say how probable they are; they list `top_logprobs` at each token.
 
 Folds. A probe belongs to one fold: `evaluation` probes are asked when providers are compared, `selection` probes
 choose thresholds and `calibration` probes bound how often honest deployments exceed them. Folds share no part.
@@ -83,31 +84,41 @@ class _Tool(_Strict):
 class Manifest(_Strict):
     """`suite.json`: what the suite is, what is observed, and how each probe is asked.
 
-    temperature: of sampled text; None where each endpoint's own is asked. of: the suite whose probes and baselines
-    these are. tools: functions that probes may name, where tool calls are observed.
+    temperature: of sampled and scored text; None where each endpoint's own is asked. of: the suite whose probes and
+    baselines these are. stratum: the one of its strata that is asked; None for all. tools: functions that probes may
+    name, where tool calls are observed.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     licence: str = Field(min_length=1)
     description: str = Field(min_length=1)
-    observes: list[Literal["logprobs", "greedy_text", "sampled_text", "prompt_tokens", "answers", "tool_calls"]] = (
-        Field(min_length=1)
-    )
+    observes: list[
+        Literal["logprobs", "greedy_text", "sampled_text", "scored_text", "prompt_tokens", "answers", "tool_calls"]
+    ] = Field(min_length=1)
     max_tokens: int = Field(ge=1, le=4096)
     top_logprobs: int = Field(ge=0, le=100)
     generator: str | None = None
     temperature: float | None = Field(default=None, gt=0, le=1)
     of: str | None = None
+    stratum: str | None = None
     tools: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], _Tool] | None = None
 
     @model_validator(mode="after")
     def _asks_for_what_it_observes(self) -> Manifest:
-        if not self.top_logprobs and {"logprobs", "greedy_text"} & set(self.observes):
-            raise ValueError("top_logprobs: at least 1 is needed where logprobs or greedy_text are observed")
-        sampled = "sampled_text" in self.observes
-        if {self.temperature is not None, self.of is not None} != {sampled}:
-            raise ValueError("observes: sampled_text needs `temperature` and `of`, and nothing else has them")
+        if not self.top_logprobs and {"logprobs", "greedy_text", "scored_text"} & set(self.observes):
+            raise ValueError(
+                "top_logprobs: at least 1 is needed where logprobs, greedy_text or scored_text is observed"
+            )
+        sampled, scored = ("sampled_text" in self.observes), ("scored_text" in self.observes)
+        if {self.temperature is not None, self.of is not None} != {sampled or scored}:
+            raise ValueError(
+                "observes: sampled_text and scored_text need `temperature` and `of`, and nothing else has them"
+            )
+        if self.stratum is not None and self.of is None:
+            raise ValueError("stratum: needs `of`")
+        if scored and len(self.observes) > 1:
+            raise ValueError("observes: beside scored_text nothing else can be observed")
         if sampled and (self.max_tokens > 1 or self.top_logprobs or "answers" in self.observes):
             raise ValueError("observes: where text is sampled, one token of text alone is asked for")
         if bool(self.tools) != ("tool_calls" in self.observes):
@@ -179,7 +190,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A validated suite. `hash` covers manifest and probes. base: the suite whose probes it samples text on, if any."""
+    """A validated suite. `hash` covers manifest and probes. base: the suite whose probes it asks, if not its own."""
 
     manifest: Manifest
     probes: tuple[Probe, ...]
@@ -198,6 +209,11 @@ class Suite:
         return self.base or self
 
     @property
+    def scored(self) -> bool:
+        """Whether live deployments score the texts of answers, so that nothing is recorded to compare them with."""
+        return "scored_text" in self.manifest.observes
+
+    @property
     def judges_text(self) -> bool:
         """Whether the texts of answers are compared or graded, and so are kept when a reference is recorded."""
         return not {"greedy_text", "answers"}.isdisjoint(self.manifest.observes)
@@ -206,6 +222,11 @@ class Suite:
     def judges_calls(self) -> bool:
         """Whether what answers call is graded, in place of their texts."""
         return "tool_calls" in self.manifest.observes
+
+    def prompt(self, probe_id: str) -> bytes:
+        """What is said in a probe, turns one to a line. Raises KeyError."""
+        (said,) = [p.messages for p in self.probes if p.id == probe_id]
+        return b"\n".join(m.content.encode("utf-8", "surrogatepass") for m in said)
 
     def tools(self, probe: Probe) -> tuple[Tool, ...]:
         """The functions that an answer to `probe` may call."""
@@ -230,6 +251,11 @@ class Suite:
         asked = temperature if m.temperature is None else m.temperature
         k = min(m.top_logprobs, top_logprobs_max)
         return Request(probe.id, probe.messages, m.max_tokens, asked, k, self.tools(probe))
+
+    def score(self, probe: Probe, text: str, temperature: float, top_logprobs_max: int) -> Request:
+        """How the text of an answer to `probe` is given to be scored to an endpoint like those of `request`."""
+        k = min(self.manifest.top_logprobs, top_logprobs_max)
+        return Request(probe.id, probe.messages, 1, temperature, k, scored=text)
 
 
 def shipped_folder(name: str) -> Path:
@@ -274,7 +300,7 @@ def load_suite(name_or_path: str) -> Suite:
     except ValueError as error:
         raise SuiteError(f"{folder / 'suite.json'}: {_explain(error)}.") from error
     if manifest.of is not None:
-        return _sampled(folder, manifest, content_hash(manifest_bytes))
+        return _derived(folder, manifest, content_hash(manifest_bytes))
     probe_bytes = _read(folder / "probes.jsonl")
     probes = list(_probes(folder / "probes.jsonl", probe_bytes))
     _check(folder, probes, answers=not {"answers", "tool_calls"}.isdisjoint(manifest.observes))
@@ -283,10 +309,10 @@ def load_suite(name_or_path: str) -> Suite:
     return Suite(manifest, tuple(probes), digest, folder)
 
 
-def _sampled(folder: Path, manifest: Manifest, digest: str) -> Suite:
-    """The suite that samples text on another one's probes, found by name or beside it. Raises SuiteError."""
+def _derived(folder: Path, manifest: Manifest, digest: str) -> Suite:
+    """The suite that asks another one's probes for text, found by name or beside it. Raises SuiteError."""
     beside = folder / str(manifest.of)
-    if beside.is_dir() and _samples(beside):
+    if beside.is_dir() and _is_derived(beside):
         raise SuiteError(f"{folder / 'suite.json'}: of: {beside} has no probes of its own.")
     try:
         base = load_suite(str(beside) if beside.is_dir() else str(manifest.of))
@@ -294,10 +320,15 @@ def _sampled(folder: Path, manifest: Manifest, digest: str) -> Suite:
         raise SuiteError(f"{folder / 'suite.json'}: of: {error}") from error
     if "logprobs" not in base.manifest.observes:
         raise SuiteError(f"{folder / 'suite.json'}: of: the suite {base.name} does not observe log-probabilities.")
-    return Suite(manifest, base.probes, content_hash((digest + base.hash).encode()), folder, base)
+    probes = tuple(p for p in base.probes if manifest.stratum in (None, p.stratum))
+    if not any(p.fold == "evaluation" for p in probes):
+        raise SuiteError(
+            f"{folder / 'suite.json'}: stratum: the suite {base.name} asks no probes of {manifest.stratum!r}."
+        )
+    return Suite(manifest, probes, content_hash((digest + base.hash).encode()), folder, base)
 
 
-def _samples(folder: Path) -> bool:
+def _is_derived(folder: Path) -> bool:
     """Whether what lies in a folder says that it is a suite on another one's probes."""
     try:
         row = loads(_read(folder / "suite.json"))

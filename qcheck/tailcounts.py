@@ -96,7 +96,10 @@ class TailEvent(_Strict):
 class CalibrationTable(_Strict):
     """What the calibration answers say about the envelope and about what can be seen outside it.
 
-    directed: variants whose directions the events of that score are about; all of them unless stated. noise_factor: by
+    directed: variants whose directions the events of that score are about; all of them unless stated.
+    usual_deviations: by which those near the envelope usually deviate, nats, where their jumps count as noise
+    (`qcheck.evidence.scoring`). expected_share: of a recorded deviation, what directions expect another engine to show;
+    tables made before expect all of it. noise_factor: by
     which honest scores were multiplied before counting; null bounds of a loss, which is 0 or 1 and cannot be
     multiplied, are still to be. noise_unit: nats that are added to each probe's own noise; noise_rms: largest
     rms deviation of an honest deployment from the others, nats, noise factor applied. envelope_kl, variant_kl: mean KL
@@ -111,6 +114,8 @@ class CalibrationTable(_Strict):
     variant_kl: dict[str, NonNegativeFloat]
     events: Annotated[list[TailEvent], Field(min_length=1)]
     directed: list[str] | None = None
+    usual_deviations: dict[str, PositiveFloat] = {}
+    expected_share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -124,6 +129,8 @@ class CalibrationTable(_Strict):
             raise ValueError(f"every view has as many events of each score as {FULL} has, in the same order")
         if not set(self.directed or ()) <= set(self.variants):
             raise ValueError("directions are looked for of variants that were counted")
+        if not self.usual_deviations.keys() <= set(self.variants if self.directed is None else self.directed):
+            raise ValueError("usual deviations are those of variants whose directions are looked for")
         if not self.watchable:
             raise ValueError(f"one event at least is of the score {SIZE}, {FLIP} or {LOSS}")
         return self

@@ -301,3 +301,31 @@ def test_a_suite_that_samples_on_nothing_says_which_it_is(tmp_path: Path, of: st
     with pytest.raises(SuiteError, match=said) as raised:
         load_suite(str(tmp_path))
     assert str(tmp_path / "suite.json") in str(raised.value)
+
+
+def test_a_suite_of_scored_text_asks_one_stratum_of_another() -> None:
+    scored, base = load_suite("scored"), load_suite("logprobs")
+    assert scored.probes == tuple(p for p in base.probes if p.stratum == "written")
+    assert scored.scored
+    assert not base.scored
+    probe = scored.fold("evaluation")[0]
+    request = scored.score(probe, "So it is.", 0.0, 5)
+    assert (request.scored, request.max_tokens, request.top_logprobs) == ("So it is.", 1, 5)
+    assert scored.prompt(probe.id) == probe.messages[0].content.encode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"stratum": "nope"}, "asks no probes of 'nope'"),
+        ({"of": None}, "need `temperature` and `of`"),
+        ({"top_logprobs": 0}, "top_logprobs"),
+        ({"observes": ["scored_text", "prompt_tokens"]}, "nothing else"),
+        ({"observes": ["logprobs"], "of": None, "temperature": None}, "stratum: needs `of`"),
+    ],
+)
+def test_a_suite_of_scored_text_says_what_it_lacks(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    about = json.loads((load_suite("scored").folder / "suite.json").read_text())
+    (tmp_path / "suite.json").write_text(json.dumps({k: v for k, v in (about | changes).items() if v is not None}))
+    with pytest.raises(SuiteError, match=said):
+        load_suite(str(tmp_path))

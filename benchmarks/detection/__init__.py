@@ -39,7 +39,7 @@ MODELS = {
     "lab-tiny": "what methods were tuned on",
     "lab-twin": "what they were not tuned on, but for the floors of thresholds on direction, which were chosen with "
     "its scores in sight",
-    "lab-moe": "a mixture of experts, not tuned on",
+    "lab-moe": "a mixture of experts, on whose selection and calibration folds the rule of jumps was found",
 }
 CERTAIN = ("lab-twin",)  # on which prompts of nearly certain first tokens are measured
 FIGURES, BUILD = Path("benchmarks/figures"), Path("build/baselines")

@@ -38,7 +38,7 @@ from benchmarks.detection.pairwise import Pairwise
 from benchmarks.detection.samples import Sampled, observe, paths
 from qcheck.baselines import Answer, Baseline, read_answers
 from qcheck.evidence.envelope import CALIBRATION_SHARE, freeze
-from qcheck.evidence.leave_one_out import NOISE_FACTOR
+from qcheck.evidence.scoring import NOISE_FACTOR
 from qcheck.evidence.views import VIEWS
 from qcheck.jobs.panel import TURN
 from qcheck.suites import Suite

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -17,7 +17,8 @@ from qcheck.baselines import Answer, Baseline
 from qcheck.evidence.calibration import tail_events
 from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.greedy import GreedyPath, flip
-from qcheck.evidence.leave_one_out import NOISE_FACTOR, Answers, LeaveOneOut, Scores, noise_unit
+from qcheck.evidence.leave_one_out import Answers, LeaveOneOut, Scores, yardstick_of
+from qcheck.evidence.scoring import NOISE_FACTOR
 from qcheck.evidence.views import View
 from qcheck.stats.bets import log_e_paths
 from qcheck.suites import Probe, Suite
@@ -94,10 +95,11 @@ class Tails:
         unseen = dict.fromkeys(names, pd.DataFrame(0.0, rows.index, [SIZE, DIRECTION]))
         folds = rows.index[chosen], rows[~chosen]
         events = (tail_events(self.scorer, view, {**own, **unseen}, *folds) for view, own in self.honest.items())
-        unknown = None if self.scorer.unit is None else 0.0
+        unit = self.scorer.yardstick and self.scorer.yardstick.unit
+        unknown = None if unit is None else 0.0
         return CalibrationTable(
             noise_factor=NOISE_FACTOR,
-            noise_unit=self.scorer.unit,
+            noise_unit=unit,
             noise_rms=unknown,
             envelope_kl=unknown,
             variant_kl=dict.fromkeys(names, 0.0) if names else {},
@@ -119,15 +121,17 @@ def log_probabilities(
     selection and calibration probes, of which `honest` has the scores. own: the provider's to the evaluation probes.
     """
     probes = answered(suite, answers)
-    unit = noise_unit(others, answers, [p.id for p in probes if p.fold == "selection"])
+    selection = [p.id for p in probes if p.fold == "selection"]
+    yardstick = yardstick_of(others, answers, selection, others.variants)
     evaluation, provider = suite.fold("evaluation"), case.provider
-    seen = [observe(others, unit, evaluation, {provider: own}, view) for view in honest]
+    seen = [observe(others, yardstick, evaluation, {provider: own}, view) for view in honest]
     shown = {
         o.view: {kind: np.where(o.full[provider], s, -np.inf) for kind, s in o.scores(provider, o.variants).items()}
         for o in seen
     }
-    scores = {view: pairs.beside(case.absent, unit) for view, pairs in honest.items()}
-    return Tails(LeaveOneOut(others, suite, unit), probes, scores, seen[0].strata, shown)
+    places = {others.variants.index(v): nats for v, nats in yardstick.usual.items()}
+    scores = {view: pairs.beside(case.absent, replace(yardstick, usual=places)) for view, pairs in honest.items()}
+    return Tails(LeaveOneOut(others, suite, yardstick), probes, scores, seen[0].strata, shown)
 
 
 def greedy_text(others: Baseline, suite: Suite, answers: Answers, own: Recorded, view: View) -> Tails:

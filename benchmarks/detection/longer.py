@@ -14,6 +14,7 @@ from baselines import record_lab
 from qcheck.baselines import Baseline, load_baseline, save_manifest, write_answers
 from qcheck.evidence.calibration import Block, deepened
 from qcheck.evidence.leave_one_out import LeaveOneOut
+from qcheck.evidence.scoring import Yardstick
 from qcheck.jsonio import atomic_write, content_hash, pretty
 from qcheck.lab.bank import CHUNK
 from qcheck.suites import Probe, Suite
@@ -47,7 +48,7 @@ def longer(recorded: Baseline, suite: Suite, root: Path) -> tuple[Baseline, tupl
 
 
 def _write(folder: Path, recorded: Baseline, table: CalibrationTable, suite: Suite, held: Block) -> None:
-    scorer = LeaveOneOut(recorded, suite, table.noise_unit)
+    scorer = LeaveOneOut(recorded, suite, Yardstick.of(recorded))
     twice = deepened(table.events, scorer, held, recorded.directed)
     events = [_less(event, more) for event, more in zip(table.events, twice, strict=True)]
     data = pretty(table.model_copy(update={"events": events}).model_dump()).encode()

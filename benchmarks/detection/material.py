@@ -9,6 +9,7 @@ from benchmarks.detection.observed import Observed, observe
 from benchmarks.detection.rows import ROWS, Row
 from qcheck.baselines import Answer, Baseline, read_answers
 from qcheck.evidence.envelope import Envelope, freeze
+from qcheck.evidence.scoring import Yardstick
 from qcheck.evidence.views import VIEWS
 from qcheck.lab.bank import Bank
 from qcheck.lab.catalog import deployments_of
@@ -24,12 +25,12 @@ class Material:
     """Answers to the probes that providers are asked, by deployment, by probe id, by repeat.
 
     honest: the deployments among them that the baseline does not know, which answer what the deviating one does not.
-    unit: of the noise, nats. resolution: number of honest answers that the baseline's deepest null bound rests on.
+    resolution: number of honest answers that the baseline's deepest null bound rests on.
     """
 
     baseline: Baseline
     envelope: Envelope
-    unit: float
+    yardstick: Yardstick
     resolution: int
     probes: tuple[Probe, ...]
     honest: tuple[str, ...]
@@ -43,7 +44,7 @@ class Material:
     def observed(self, view: str, deployments: Sequence[str], repeat: int = 0) -> Observed:
         """What their answers show, of the repeats the one with that index."""
         seen = {d: {p.id: self.answers[d][p.id][repeat:] for p in self.probes} for d in deployments}
-        return observe(self.baseline, self.unit, self.probes, seen, next(v for v in VIEWS if v.name == view))
+        return observe(self.baseline, self.yardstick, self.probes, seen, next(v for v in VIEWS if v.name == view))
 
 
 def strangers(baseline: Baseline, rows: Sequence[Row] = ROWS) -> list[str]:
@@ -67,7 +68,7 @@ def gather(baseline: Baseline, bank: Bank, rows: Sequence[Row] = ROWS) -> Materi
     return Material(
         baseline,
         freeze(table, ALPHA),
-        table.noise_unit,
+        Yardstick.of(baseline),
         max(count.clusters for event in table.events for count in event.counts.values()),
         tuple(p for p in bank.probes if baseline.probe(p.id)),
         tuple(name for name in banked if deployments[name].kind == "held-out"),

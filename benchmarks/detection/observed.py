@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from qcheck.baselines import Answer, Baseline
 from qcheck.evidence.envelope import Envelope
-from qcheck.evidence.scoring import align, score
+from qcheck.evidence.scoring import Yardstick, align, score
 from qcheck.evidence.views import View
 from qcheck.suites import Probe
 from qcheck.tailcounts import DIRECTION, SIZE, Score
@@ -59,14 +59,14 @@ class Observed:
 
 def observe(
     baseline: Baseline,
-    unit: float,
+    yardstick: Yardstick,
     probes: Sequence[Probe],
     answers: Mapping[str, Mapping[str, Sequence[Answer]]],
     view: View,
 ) -> Observed:
     """The scores of deployments' first answers, as far as the baseline has recorded the probe.
 
-    unit: of the noise, nats. answers: by deployment, by probe id, by repeat.
+    answers: by deployment, by probe id, by repeat.
     """
     recorded = {p.id: reference for p in probes if (reference := baseline.probe(p.id))}
     strata = np.array([p.stratum for p in probes if p.id in recorded])
@@ -79,7 +79,7 @@ def observe(
             if alignment is None:
                 rows.append(nothing)
                 continue
-            s = score(alignment, baseline.references, baseline.directed, unit)
+            s = score(alignment, baseline.references, baseline.directed, yardstick)
             rows.append((s.size, s.directions, alignment.full))
         columns = list(zip(*rows, strict=True))
         sizes[name], directions[name], full[name] = np.array(columns[0]), np.stack(columns[1]), np.array(columns[2])

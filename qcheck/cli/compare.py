@@ -33,6 +33,8 @@ EPILOG = examples(
     "qcheck compare lab-tiny --providers mine=http://127.0.0.1:8080/v1 --json result.json",
     "qcheck compare lab-tiny --providers lab/honest-b,lab/q4_k_m --seed 7 --until deviates",
     "qcheck compare lab-tiny --providers mine=http://127.0.0.1:8080/v1 --suite logprobs,lab-answers",
+    "qcheck compare lab-tiny --providers lab/q4_0 --suite scored --reference live:lab/honest-torch-f32 "
+    "--variant live:lab/int4-bf16",
     "",
     "Exit codes: 0 all consistent, 1 some provider deviates, 2 wrong usage, 3 undecided, 130 interrupted.",
 )
@@ -58,9 +60,17 @@ def compare(
         str | None,
         typer.Option(
             metavar="REF",
-            help="A baseline's name or folder (several: A,B, each for the suite it was recorded with), live:PROVIDER, "
-            "or none.",
+            help="A baseline's name or folder (several: A,B, each for the suite it was recorded with), live:PROVIDER "
+            "(several where they score texts), or none.",
             show_default="a fitting baseline, else the first party live, else none",
+        ),
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            metavar="live:NAME,…",
+            help="Live deployments that score texts, too, and are looked for there: a quantised one of your own, say.",
+            show_default=False,
         ),
     ] = None,
     suite: Annotated[
@@ -111,7 +121,7 @@ def compare(
     check_target(json)
     chosen = Settings(random_seed() if seed is None else seed, alpha, tolerance, until, fail_on, concurrency, limits)
     with open_environment(messages, env_file, chosen.seed, allow_http=allow_http) as environment:
-        prepared = prepare(model, specs, reference, suites, chosen, environment, messages)
+        prepared = prepare(model, specs, reference, variant, suites, chosen, environment, messages)
         if dry_run:
             messages.sheet(full(prepared.estimate(detectability=True), messages.paper()))
             return 0

@@ -49,7 +49,7 @@ def demo(context: typer.Context, json: Json = None, seed: Seed = None) -> int:
     shipped = str(shipped_folder("baselines") / MODEL)
     settings = Settings(random_seed() if seed is None else seed)
     with open_environment(messages, None, settings.seed) as environment:
-        prepared = prepare(MODEL, PROVIDERS, shipped, ["logprobs"], settings, environment, messages)
+        prepared = prepare(MODEL, PROVIDERS, shipped, None, ["logprobs"], settings, environment, messages)
         folder, ready = begin(default_base(), prepared, environment, messages)
         result = conduct(folder, ready, messages)
     show(result, folder, messages, json)

@@ -74,8 +74,7 @@ def listings(messages: Messages) -> Callable[[str], Listing | None]:
 
     @cache
     def listing(model_id: str) -> Listing | None:
-        today = datetime.now(UTC).date()
-        return openrouter_listing(model_id, today, lambda failure: messages.note(f"note: {failure}"))
+        return openrouter_listing(model_id, datetime.now(UTC), lambda failure: messages.note(f"note: {failure}"))
 
     return listing
 

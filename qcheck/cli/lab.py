@@ -45,7 +45,7 @@ def up(
 
     The file truth.jsonl of the logs' folder tells which deployment answered each request.
     """
-    from qcheck.lab.catalog import MODELS, PREFIX
+    from qcheck.lab.catalog import PREFIX
     from qcheck.lab.supervisor import Lab
 
     messages = messages_of(context)
@@ -55,8 +55,6 @@ def up(
             endpoints = lab.endpoints(wanted, model)
             urls = (f"{name}={e.base_url}" for name, e in zip(_as_names(wanted), endpoints, strict=True))
             messages.result(f"qcheck compare {model} --providers {','.join(urls)}")
-            if MODELS[model].template.get("thinking"):
-                messages.note('it thinks: each name needs thinking_off = "chat_template_kwargs" in qcheck.toml')
             messages.note(f"seed {lab.seed}; who really answers stands in {lab.truth_log}")
             messages.note("serving; Ctrl-C ends it")
             while True:

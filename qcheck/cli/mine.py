@@ -123,7 +123,7 @@ def new(
     from qcheck.cli.environment import keys_for, open_environment  # --help must not load numpy
     from qcheck.jobs.mine import draw_pool
     from qcheck.registry.loader import get_model
-    from qcheck.registry.resolve import resolve_all
+    from qcheck.registry.resolve import check_told, resolve_all
     from qcheck.run.budget import Limits, check_prices
 
     messages = messages_of(context)
@@ -138,6 +138,7 @@ def new(
     limits = Limits(None, positive_usd(budget), duration_s(deadline, "--deadline"))
     with open_environment(messages, env_file, allow_http=allow_http) as environment:
         endpoints = resolve_all([*references, *variants], profile, environment.resolvers)
+        check_told(endpoints, profile)
         keys = keys_for(endpoints, environment.variables)
         check_prices(limits, endpoints)
         plan = _plan(prompts, _sources(endpoints, len(references)), concurrency)

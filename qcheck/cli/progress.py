@@ -41,7 +41,7 @@ def follow(manifest: RunManifest, messages: Messages) -> Iterator[Callable[[Mome
         elif isinstance(moment.event, Stopped) and moment.provider in manifest.names:
             messages.note(board.describe(moment.provider))
 
-    if asked := [entry.name for entry in manifest.everyone if not entry.unjudged]:
+    if asked := [entry.name for entry in manifest.planned if not manifest.unasked(entry)]:
         messages.note(f"asking {', '.join(asked)}")
     yield tell
 
@@ -53,7 +53,7 @@ class _Board:
         self._needed = as_power_of_ten(manifest.rules.log_threshold)
         self._judging = manifest.has_reference  # else there are e-values of pairs only
         self._compared = frozenset(manifest.names)
-        self._names = [entry.name for entry in manifest.everyone if not entry.unjudged]
+        self._names = [entry.name for entry in manifest.planned if not manifest.unasked(entry)]
         self._answers: Counter[str] = Counter()
         self._last: dict[str, Moment] = {}
         self._ended: set[str] = set()

@@ -237,11 +237,19 @@ def _traits(provider: Provider) -> Iterator[tuple[str, str, str]]:
         "min_tokens": str(dialect.min_tokens),
         "stream": "yes" if dialect.stream else "no",
         "thinking_off": dialect.thinking_off or "unknown",
+        "plain_samples": dialect.plain_samples or "unknown",
     }
     for trait, value in values.items():
-        stated = trait in provider.sources or trait in provider.unverified
         if value is not None:
-            yield trait, value, _source(provider, trait) if stated else "assumed"
+            yield trait, value, _basis(provider, trait)
+
+
+def _basis(provider: Provider, trait: str) -> str:
+    """On what a trait rests."""
+    if trait in provider.sources or trait in provider.unverified:
+        return _source(provider, trait)
+    silent = provider.undocumented.get(trait)
+    return f"not documented at {silent.at}, read {silent.read}" if silent else "assumed"
 
 
 @app.command(epilog=examples("qcheck providers update"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,6 +26,7 @@ from qcheck.errors import BaselineError, ConfigurationError
 
 if TYPE_CHECKING:
     from qcheck.cli.messages import Messages
+    from qcheck.jobs.discover import Discovery
     from qcheck.jobs.record import Recording
     from qcheck.registry.types import Endpoint, ModelProfile
     from qcheck.suites import Suite
@@ -76,6 +79,7 @@ def record(
     Interrupted, it goes on where it stopped when the same command is given again.
     """
     from qcheck.cli.environment import keys_for, open_environment  # --help must not load numpy
+    from qcheck.jobs.discover import planned
     from qcheck.jobs.record import Recording
     from qcheck.jobs.reference import provenance_of
     from qcheck.registry.loader import get_model
@@ -84,7 +88,13 @@ def record(
     from qcheck.suites import load_suite
 
     messages = messages_of(context)
-    profile, probes = get_model(model), load_suite(suite).recorded
+    profile, asked = get_model(model), load_suite(suite)
+    if asked.scored:
+        raise ConfigurationError(
+            f"nothing is recorded for the suite {asked.name}, whose texts live deployments score: `qcheck compare` "
+            "names them with --reference live:NAME."
+        )
+    probes = asked.recorded
     limits = Limits(max_requests, positive_usd(budget), duration_s(deadline, "--deadline"))
     with open_environment(messages, env_file, allow_http=allow_http) as environment:
         (endpoint,) = resolve_all([provider], profile, environment.resolvers)
@@ -99,11 +109,12 @@ def record(
             concurrency=concurrency,
             limits=limits,
         )
-        plan = _plan(what, probes, endpoint)
+        discovery = planned(endpoint, None, texts=False)
+        plan, needed = _plan(what, probes, endpoint, discovery), what.requests(probes) + discovery.most
         if dry_run:
             messages.result(plan)
             return
-        if not max_requests and is_plan(endpoint) and (needed := what.requests(probes)) > PLAN_REQUESTS:
+        if not max_requests and is_plan(endpoint) and needed > PLAN_REQUESTS:
             raise ConfigurationError(
                 f"a plan pays for requests to {endpoint.name}, so that at most {PLAN_REQUESTS} are sent unless told "
                 f"otherwise, and this recording needs {needed}: give --max-requests {needed}."
@@ -123,20 +134,24 @@ def _name(name: str | None, endpoint: Endpoint) -> str:
     return chosen
 
 
-def _plan(what: Recording, suite: Suite, endpoint: Endpoint) -> str:
+def _plan(what: Recording, suite: Suite, endpoint: Endpoint, discovery: Discovery) -> str:
     """What the recording will ask and cost, in one line."""
     from qcheck.jobs.estimate import SECONDS_PER_REQUEST
+    from qcheck.jobs.inquiry import LONG
     from qcheck.run.budget import worst_case_usd
 
     requests, least = what.requests(suite), endpoint.dialect.min_tokens
     asked = ((p, suite.request(p, endpoint.temperature, endpoint.dialect.top_logprobs_max)) for p in suite.probes)
     dollars = sum(what.times(p) * (worst_case_usd(request, endpoint.price, least) or 0.0) for p, request in asked)
+    dollars += discovery.cost_usd or 0.0
+    tokens = requests * max(suite.manifest.max_tokens, least) + discovery.most * max(LONG, least)
     price = "cost unknown (no price known)" if endpoint.price is None else f"at most {dollars:.4f} USD, retries apart"
-    minutes = requests * SECONDS_PER_REQUEST / what.concurrency / 60
+    total = requests + discovery.most
+    minutes = total * SECONDS_PER_REQUEST / what.concurrency / 60
     return (
-        f"plan: {requests} requests to {endpoint.name} ({endpoint.display}) as the {what.provenance} {what.role} "
-        f"{what.name} in {what.folder}, at most {requests * max(suite.manifest.max_tokens, least)} output tokens, "
-        f"{price}, about {max(1, round(minutes))} min"
+        f"plan: at most {total} requests to {endpoint.name} ({endpoint.display}) as the {what.provenance} {what.role} "
+        f"{what.name} in {what.folder}, up to {discovery.most} of them to find out what it offers, at most {tokens} "
+        f"output tokens, {price}, about {max(1, round(minutes))} min"
     )
 
 
@@ -150,15 +165,22 @@ def _record(
 ) -> None:
     from qcheck.cli.interrupts import run_async
     from qcheck.jobs.compare import clients
-    from qcheck.jobs.record import recalibrate, record
+    from qcheck.jobs.record import find_out, recalibrate, record
+    from qcheck.jobs.thinking import off_by
 
     def tell(done: int, total: int) -> None:
         if done % max(1, total // NOTES_PER_RECORDING) == 0:
             messages.note(f"{done} of {total} requests done")
 
     async def ask() -> None:
-        async with clients([endpoint], keys, what.concurrency) as askers:
-            await record(what, model, suite, endpoint, askers[endpoint.name], tell)
+        began = time.monotonic()
+        found = await find_out(what, model, suite, endpoint, keys[endpoint.name])
+        way = found.dialect.thinking_off
+        if way and way != endpoint.dialect.thinking_off:
+            messages.note(f"{endpoint.name}: thinking is {off_by(way)}, as was found out")
+        rest = replace(what, limits=what.limits.after(time.monotonic() - began))
+        async with clients([found], keys, what.concurrency) as askers:
+            await record(rest, model, suite, found, askers[endpoint.name], tell)
 
     run_async(ask(), "the answers are kept: give the same command again to go on")
     messages.note(f"recorded {what.name} in {what.folder}")

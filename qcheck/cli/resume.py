@@ -17,17 +17,15 @@ def resume(
     context: typer.Context, run: Run, json: Json = None, env_file: EnvFile = None, allow_http: AllowHttp = False
 ) -> int:
     """Go on with an interrupted run where its journal ends; nothing that was answered is asked again."""
-    from qcheck.cli.comparison import conduct, reopen, show  # --help must not load numpy
+    from qcheck.cli.comparison import conduct, reopen, seed_of, show  # --help must not load numpy
     from qcheck.cli.environment import open_environment
-    from qcheck.jobs.manifest import RunManifest
     from qcheck.report.json import check_target
     from qcheck.run.folder import RunFolder, default_base
 
     messages = messages_of(context)
     check_target(json)
     folder = RunFolder.open(run, default_base())
-    seed = RunManifest.parse(folder.read_manifest()).seed
-    with open_environment(messages, env_file, seed, allow_http=allow_http) as environment:
-        result = conduct(folder, reopen(folder, environment), messages)
+    with open_environment(messages, env_file, seed_of(folder), allow_http=allow_http) as environment:
+        result = conduct(folder, reopen(folder, environment, messages), messages)
     show(result, folder, messages, json)
     return result.exit_code

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from qcheck.client.calls import refused_call, tool_calls
 from qcheck.client.echo import scored
@@ -15,15 +15,17 @@ from qcheck.client.fields import MAX_LABEL, MalformedError, as_label, as_object,
 from qcheck.client.logprobs import positions
 from qcheck.client.reasoning import Said, said
 from qcheck.client.redact import plain
+from qcheck.client.samples import plainly
 from qcheck.client.stream import is_stream, put_together
-from qcheck.client.thinking import asked, begun, prompt_of, shows_thought
+from qcheck.client.thinking import asked, begun, hides_words, prompt_of, shows_thought
 from qcheck.client.usage import usage_of
 from qcheck.jsonio import to_plain
 from qcheck.records import Request, Response
 from qcheck.registry.observables import lost_observables
-from qcheck.registry.types import Endpoint
+from qcheck.registry.types import UNTOLD, Endpoint
 
 __all__ = [
+    "THOUGHT",
     "DialectError",
     "build_body",
     "error_message",
@@ -35,7 +37,9 @@ __all__ = [
 
 _MAX_ERROR_BODY = 65_536  # bytes
 _UNPROCESSABLE = 422
-_THINKS = "the model thought before it answered, which thinking_off = {!r} should keep it from (docs/dialects.md)"
+THOUGHT: Final = "the model thought before it answered"
+_THINKS = THOUGHT + ", which thinking_off = {!r} should keep it from (docs/dialects.md)"
+_UNTOLD = "nobody knows how the model is kept from thinking here, so this may be its thought: thinking_off tells how"
 
 
 class DialectError(Exception):
@@ -73,6 +77,7 @@ def build_body(endpoint: Endpoint, model_id: str, request: Request) -> dict[str,
         "temperature": request.temperature,
         "stream": dialect.stream,
         **(asked(endpoint, request.messages) if request.scored is None else _echoed(endpoint, request)),
+        **plainly(endpoint, request.temperature),
     }
     if request.tools:
         body |= {"tools": [{"type": "function", "function": to_plain(tool)} for tool in request.tools]}
@@ -142,8 +147,8 @@ def parse_response(body: bytes, endpoint: Endpoint, request: Request) -> Respons
     """The answer in the body of an HTTP 200. Raises DialectError, and nothing else, where there is none.
 
     Where more tokens came than were asked for (some generate a least number), log-probabilities are of those asked for
-    alone. An answer that a model has thought about, though the endpoint was told that it should not, is none. A call
-    that the provider finds invalid, and so reports as an error, is an answer.
+    alone. An answer that a model has thought about, though the endpoint was told that it should not, is none, and so is
+    any where nobody knows how it is told. A call that the provider finds invalid, and so reports as an error, is one.
     """
     try:
         value = _value(body)
@@ -184,7 +189,10 @@ def _parse(value: Any, endpoint: Endpoint, request: Request) -> Response:
     if not (any(_message(choice).values()) or choice.get("text") or read or choice.get("finish_reason")):
         raise MalformedError("the answer holds nothing and does not say why it ended")
     switch = endpoint.dialect.thinking_off
-    if switch not in (None, "never") and shows_thought(words, read, usage.reasoning):
+    if switch in UNTOLD:
+        raise DialectError("error", _UNTOLD, _UNPROCESSABLE)
+    thought = shows_thought(words, read, usage.reasoning) or (not request.tools and hides_words(words, read))
+    if switch not in (None, "never") and thought:
         raise DialectError("error", _THINKS.format(switch), _UNPROCESSABLE)
     lost = lost_observables(endpoint, request.temperature)
     return Response(

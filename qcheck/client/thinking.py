@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from qcheck.client.reasoning import OPENS_THOUGHT, Said
 from qcheck.records import Message, Position, turns
-from qcheck.registry.types import BEGUN, Endpoint, PromptFormat, ThinkingSwitch
+from qcheck.registry.types import BEGUN, Endpoint, PromptFormat, ThinkingSwitch, Untold
 
-__all__ = ["asked", "begun", "prompt_of", "shows_thought"]
+__all__ = ["asked", "begun", "hides_words", "prompt_of", "shows_thought"]
 
-_SWITCHED: Final[Mapping[ThinkingSwitch | None, Mapping[str, Any]]] = {
+_SWITCHED: Final[Mapping[ThinkingSwitch | Untold | None, Mapping[str, Any]]] = {
     "thinking.type": {"thinking": {"type": "disabled"}},
     # Kimi's and DeepSeek's templates read the first, Qwen's and GLM's the second; each ignores the other.
     "chat_template_kwargs": {"chat_template_kwargs": {"thinking": False, "enable_thinking": False}},
@@ -22,7 +22,7 @@ _SWITCHED: Final[Mapping[ThinkingSwitch | None, Mapping[str, Any]]] = {
     # vLLM and SGLang render the turns without opening another one.
     "continue_final_message": {"continue_final_message": True, "add_generation_prompt": False},
 }
-_MARKED: Final[Mapping[ThinkingSwitch | None, Mapping[str, Any]]] = {
+_MARKED: Final[Mapping[ThinkingSwitch | Untold | None, Mapping[str, Any]]] = {
     "partial": {"partial": True},
     "prefix": {"prefix": True},
 }
@@ -59,3 +59,8 @@ def shows_thought(said: Said, positions: Sequence[Position], reasoning_tokens: i
     """Whether an answer shows that the model was thinking, though it may hide its thoughts."""
     first = positions[0].token[1:] if positions else ""
     return said.thought or bool(reasoning_tokens) or OPENS_THOUGHT.match(first) is not None
+
+
+def hides_words(said: Said, positions: Sequence[Position]) -> bool:
+    """Whether tokens with words are listed, and no word is said: so it is where a thought is hidden, or a call read."""
+    return not said.text.strip() and any(p.token.startswith("=") and p.token[1:].strip() for p in positions)

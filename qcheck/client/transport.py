@@ -104,7 +104,8 @@ class Client:
     connecting to the last byte. `max_attempts` exchanges a request. `max_body_bytes` of a response are read.
     `concurrency` exchanges at a time, or fewer as `limiter` wants, which the clients of one account share; those that
     wait do not use up their time. `sleep` takes seconds; `rng` jitters the waiting. `look` is given each body that was
-    read as an answer, for who needs more of it than a `Response` keeps.
+    read as an answer, for who needs more of it than a `Response` keeps. `nameless`: why the endpoint's model cannot be
+    named, where that is known: then nothing is asked of it, nor for a model again.
 
     Raises ConfigurationError for an address that may not be sent to, and for a proxy that cannot be used. What the
     provider does wrong is never raised.
@@ -123,6 +124,7 @@ class Client:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: np.random.Generator | None = None,
         look: Callable[[bytes], None] = lambda _: None,
+        nameless: str | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._base_url = check_base_url(endpoint.base_url, endpoint.name, allow_http=endpoint.allow_http)
@@ -136,7 +138,9 @@ class Client:
         self._limiter = Limiter() if limiter is None else limiter
         self._limiter.widen(concurrency)
         self._model_lock = asyncio.Lock()
-        self._model: tuple[str | None, str] | None = (endpoint.model_id, "") if endpoint.model_id else None
+        self._model: tuple[str | None, str] | None = None
+        if endpoint.model_id or nameless:
+            self._model = endpoint.model_id, nameless or ""
         self._connected = False
         self._headers = {
             "User-Agent": f"qcheck/{__version__}",

@@ -22,10 +22,10 @@ import pandas as pd
 
 from qcheck.baselines import Baseline
 from qcheck.errors import BaselineError
-from qcheck.evidence.leave_one_out import DISTANCE, KL, NOISE_FACTOR, Answers, LeaveOneOut, Scores, noise_unit
+from qcheck.evidence.leave_one_out import DISTANCE, KL, Answers, LeaveOneOut, Scores, yardstick_of
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.observable import evidence_of
-from qcheck.evidence.scoring import EQUAL
+from qcheck.evidence.scoring import EQUAL, NOISE_FACTOR
 from qcheck.evidence.views import View
 from qcheck.jsonio import significant
 from qcheck.suites import Probe, Suite
@@ -78,11 +78,12 @@ def calibrate(
         return None
     answers = _calibration_answers(baseline)
     chosen, counted = _folds(suite, answers)
-    unit = noise_unit(baseline, answers, chosen) if evidence_of(suite) is LogprobEvidence else None
-    scorer = LeaveOneOut(baseline, suite, unit)
     asked = [p for p in suite.probes if p.id in chosen or p.id in counted.index]
     named = zip(baseline.variants, baseline.names(baseline.variants), strict=True)
     looked_for = [index for index, name in named if directed is None or name in directed]
+    lists = evidence_of(suite) is LogprobEvidence
+    yardstick = yardstick_of(baseline, answers, list(chosen), looked_for) if lists else None
+    scorer = LeaveOneOut(baseline, suite, yardstick)
     events: list[TailEvent] = []
     full: Scores = {}
     for view in scorer.views:
@@ -93,7 +94,7 @@ def calibrate(
     for number, block in enumerate(_new(further, suite), 1):
         on_progress(f"counting block {number}: {len(block.probes)} further prompts")
         events = deepened(events, scorer, block, looked_for)
-    if unit is None:
+    if yardstick is None:
         return CalibrationTable(
             noise_factor=NOISE_FACTOR, noise_unit=None, noise_rms=None, envelope_kl=None, variant_kl={}, events=events
         )
@@ -102,12 +103,14 @@ def calibrate(
     honest, variants = baseline.names(baseline.references), baseline.names(baseline.variants)
     return CalibrationTable(
         noise_factor=NOISE_FACTOR,
-        noise_unit=unit,
+        noise_unit=yardstick.unit,
         noise_rms=significant(NOISE_FACTOR * max(rms[name] for name in honest)),
         envelope_kl=significant(NOISE_FACTOR**2 * max(kl[name] for name in honest)),
         variant_kl={name: significant(kl[name]) for name in variants},
         events=events,
         directed=None if directed is None else list(directed),
+        usual_deviations=dict(zip(baseline.names(list(yardstick.usual)), yardstick.usual.values(), strict=True)),
+        expected_share=yardstick.share,
     )
 
 
@@ -166,7 +169,7 @@ def tail_events(
     """
     honest = {n: scores[n] for n in scorer.baseline.names(scorer.baseline.references)}
     variants = {n: scores[n] for n in scorer.baseline.names(scorer.baseline.variants)}
-    directed = scorer.unit is not None and variants and len(honest) >= DIRECTION_REFERENCES
+    directed = scorer.yardstick is not None and variants and len(honest) >= DIRECTION_REFERENCES
     kinds: tuple[Score, ...] = (scorer.watched, DIRECTION) if directed else (scorer.watched,)
     return [
         TailEvent(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+
+import numpy as np
 
 from qcheck.stats.fraction import requests_to_bound
 from qcheck.tailcounts import FLIP, FULL, LOSS, SIZE, CalibrationTable, Score, TailEvent
@@ -13,7 +16,7 @@ __all__ = ["CALIBRATION_SHARE", "Envelope", "TailLevel", "freeze"]
 CALIBRATION_SHARE = 0.2
 FULL_SHARE = 0.5  # of the calibration's error for answers that show all; what shows less shares the rest
 NULL_SHARE = 0.8  # of a view's error for null probabilities, on which accusations rest; visibilities share the rest
-SIZE_WEIGHT = 0.5
+THRESHOLD_WEIGHTS = (1.0, 2.0, 2.0, 3.0)  # of a score's events, rising; chosen on lab-tiny and half of its variants
 # What an event must at least show of a variant for "consistent" to be claimed for it, by the event's score. Most
 # texts of a deviation, and answers of a worse model, are what they should be all the same; below a quarter, hundreds of
 # them would bound nothing.
@@ -77,12 +80,18 @@ class Envelope:
 
 
 def freeze(table: CalibrationTable, alpha: float) -> Envelope:
-    """The envelope of one suite at `alpha`. Half of the weight lies on size, half on direction; or all on losses."""
+    """The envelope of one suite at `alpha`. Half of the weight lies on size, half on direction; or all on losses.
+
+    Of a score's weight rare events have most. An event that is bounded no better than one with a lower threshold can
+    never show more, and leaves its weight to that one.
+    """
     delta = CALIBRATION_SHARE * alpha
     lesser = [view for view in table.views if view != FULL]
     errors = {view: (1 - FULL_SHARE) * delta / len(lesser) for view in lesser}
     errors[FULL] = (FULL_SHARE if lesser else 1.0) * delta
-    levels = {v: _levels(table, v, NULL_SHARE * errors[v] / table.null_probabilities) for v in table.views}
+    each = {view: NULL_SHARE * error / table.null_probabilities for view, error in errors.items()}
+    weights = _weights(table.scores(FULL), _bounds(table, FULL, each[FULL]))
+    levels = {view: _levels(table, view, each[view], weights) for view in table.views}
 
     def seen(view: str, index: int) -> dict[str, float]:
         event, each = table.seen(view)[index], (1 - NULL_SHARE) * errors[view] / max(1, table.visibilities)
@@ -105,25 +114,36 @@ def freeze(table: CalibrationTable, alpha: float) -> Envelope:
     return envelope(min(full, key=lambda i: levels[FULL][i].null_bound), None)
 
 
-def _levels(table: CalibrationTable, view: str, each: float) -> tuple[TailLevel, ...]:
+def _bounds(table: CalibrationTable, view: str, each: float) -> list[dict[str, float]]:
+    """Of each of a view's events the null bounds by stratum, which fail with probability at most `each`."""
+
+    def bound(event: TailEvent, stratum: str) -> float:
+        widening = table.noise_factor if event.score == LOSS else 1.0
+        return _rounded(min(1.0, widening * event.null_bound(stratum, each)), UP)
+
+    return [{s: bound(event, s) for s in event.counts} for event in table.seen(view)]
+
+
+def _weights(scores: Sequence[Score], bounds: Sequence[Mapping[str, float]]) -> list[float]:
+    """Of the events of every view, by their scores, thresholds rising, and their null bounds in the full one."""
+    weights = [0.0] * len(scores)
+    for score in (kinds := set(scores)):
+        own = [i for i, kind in enumerate(scores) if kind == score]
+        prior = np.array(THRESHOLD_WEIGHTS if len(own) == len(THRESHOLD_WEIGHTS) else [1.0] * len(own))
+        for index, weight in zip(own, prior / prior.sum() / len(kinds), strict=True):
+            first = next(i for i in own if all(bounds[i][s] <= bound for s, bound in bounds[index].items()))
+            weights[first] += float(weight)
+    return weights
+
+
+def _levels(table: CalibrationTable, view: str, each: float, weights: Sequence[float]) -> tuple[TailLevel, ...]:
     """One view's events with null bounds that fail with probability at most `each`."""
     events = table.seen(view)
-    watchable = table.watchable
-    directed = len(events) - len(watchable)
-    share = SIZE_WEIGHT if directed else 1.0
     lowest = {e.score: i for i, e in reversed(list(enumerate(events)))}  # each score's first event
-
-    def level(index: int, event: TailEvent) -> TailLevel:
-        widening = table.noise_factor if event.score == LOSS else 1.0
-        return TailLevel(
-            event.score,
-            event.threshold,
-            {s: _rounded(min(1.0, widening * event.null_bound(s, each)), UP) for s in event.counts},
-            share / len(watchable) if index in watchable else (1 - share) / directed,
-            outlying=event.score == LOSS or index != lowest[event.score],
-        )
-
-    return tuple(level(index, event) for index, event in enumerate(events))
+    return tuple(
+        TailLevel(event.score, event.threshold, bounds, weight, event.score == LOSS or i != lowest[event.score])
+        for i, (event, bounds, weight) in enumerate(zip(events, _bounds(table, view, each), weights, strict=True))
+    )
 
 
 def _rounded(bound: float, context: Context) -> float:

@@ -7,7 +7,7 @@ are 0 or 1: what it multiplies there is their bound (`envelope`).
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,22 +17,32 @@ from qcheck.errors import BaselineError
 from qcheck.evidence.answers import is_right, losses
 from qcheck.evidence.greedy import flip_scores
 from qcheck.evidence.observable import graded
-from qcheck.evidence.scoring import EQUAL, align, noise, score
+from qcheck.evidence.scoring import EQUAL, NOISE_FACTOR, Yardstick, align, noise, score
 from qcheck.evidence.views import VIEWS, View
 from qcheck.jsonio import significant
+from qcheck.stats.deviation import spreads
 from qcheck.suites import Probe, Suite
 from qcheck.tailcounts import DIRECTION, FLIP, LOSS, SIZE, Score
 
-__all__ = ["DISTANCE", "KL", "NOISE_FACTOR", "Answers", "LeaveOneOut", "Scores", "noise_unit"]
+__all__ = ["DISTANCE", "KL", "Answers", "LeaveOneOut", "Scores", "yardstick_of"]
 
-NOISE_FACTOR = 1.5
+NEAR = 5.0  # noise units: variants that usually deviate by more move every probe, and tell nothing of a single one
 DISTANCE, KL = "distance", "kl"
 
 Answers = Mapping[int, Mapping[str, Answer]]  # by deployment index, by probe id
 Scores = Mapping[str, pd.DataFrame]  # by deployment name: a row per probe, a column per score, and distance and KL
 
 
-def noise_unit(baseline: Baseline, answers: Answers, probe_ids: Iterable[str]) -> float:
+def yardstick_of(baseline: Baseline, answers: Answers, probe_ids: Sequence[str], variants: Sequence[int]) -> Yardstick:
+    """What deviations are measured by, from what everybody answered to some probes; jumps are those of `variants`.
+
+    Raises BaselineError where there are no log-probabilities.
+    """
+    unit = _noise_unit(baseline, answers, probe_ids)
+    return Yardstick(unit, _usual_deviations(baseline, answers, probe_ids, variants, unit))
+
+
+def _noise_unit(baseline: Baseline, answers: Answers, probe_ids: Iterable[str]) -> float:
     """The usual noise of a probe in nats: the median over probes of the largest deviation between two references.
 
     Raises BaselineError where there are no log-probabilities.
@@ -49,28 +59,47 @@ def noise_unit(baseline: Baseline, answers: Answers, probe_ids: Iterable[str]) -
     return significant(max(float(np.median(noises)), EQUAL))
 
 
+def _usual_deviations(
+    baseline: Baseline, answers: Answers, probe_ids: Iterable[str], variants: Sequence[int], unit: float
+) -> dict[int, float]:
+    """By which each of the variants that stay near the envelope usually deviates, nats: the median over the probes.
+
+    It is measured from the reference that is farthest, at the path of the first one. unit: of the noise, nats.
+    """
+    indices = (*baseline.references, *variants)
+    rows, r = range(len(indices)), len(baseline.references)
+    found = []
+    for probe_id in probe_ids:
+        recorded = ProbeReference(tuple((answers[i][probe_id],) for i in indices))
+        if a := align(answers[indices[0]][probe_id], recorded, rows[:r]):
+            found.append(spreads(a.recorded, a.recorded_floor)[:r, r:].max(axis=0))
+    medians = np.median(found, axis=0) if found else np.full(len(variants), np.inf)
+    return {v: significant(max(float(m), EQUAL)) for v, m in zip(variants, medians, strict=True) if m <= NEAR * unit}
+
+
 @dataclass(frozen=True, slots=True)
 class LeaveOneOut:
     """Scores each deployment against all the other honest ones, the honest ones' scores with the noise factor.
 
-    unit: of the noise in nats, where log-probabilities are compared; None where texts are.
+    yardstick: None where texts are compared. Where a variant has not answered, its jumps are not known, and honest
+    scores come out larger, to the safe side.
     """
 
     baseline: Baseline
     suite: Suite
-    unit: float | None
+    yardstick: Yardstick | None
 
     @property
     def watched(self) -> Score:
         """The score whose events show whatever deviates."""
-        if self.unit is not None:
+        if self.yardstick is not None:
             return SIZE
         return LOSS if graded(self.suite) else FLIP
 
     @property
     def views(self) -> tuple[View, ...]:
         """The views that answers are scored in, the fullest first."""
-        return VIEWS[:1] if self.unit is None else VIEWS
+        return VIEWS[:1] if self.yardstick is None else VIEWS
 
     def __call__(
         self,
@@ -85,8 +114,8 @@ class LeaveOneOut:
         variants: indices of the recorded deviations whose directions are looked for. whose: indices of the deployments
         that are scored where log-probabilities are; all unless given.
         """
-        if self.unit is not None:
-            return self._log_probabilities(answers, probes, variants, view, self.unit, whose)
+        if self.yardstick is not None:
+            return self._log_probabilities(answers, probes, variants, view, self.yardstick, whose)
         return self._losses(answers, probes) if graded(self.suite) else self._flips(answers, probes)
 
     def _losses(self, answers: Answers, probes: Sequence[Probe]) -> Scores:
@@ -107,12 +136,14 @@ class LeaveOneOut:
         probes: Sequence[Probe],
         variants: Sequence[int],
         view: View,
-        unit: float,
+        yardstick: Yardstick,
         whose: Container[int] | None,
     ) -> Scores:
         order, references = list(answers), self.baseline.references
         everyone = [order.index(r) for r in references]
         directions = [order.index(v) for v in variants]
+        usual = {order.index(v): nats for v, nats in yardstick.usual.items() if v in answers}
+        yardstick = replace(yardstick, usual=usual)
         rows: dict[int, list[tuple[float, ...]]] = {i: [] for i in order if whose is None or i in whose}
         for probe in probes:
             reference = ProbeReference(tuple((kept[probe.id],) for kept in answers.values()))
@@ -122,7 +153,7 @@ class LeaveOneOut:
                 scores = (0.0, 0.0, 0.0, 0.0)  # nothing listed: no deviation is seen
                 answer = view.of(answers[index][probe.id])
                 if alignment := align(answer, reference, everyone, view.tokens):
-                    s = score(alignment, others, directions, unit, factor)
+                    s = score(alignment, others, directions, yardstick, factor)
                     scores = (s.size, s.direction, s.distance, s.kl)
                 mine.append(scores)
         ids, names = [p.id for p in probes], self.baseline.names(list(rows))

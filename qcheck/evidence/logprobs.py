@@ -3,6 +3,14 @@
 An answer without log-probabilities shows nothing, nor does one that lists fewer tokens, or coarser values, than any
 view that was calibrated.
 
+Some servers list nothing at the token that ends an answer. Such an answer is no evidence: a size is a mean over all of
+an answer, and what the last list would have made of it is unknown. It may be agreement: an answer of a recorded variant
+is to count against *consistent* at least as often as the calibration saw it show the watched event. So it is asked of
+each variant's own answer to the probe whether it shows that event, and shows it without that list too. Where all do
+that showed it at all, the list would have told nothing more, and whoever withholds it on purpose gains no agreement;
+but one that never lists an end is never found to deviate on answers that end. Lists in which tokens without a text
+share one key are no evidence either, as calibration saw none of those.
+
 How many answers are the recorded ones to the last digit, and how the divergence differs between prompts, is told and is
 no evidence: honest kernels are systematic, and a cache repeats whatever it holds.
 """
@@ -11,13 +19,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import stats as scipy_stats
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
 from qcheck.evidence.envelope import Envelope
-from qcheck.evidence.scoring import Alignment, align, resemblance, score
+from qcheck.evidence.scoring import Alignment, Yardstick, align, resemblance, score
 from qcheck.evidence.tails import Shown, TailEvidence
 from qcheck.evidence.views import VIEWS, lattice_step, view_beyond
 from qcheck.packing import DIGITS
@@ -42,10 +51,10 @@ class LogprobEvidence(TailEvidence):
         table = baseline.table
         if table is None or table.noise_unit is None:
             raise ValueError("a baseline whose log-probabilities are not calibrated has no envelope of them")
-        self._envelope_kl, self._noise_unit = table.envelope_kl, table.noise_unit
+        self._envelope_kl, self._yardstick = table.envelope_kl, Yardstick.of(baseline)
         self._attribution = Attribution(self._variant_names)
         self._kl: dict[str, float] = {}
-        self._view, self._coarse = VIEWS[0], 0
+        self._view, self._coarse, self._unended = VIEWS[0], 0, 0
         self._repeated: Counter[int | None] = Counter()  # answers equal to a deployment's; None: to that of any
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
@@ -57,7 +66,7 @@ class LogprobEvidence(TailEvidence):
             i for i in self._baseline.references if any(answer.positions == a.positions for a in reference.answers[i])
         ]
         self._repeated.update([*alike, *([None] if alike else [])])
-        s = score(alignment, self._baseline.references, self._baseline.directed, self._noise_unit)
+        s = score(alignment, self._baseline.references, self._baseline.directed, self._yardstick)
         self._coarse += self._view.name != FULL
         if self._view.name == FULL:  # what it is compared with was measured in that view
             self._kl[probe_id] = s.kl
@@ -65,7 +74,22 @@ class LogprobEvidence(TailEvidence):
             self._attribution.fold(*log_likelihoods(own / s.noise, recorded / s.noise, positions))
         scores: dict[Score, float] = {SIZE: s.size, DIRECTION: s.direction}
         known = self._view is before
-        return Shown(scores, self._view.name, full=alignment.full and known, bets=alignment.full and known)
+        unended = known and alignment.unended and alignment.deep
+        agrees = unended and not self._may_hide(reference, len(answer.positions))
+        self._unended += agrees
+        full = known and alignment.full
+        return Shown(scores, self._view.name, full=full or agrees, bets=full and not alignment.merged)
+
+    def _may_hide(self, reference: ProbeReference, positions: int) -> bool:
+        """Whether some variant's recorded answer shows the watched event, and its first `positions` alone do not."""
+        threshold = self._envelope.levels[self._view.name][self._envelope.watched].threshold
+
+        def shows(answer: Answer) -> bool:
+            seen = align(self._view.of(answer), reference, self._baseline.references, self._view.tokens)
+            return seen is not None and score(seen, self._baseline.references, (), self._yardstick).size > threshold
+
+        answers = (reference.answers[v][0] for v in self._baseline.variants)
+        return any(shows(a) and not shows(replace(a, positions=a.positions[:positions])) for a in answers)
 
     def _seen(self, answer: Answer, reference: ProbeReference) -> Alignment | None:
         """The answer in the provider's view, which it may make narrower for those to come; None if it fills no view."""
@@ -73,7 +97,7 @@ class LogprobEvidence(TailEvidence):
         if whole is None:
             return None
         tokens = None if whole.deep else whole.shortest
-        view = view_beyond(self._view, tokens, lattice_step(answer.positions), self._noise_unit)
+        view = view_beyond(self._view, tokens, lattice_step(answer.positions), self._yardstick.unit)
         if view is None or view.name not in self._envelope.levels:
             return None
         self._view = view
@@ -114,7 +138,7 @@ class LogprobEvidence(TailEvidence):
         found = []
         for reference in filter(None, map(self._baseline.probe, probes)):
             if alignment := align(reference.answers[index][0], reference, references):
-                found.append(score(alignment, references, (), self._noise_unit).kl)
+                found.append(score(alignment, references, (), self._yardstick).kl)
         return float(np.mean(found)) if found else 0.0
 
     def _likeness(self) -> tuple[Finding, ...]:
@@ -147,6 +171,12 @@ class LogprobEvidence(TailEvidence):
                 self._short,
                 "answers show fewer positions or shorter lists than those before them and the recorded ones; they "
                 "count neither for nor against the provider in the e-value, and against a consistent verdict",
+            ),
+            (
+                "logprobs_unended",
+                self._unended,
+                "answers list nothing at the token that ended them; they count neither for nor against the provider in "
+                "the e-value, and may be agreement, since every recorded variant that is seen there is seen without it",
             ),
             (
                 "logprobs_dim",

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 
 from qcheck.baselines import Answer, ProbeReference
-from qcheck.evidence.scoring import align, score
-from qcheck.result import Divergence, Evidence
+from qcheck.evidence.recorded import ObservedEvidence
+from qcheck.evidence.scoring import Yardstick, align, score
+from qcheck.result import Divergence
 from qcheck.stats.bets import TailBets
 from qcheck.stats.fraction import fraction_lower, fraction_upper, requests_to_bound
 
@@ -26,22 +27,21 @@ MARGIN_SOURCE = (
 )
 
 
-class MarginEvidence:
+class MarginEvidence(ObservedEvidence):
     """Folds pairs of answers to the same probe; `update` takes the candidate's and the peer's.
 
-    Attributes and methods mean what they mean in `TailEvidence`; bounds hold at level `alpha`.
+    Bounds hold at level `alpha`.
     """
 
     name = "logprobs"
     outside = f"differ by more than {MARGIN_NATS} nats per token"
-    resolution = None
 
     def __init__(self, alpha: float) -> None:
+        super().__init__()
         self._alpha = alpha
         self._bets = TailBets([1.0])
         self._kl: list[float] = []
-        self.deviating: list[str] = []
-        self.answered = self._unseen = self._failed = 0
+        self._unseen = 0
 
     def update(self, probe_id: str, candidate: Answer, peer: Answer) -> None:
         """Fold one probe that both have answered."""
@@ -51,7 +51,7 @@ class MarginEvidence:
             self._unseen += 1
             self._bets.update([False], [MARGIN_SHARE])
             return
-        s = score(alignment, [0], [], 1.0)
+        s = score(alignment, [0], [], Yardstick(1.0))
         beyond = s.kl > MARGIN_NATS
         self._bets.update([beyond], [MARGIN_SHARE])
         self._kl.append(s.kl)
@@ -64,10 +64,6 @@ class MarginEvidence:
     def log_e(self) -> float:
         """Natural logarithm of the e-value against "at most MARGIN_SHARE of the answers exceed the margin"."""
         return self._bets.log_e
-
-    def fail(self) -> None:
-        """Count a request that finally failed: e = 1, and no agreement."""
-        self._failed += 1
 
     def _against(self) -> tuple[int, int]:
         """Requests that count against agreement (beyond the margin, unseen or failed), and all requests."""
@@ -93,14 +89,6 @@ class MarginEvidence:
         rate = len(self.deviating) / self.answered if self.answered else 0.0
         return low, min(max(rate, low), max(high, low)), max(high, low)
 
-    def posterior(self) -> dict[str, float]:
-        """Nothing: no variant is recorded."""
-        return {}
-
-    def ladder(self) -> str | None:
-        """Nothing: no variant is recorded."""
-        return None
-
     def divergence(self) -> Divergence | None:
         """Mean KL per position; no envelope is known."""
         if not self._kl:
@@ -109,7 +97,3 @@ class MarginEvidence:
         deviation = math.sqrt(sum((k - mean) ** 2 for k in self._kl) / max(n - 1, 1))
         half = 1.96 * deviation / math.sqrt(n)
         return Divergence(mean, max(0.0, mean - half), mean + half, None)
-
-    def snapshot(self, weight: float) -> Evidence:
-        """The observable's part of the result."""
-        return Evidence(self.name, self.answered, self.log_e, weight, ())

@@ -8,21 +8,30 @@ from typing import Final
 from qcheck.evidence.answers import AnswerEvidence
 from qcheck.evidence.greedy import GreedyEvidence
 from qcheck.evidence.logprobs import LogprobEvidence
-from qcheck.evidence.recorded import RecordedEvidence
+from qcheck.evidence.recorded import ObservedEvidence
 from qcheck.evidence.sampled_text import SampledTextEvidence
+from qcheck.evidence.scored_text import ScoredTextEvidence
 from qcheck.evidence.toolcalls import ToolCallEvidence
 from qcheck.suites import Suite
 
 __all__ = ["evidence_of", "graded", "rank"]
 
 # The strongest first.
-EVIDENCE: Final[Mapping[str, type[RecordedEvidence]]] = {
-    e.name: e for e in (LogprobEvidence, GreedyEvidence, SampledTextEvidence, AnswerEvidence, ToolCallEvidence)
+EVIDENCE: Final[Mapping[str, type[ObservedEvidence]]] = {
+    e.name: e
+    for e in (
+        LogprobEvidence,
+        GreedyEvidence,
+        ScoredTextEvidence,
+        SampledTextEvidence,
+        AnswerEvidence,
+        ToolCallEvidence,
+    )
 }
 
 
-def evidence_of(suite: Suite) -> type[RecordedEvidence]:
-    """The evidence that judges answers to the suite against an envelope."""
+def evidence_of(suite: Suite) -> type[ObservedEvidence]:
+    """The evidence that judges answers to the suite: against an envelope, or as live deployments score them."""
     return next((e for name, e in EVIDENCE.items() if name in suite.manifest.observes), LogprobEvidence)
 
 

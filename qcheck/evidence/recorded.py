@@ -1,4 +1,4 @@
-"""One provider's answers against recorded deployments: what every observable owes the fold."""
+"""One provider's answers: what every observable owes the fold, and what those add that are judged by recordings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from qcheck.records import Response
 from qcheck.result import Divergence, Evidence, Finding
 from qcheck.suites import Suite
 
-__all__ = ["RecordedEvidence"]
+__all__ = ["ObservedEvidence", "RecordedEvidence"]
 
 
-class RecordedEvidence(ABC):
+class ObservedEvidence(ABC):
     """Folds one provider's answers in plan order.
 
     name: the observable's. outside: what a deviating answer does, in words. resolution: the variant for which
@@ -26,21 +26,9 @@ class RecordedEvidence(ABC):
     outside: ClassVar[str]
     shows_agreement: ClassVar[bool] = True
 
-    def __init__(self, baseline: Baseline, envelope: Envelope, suite: Suite) -> None:
-        self._baseline, self._envelope = baseline, envelope
-        self._probes = {p.id: p for p in suite.probes}
-        self._variant_names = baseline.names(baseline.variants)
+    def __init__(self) -> None:
         self.deviating: list[str] = []
-        self.answered = self._failed = self._silent = 0
-
-    @staticmethod
-    def read(response: Response) -> Answer:
-        """What of a response is judged."""
-        return answer_of(response, with_text=True)
-
-    @abstractmethod
-    def update(self, probe_id: str, answer: Answer) -> None:
-        """Fold the answer to one probe."""
+        self.answered = self._failed = 0
 
     def fail(self) -> None:
         """Count a request that finally failed: e = 1, and no agreement."""
@@ -68,9 +56,9 @@ class RecordedEvidence(ABC):
     def fraction(self) -> tuple[float, float, float]:
         """Routing fraction: lower bound, estimate, upper bound, at alpha − delta per side."""
 
+    @abstractmethod
     def blind_to(self, _tolerance: float) -> tuple[str, ...]:
-        """Recorded variants of which more than `tolerance` of the requests could come for all that was seen."""
-        return self._variant_names
+        """What more than `tolerance` of the requests could come from for all that was seen."""
 
     def divergence(self) -> Divergence | None:
         """How far the answers lie from the reference in nats; None where no log-probabilities are compared."""
@@ -84,9 +72,9 @@ class RecordedEvidence(ABC):
         """How far the deviating answers lie from the reference, beside the recorded variants; None if unknown."""
         return None
 
-    @abstractmethod
     def _findings(self) -> tuple[Finding, ...]:
         """What is to be said besides the e-value."""
+        return ()
 
     def _counted(self, *rows: tuple[str, int, str]) -> tuple[Finding, ...]:
         """A finding for each kind of answer of which there were some. rows: kind, how many, and what they do."""
@@ -97,3 +85,27 @@ class RecordedEvidence(ABC):
     def snapshot(self, weight: float) -> Evidence:
         """The observable's part of the result."""
         return Evidence(self.name, self.answered, self.log_e, weight, self._findings())
+
+
+class RecordedEvidence(ObservedEvidence):
+    """Judges answers by recorded deployments."""
+
+    def __init__(self, baseline: Baseline, envelope: Envelope, suite: Suite) -> None:
+        super().__init__()
+        self._baseline, self._envelope = baseline, envelope
+        self._probes = {p.id: p for p in suite.probes}
+        self._variant_names = baseline.names(baseline.variants)
+        self._silent = 0
+
+    @staticmethod
+    def read(response: Response) -> Answer:
+        """What of a response is judged."""
+        return answer_of(response, with_text=True)
+
+    @abstractmethod
+    def update(self, probe_id: str, answer: Answer) -> None:
+        """Fold the answer to one probe."""
+
+    def blind_to(self, _tolerance: float) -> tuple[str, ...]:
+        """Recorded variants of which more than `tolerance` of the requests could come for all that was seen."""
+        return self._variant_names

@@ -21,8 +21,9 @@ Tokens. A provider's text is cut into tokens anew, and what a model draws is not
 text. So up to a share `RETOKENISED` of what follows any text may be anything.
 
 Ends. What ended a text before its last token was due (the end of the turn, white space that was trimmed, half of a
-character) counts as what of these speaks least for each alternative, and never for one. A text that cannot be scored
-loses what was bet on it, so that what an answer says cannot decide whether it counts. Where a text may well begin with
+character) counts as what of these speaks least for each alternative, and never for one. A text that cannot be scored,
+or that a deployment fails to score, loses what was bet on it, so that what an answer says cannot decide whether it
+counts. Where a text may well begin with
 white space, which many providers trim, nothing is bet.
 
 Assumptions are those of `qcheck.evidence.sampled_text`, with draws independent given what was said before: what a
@@ -40,36 +41,50 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qcheck.evidence.leave_one_out import NOISE_FACTOR
+from qcheck.evidence.recorded import ObservedEvidence
 from qcheck.evidence.sampled_text import MIN_SHARE, NUCLEUS, RAISES, UNRECORDED, NextText, Worth, weights, worth_of
+from qcheck.evidence.scoring import NOISE_FACTOR
 from qcheck.evidence.texts import REPLACEMENT, seen
-from qcheck.records import Position, token_bytes
-from qcheck.result import Evidence, Finding
+from qcheck.records import Position, Response, token_bytes
+from qcheck.result import Finding
 from qcheck.stats.likelihood import LikelihoodBets
 
 __all__ = [
     "MARGIN_NATS",
+    "MARGIN_SOURCE",
     "RETOKENISED",
     "Sampling",
     "ScoredTextEvidence",
     "request_ratios",
     "scorable",
+    "text_to_score",
     "token_worths",
 ]
 
 Array = NDArray[np.float64]
 Scored = Sequence[Position]  # the tokens of a text, then what comes after it
 
-MARGIN_NATS: Final = (
-    0.04  # a convention: twice what bf16 arithmetic moves log-probabilities by (`margin.MARGIN_SOURCE`)
+MARGIN_NATS: Final = 0.04
+MARGIN_SOURCE: Final = (
+    "a convention: twice the 0.018 nats rms by which bf16 arithmetic moves log-probabilities against f32"
 )
 PLAIN_SHARE: Final = 0.005  # honest kernels differ by more than the margin on the rarest tokens
 RETOKENISED: Final = 0.01  # a convention
+MOST_CHARACTERS: Final = 16_384  # of a text
 
 
 def scorable(text: str) -> str:
     """What of a provider's text live deployments are asked to score: all up to a broken character."""
     return text.split(REPLACEMENT, maxsplit=1)[0]
+
+
+def text_to_score(response: Response) -> str:
+    """What of an answer live deployments are asked to score.
+
+    "" of one whose text is not all that was drawn, or so long that scoring it would cost more than anybody expects.
+    """
+    more = response.reasoning or response.tool_calls or len(response.text) > MOST_CHARACTERS
+    return "" if more else scorable(response.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,21 +157,18 @@ def _begins_with_space(position: Position) -> bool:
     return any(token_bytes(key)[:1].isspace() for key, logprob in position.top if logprob >= least)
 
 
-class ScoredTextEvidence:
-    """Folds one provider's texts in plan order.
-
-    name, outside, deviating, answered: as in `qcheck.evidence.recorded.RecordedEvidence`. variants: the names of the
-    live deployments that are looked for.
-    """
+class ScoredTextEvidence(ObservedEvidence):
+    """Folds one provider's texts in plan order. variants: the names of the live deployments that are looked for."""
 
     name = "scored_text"
-    outside = f"are likelier under a deviation than within {MARGIN_NATS} nats of the live reference"
+    outside = f"are likelier under a deviation than within {MARGIN_NATS} nats of the live references"
+    shows_agreement = False
 
     def __init__(self, variants: Sequence[str], sampling: Sampling) -> None:
-        self._sampling = sampling
+        super().__init__()
+        self._variants, self._sampling = tuple(variants), sampling
         self._bets = LikelihoodBets(weights(len(variants)))
-        self.deviating: list[str] = []
-        self.answered = self._unscored = 0
+        self._unscored = 0
 
     def update(self, probe_id: str, prompt: bytes, references: Sequence[Scored], variants: Sequence[Scored]) -> None:
         """Fold the text that answers one probe, as the deployments score it."""
@@ -177,8 +189,10 @@ class ScoredTextEvidence:
         """Routing fraction: 0, the share that was bet on best, and 1; the bounds are no claim."""
         return 0.0, self._bets.epsilon() if self.log_e > 0 else 0.0, 1.0
 
-    def snapshot(self, weight: float) -> Evidence:
-        """The observable's part of the result."""
-        text = f"{self._unscored} of {self.answered} answers could not be scored token by token; they show nothing"
-        findings = (Finding("texts_unscored", "info", text, None, ()),) if self._unscored else ()
-        return Evidence(self.name, self.answered, self.log_e, weight, findings)
+    def blind_to(self, _tolerance: float) -> tuple[str, ...]:
+        """All that is looked for: texts never show agreement."""
+        return self._variants
+
+    def _findings(self) -> tuple[Finding, ...]:
+        unscored = "answers could not be scored token by token; they never count against the provider"
+        return self._counted(("texts_unscored", self._unscored, unscored))

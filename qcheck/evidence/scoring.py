@@ -2,20 +2,26 @@
 
 Noise. What honest deployments make of a probe differs from probe to probe: near a router's tie or a rare token much,
 elsewhere hardly. So deviations are measured in units of the probe's own noise: the largest deviation between two of
-its reference deployments, plus a `unit` that keeps it from being taken for nothing where they happen to agree.
+its reference deployments, plus a `unit` that keeps it from being taken for nothing where they happen to agree, plus the
+*jump* of recorded variants: how far one of them, that usually stays near the envelope, lies beyond twice its usual
+deviation. Where a router is almost undecided between two experts, whatever moves it a little may turn it, a
+quantisation as well as another kernel, and an answer then lies dozens of times farther away than elsewhere. That ten
+references took the same expert does not show it; that one of four variants took the other does.
 
 Size. The rms deviation from the *nearest* reference deployment, over the noise. Adding deployments can only lower it,
 so the scores of a deployment left out of the references bound the scores that it has when it stands among them.
 
 Direction. How much better some recorded variant's deviation explains the answer than the envelope does: the largest
-matched filter of all variants, over the noise squared. The answer's deviation is taken from reference a, the
-variant's from another reference b: a reference shared by both would put its own noise into both and accuse honest
-providers. The *smallest* over all such pairs counts, which again can only fall when references are added, as long as
-it is positive. The largest over the variants is one score with one null bound, so that searching among many variants
-costs what it costs the honest deployments.
+matched filter of all variants, over the noise squared, for half of the recorded deviation: another engine shows some of
+it, not all, the less the smaller it is beside the engines' own noise. The answer's deviation is taken from reference a,
+the variant's from another reference b: a reference shared by both would put its own noise into both and accuse honest
+providers. The *smallest* over all such pairs counts, which again can only fall when references are added, as long as it
+is positive. The largest over the variants is one score with one null bound, so that searching among many variants costs
+what it costs the honest deployments.
 
 A control token, or a part of a character, may go by another key at another server. Where an answer or the recording
-has such a token that shows neither id nor bytes, those that only one of them lists are left out.
+has such a token that shows neither id nor bytes, those that only one of them lists are left out. Where an answer lists
+the empty string, all tokens without a text may stand under it, so that its list may be as much shorter.
 
 An answer that lists more than was recorded is cut to the length of the list that it is compared with: what lies beyond
 is below that list's floor, where deviations are unknown, and would dilute the mean by zeros.
@@ -24,20 +30,37 @@ is below that list's floor, where deviations are unknown, and would dilute the m
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qcheck.baselines import Answer, Node, ProbeReference, list_floor
-from qcheck.records import Position
-from qcheck.stats.deviation import deviation, matched_filters, partition_kl, rms, spread
+from qcheck.baselines import Answer, Baseline, Node, ProbeReference, list_floor
+from qcheck.records import Position, token_bytes
+from qcheck.stats.deviation import deviation, matched_filters, partition_kl, rms, spread, spreads
 
 # An answer this near to a reference, rms in nats, counts as equal to it: ten times what rounding in files can do.
 EQUAL = 1e-4
+NOISE_FACTOR = 1.5  # by which honest deviations are multiplied, for kernels that nobody recorded
+JUMP = 2.0  # times its usual deviation, from where on a variant is taken to have jumped; a convention
+EXPECTED_SHARE = 0.5  # of a recorded deviation that another engine shows; chosen on lab-tiny
 
-__all__ = ["EQUAL", "Alignment", "Scores", "align", "noise", "resemblance", "score"]
+__all__ = [
+    "EQUAL",
+    "EXPECTED_SHARE",
+    "JUMP",
+    "NOISE_FACTOR",
+    "Alignment",
+    "Scores",
+    "Yardstick",
+    "align",
+    "noise",
+    "resemblance",
+    "scale",
+    "score",
+]
 
 Array = NDArray[np.float64]
 
@@ -46,11 +69,14 @@ Array = NDArray[np.float64]
 class Alignment:
     """One answer beside the recorded deployments, on all coordinates (position, token) of shared paths.
 
-    All four arrays have shape (deployments, n). candidate: the answer's log-probabilities, its lists cut to the lengths
-    of each deployment's, NaN where unlisted; recorded: the deployments'. candidate_floor, recorded_floor: their
-    floors, NaN where the deployment has not the path. positions (n,): which shared position. complete: whether the
-    answer has as many positions as some honest deployment's. deep: whether at the shared ones it lists as many tokens
-    as some honest deployment did, or as many as were asked for; shortest: how many its shortest list there has.
+    All four arrays have shape (deployments, n). candidate: the answer's log-probabilities, its lists cut to the
+    lengths of each deployment's, NaN where unlisted; recorded: the deployments'. candidate_floor, recorded_floor:
+    their floors, NaN where the deployment has not the path. positions (n,): which shared position. complete:
+    whether the answer has all positions that some honest deployment on its path had, or, where it has left their
+    paths, as many as some honest deployment or all that its text says. merged: whether a list may be shorter since
+    tokens without a text share one key. unended: whether it lacks the last of them alone, where that deployment's
+    text ended as the answer's did. deep: whether at the shared ones it lists as many tokens as some honest
+    deployment did, or as many as were asked for; shortest: how many its shortest list there has.
     """
 
     candidate: Array
@@ -59,6 +85,8 @@ class Alignment:
     recorded_floor: Array
     positions: NDArray[np.intp]
     complete: bool
+    merged: bool
+    unended: bool
     deep: bool
     shortest: int
 
@@ -69,6 +97,30 @@ class Alignment:
 
 
 @dataclass(frozen=True, slots=True)
+class Yardstick:
+    """What deviations are measured by.
+
+    unit: nats that are added to each probe's noise. usual: by index of a variant whose jumps count as noise, nats by
+    which it usually deviates from the reference that is farthest from it. share: of a recorded deviation, what
+    directions expect another engine to show.
+    """
+
+    unit: float
+    usual: Mapping[int, float] = field(default_factory=dict)
+    share: float = EXPECTED_SHARE
+
+    @classmethod
+    def of(cls, baseline: Baseline) -> Self:
+        """That of a calibrated baseline. Raises ValueError for one that is not calibrated on log-probabilities."""
+        table = baseline.table
+        if table is None or table.noise_unit is None:
+            raise ValueError(f"{baseline.folder} is not calibrated on log-probabilities")
+        names = zip(baseline.directed, baseline.names(baseline.directed), strict=True)
+        usual = {i: table.usual_deviations[name] for i, name in names if name in table.usual_deviations}
+        return cls(table.noise_unit, usual, table.expected_share)
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """distance: rms deviation from the nearest reference, nats. size: the same over the probe's noise.
 
@@ -76,7 +128,7 @@ class Scores:
     shared position against the nearest reference.
 
     directions (variants,): smallest matched filters over pairs of references, over the noise squared, 0 with fewer than
-    two references. noise: the probe's, with the unit, nats.
+    two references. noise: the probe's, with unit and jump, nats.
     """
 
     distance: float
@@ -104,8 +156,7 @@ def align(
     blocks: list[tuple[Array, Array, Array, Array]] = []
     path: tuple[str, ...] = ()
     honest = np.asarray(references, int)
-    complete = len(answer.positions) >= min(len(reference.answers[i][0].positions) for i in references)
-    deep, shortest = True, sys.maxsize
+    deep, merged, shortest = True, False, sys.maxsize
     for position in answer.positions:
         node = reference.nodes.get(path)
         if node is None:
@@ -114,9 +165,10 @@ def align(
         lengths = (~np.isnan(node.values)).sum(axis=1)
         if tokens is not None:
             lengths = np.minimum(lengths, tokens)
-        recorded_lengths = lengths[honest][lengths[honest] > 0]
-        if len(recorded_lengths):
-            deep = deep and len(listed) >= recorded_lengths.min()
+        due = np.minimum(lengths, _merged_lengths(node)) if "?" in listed else lengths
+        if (due[honest] > 0).any():
+            deep = deep and len(listed) >= due[honest][due[honest] > 0].min()
+            merged = merged or len(listed) < lengths[honest][due[honest] > 0].min()
             shortest = min(shortest, len(listed))
         if not listed:
             break
@@ -131,7 +183,33 @@ def align(
         np.concatenate(parts, axis=1) for parts in zip(*blocks, strict=True)
     )
     positions = np.repeat(np.arange(len(blocks)), [block[0].shape[1] for block in blocks])
-    return Alignment(candidates, candidate_floors, recorded, recorded_floors, positions, complete, deep, shortest)
+    complete, unended = _shows_all(answer, [reference.answers[i][0] for i in references])
+    return Alignment(
+        candidates, candidate_floors, recorded, recorded_floors, positions, complete, merged, unended, deep, shortest
+    )
+
+
+def _shows_all(answer: Answer, honest: Sequence[Answer]) -> tuple[bool, bool]:
+    """Whether an answer is `complete`, and if not whether it is `unended` (see `Alignment`).
+
+    The end is a token without a text, and what is listed before it spells the answer's text.
+    """
+    taken = [p.token for p in answer.positions]
+    text = None if answer.text is None else answer.text.encode("utf-8", "surrogatepass")
+    ended = text == b"".join(map(token_bytes, taken))
+    left = [a.positions[len(taken) :] for a in honest if [p.token for p in a.positions[: len(taken)]] == taken]
+    if not left:
+        return ended or len(taken) >= min(len(a.positions) for a in honest), False
+    if not all(left):
+        return True, False
+    return False, ended and any(len(more) == 1 and not token_bytes(more[0].token) for more in left)
+
+
+def _merged_lengths(node: Node) -> NDArray[np.intp]:
+    """(deployments,) lengths of the recorded lists where all tokens without a text stand under one key."""
+    listed, texts = ~np.isnan(node.values), np.array([key.startswith("=") for key in node.tokens])
+    lengths: NDArray[np.intp] = (listed & texts).sum(axis=1) + (listed & ~texts).any(axis=1)
+    return lengths
 
 
 def _beside(position: Position, node: Node, lengths: NDArray[np.intp]) -> tuple[Array, Array, Array, Array]:
@@ -176,19 +254,30 @@ def noise(alignment: Alignment, references: Sequence[int]) -> float:
     return spread(alignment.recorded[refs], alignment.recorded_floor[refs])
 
 
+def scale(alignment: Alignment, references: Sequence[int], yardstick: Yardstick) -> float:
+    """What deviations are measured in at the answer's path, nats: noise, unit and jump. It grows with references."""
+    rows, r = [*references, *yardstick.usual], len(references)
+    apart = spreads(alignment.recorded[rows], alignment.recorded_floor[rows])
+    beyond = apart[:r, r:].max(axis=0) - JUMP * np.array(list(yardstick.usual.values()))
+    return yardstick.unit + float(apart[:r, :r].max()) + float(beyond.max(initial=0.0))
+
+
 def score(
-    alignment: Alignment, references: Sequence[int], variants: Sequence[int], unit: float, factor: float = 1.0
+    alignment: Alignment,
+    references: Sequence[int],
+    variants: Sequence[int],
+    yardstick: Yardstick,
+    factor: float = 1.0,
 ) -> Scores:
     """All scores of one aligned answer against the chosen deployments (indices into the recorded rows).
 
-    unit: nats that are added to the probe's noise. factor: what the answer's deviations are multiplied by in `size`
-    and `direction`.
+    factor: what the answer's deviations are multiplied by in `size` and `direction`.
     """
     a = alignment
     refs, varis = np.asarray(references, int), np.asarray(variants, int)
     ref, ref_floor, candidate = a.recorded[refs], a.recorded_floor[refs], a.candidate[refs]
     listed, ref_listed, present = ~np.isnan(candidate), ~np.isnan(ref), ~np.isnan(ref_floor)
-    scale = unit + noise(a, references)
+    measure = scale(a, references, yardstick)
 
     devs = deviation(candidate, a.candidate_floor[refs], ref, ref_floor)
     weights = (present & (listed | ref_listed)).astype(float)
@@ -202,11 +291,11 @@ def score(
     common_everywhere = all(both[a.positions == p].any() for p in np.unique(a.positions))
     directions = np.zeros(len(varis))
     if len(refs) > 1 and len(varis):
-        filters = matched_filters(candidate, ref, a.recorded[varis], a.positions, factor)
-        directions = filters[~np.eye(len(refs), dtype=bool)].min(axis=0) / scale**2
+        filters = matched_filters(candidate, ref, a.recorded[varis], a.positions, factor, yardstick.share)
+        directions = filters[~np.eye(len(refs), dtype=bool)].min(axis=0) / measure**2
         if not (a.full and distance > EQUAL):
             directions = np.minimum(directions, 0.0)
-    return Scores(distance, factor * distance / scale, common_everywhere, kl, directions, scale)
+    return Scores(distance, factor * distance / measure, common_everywhere, kl, directions, measure)
 
 
 def resemblance(

@@ -45,7 +45,7 @@ class TailEvidence(RecordedEvidence):
     def __init__(self, baseline: Baseline, envelope: Envelope, suite: Suite) -> None:
         super().__init__(baseline, envelope, suite)
         self._bets = TailBets([level.weight for level in envelope.levels[FULL]])
-        self._views: set[str] = set()  # that answers were evidence in
+        self._views: set[str] = set()  # that answers were evidence or agreement in
         self._short = self._dim = self._watched = self._proven = 0
 
     @abstractmethod
@@ -61,7 +61,7 @@ class TailEvidence(RecordedEvidence):
         watched = hits[self._envelope.watched]
         if shown is None or not shown.bets:
             hits = [False] * len(hits)
-        else:
+        if shown and (shown.bets or shown.full):
             self._views.add(shown.view)
         self._bets.update(hits, [level.null_bounds[stratum] for level in levels])
         self.answered += 1

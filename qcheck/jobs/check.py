@@ -10,9 +10,10 @@ from typing import Literal
 
 from qcheck import __version__
 from qcheck.jobs.inquiry import ALL, FOLLOW_UPS, TIMEOUT_S, EndOfInquiry, Inquiry, unknown, worst_cases_usd
-from qcheck.jobs.known import KnownOffer, known_offer
+from qcheck.jobs.known import KnownOffer, hopeless, known_offer
 from qcheck.jobs.offer import Capability, capabilities, settings
 from qcheck.jobs.seen import Seen, Trial
+from qcheck.jobs.thinking import Doubts, fewest_requests, find_way, kept_from_thinking, most_requests, sought
 from qcheck.records import Attempt
 from qcheck.registry.types import Endpoint
 from qcheck.run.budget import Budget, Limits, check_prices
@@ -54,8 +55,10 @@ class Offer:
 
 def planned(endpoint: Endpoint) -> tuple[int, int, float | None]:
     """The usual number of requests, the most there can be, and US dollars that these cost at most (None: unknown)."""
-    costs, usual = worst_cases_usd(ALL, endpoint), len(ALL) + (endpoint.model_id is None)
-    return usual, usual + FOLLOW_UPS, None if costs is None else sum(costs) + FOLLOW_UPS * max(costs)
+    costs, always = worst_cases_usd(ALL, endpoint), len(ALL) + (endpoint.model_id is None)
+    further = most_requests(endpoint) + FOLLOW_UPS
+    cost_usd = None if costs is None else sum(costs) + further * max(costs)
+    return always + fewest_requests(endpoint), always + further, cost_usd
 
 
 async def check(
@@ -81,15 +84,22 @@ async def check(
     asking = Inquiry(
         unknown(endpoint), key, budget, timeout_s=timeout_s, sleep=sleep, on_attempt=attempts.append, on_seen=on_seen
     )
-    end = None
+    end, doubts = None, Doubts()
     try:
         await asking.name_model()
+        if sought(endpoint):
+            doubts = await find_way(asking)
+        thinks = hopeless(asking.endpoint)
+        if thinks:
+            asking.tell(None)  # what it offers all the same is asked as it is
         await asking.ask(ALL)
-        if known := known_offer(asking, checked):
+        if not thinks and (known := known_offer(asking, checked)):
             on_known(known)
     except EndOfInquiry as early:
         end = early
     found = capabilities(asking.trials)
+    if sought(endpoint):
+        found += (kept_from_thinking(doubts, asking.way),)
     answers = [a.response for a in attempts if a.response]
     charges = [a.charged_usd for a in attempts]
     return Offer(

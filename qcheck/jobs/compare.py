@@ -19,7 +19,8 @@ from qcheck.errors import ConfigurationError
 from qcheck.evidence.envelope import Envelope, freeze
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.observable import evidence_of
-from qcheck.jobs.fold import RunFold
+from qcheck.evidence.scored_text import text_to_score
+from qcheck.jobs.fold import RunFold, due_scores
 from qcheck.jobs.known import KnownOffer
 from qcheck.jobs.manifest import (
     DeclaredEntry,
@@ -34,7 +35,7 @@ from qcheck.jobs.manifest import (
 from qcheck.jobs.order import check_order, plan_of
 from qcheck.jobs.outcome import make_fold, make_result
 from qcheck.jobs.panel import Panel
-from qcheck.jobs.reference import Reference, provenance_of
+from qcheck.jobs.reference import RANKS, Reference, provenance_of
 from qcheck.jobs.silence import withheld
 from qcheck.jobs.strongest import Asked, Choice, mismatch, reference_unfit
 from qcheck.jsonio import content_hash, pretty, to_plain
@@ -45,7 +46,7 @@ from qcheck.result import Result, result_to_json
 from qcheck.run.budget import Budget, Limits, check_prices, is_plan
 from qcheck.run.execute import Asker, Event, Settled, Stopped, execute
 from qcheck.run.folder import RunFolder
-from qcheck.run.journal import Journal, read_journal, settled_requests
+from qcheck.run.journal import Journal, read_journal, settled_requests, settled_scores
 from qcheck.run.plan import PlanItem
 from qcheck.suites import Suite
 from qcheck.verdict import FailOn, Until, decide
@@ -75,6 +76,9 @@ class Settings:
                 raise ConfigurationError(f"--{name} must lie between 0 and 1, not {value:g}.")
         if self.concurrency < 1:
             raise ConfigurationError("--concurrency must be at least 1.")
+        limits = self.limits
+        if any((limit or 0) < 0 for limit in (limits.max_requests, limits.budget_usd, limits.deadline_s)):
+            raise ConfigurationError("--max-requests, --budget and --deadline are not negative.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +119,10 @@ def _entry(endpoint: Endpoint, offer: KnownOffer | None, choice: Choice | None =
         min_tokens=endpoint.dialect.min_tokens,
         streamed=endpoint.dialect.stream,
         manner=manner_of(endpoint),
+        thinking_off=endpoint.dialect.thinking_off,
         offer=offer,
         suites=choice.suites if choice else None,
+        plain=endpoint.dialect.plain_samples is not None,
         unjudged=choice.unjudged if choice else None,
     )
 
@@ -125,6 +131,15 @@ def _reference_entry(reference: Reference, model: ModelProfile, offers: Mapping[
     if live := reference.live:
         entry = _entry(live, offers.get(live.name))
         return ReferenceEntry(kind="live", name=live.name, provenance=provenance_of(live, model), live=entry)
+    if scored_by := reference.scored_by:
+        return ReferenceEntry(
+            kind="live",
+            name=", ".join(e.name for e in scored_by),
+            provenance=max((provenance_of(e, model) for e in scored_by), key=RANKS.index),
+            deployments=tuple(e.name for e in scored_by),
+            scored_by=tuple(_entry(e, offers.get(e.name)) for e in scored_by),
+            variants=tuple(_entry(e, offers.get(e.name)) for e in reference.variants),
+        )
     b = reference.baseline
     if b is None:
         return ReferenceEntry(kind="none")
@@ -147,7 +162,7 @@ def _used(
     suite: Suite, reference: Reference, entry: ReferenceEntry, model: str, alpha: float, weight: float
 ) -> SuiteUsed:
     envelope = _envelope(reference, alpha)
-    if envelope is None and evidence_of(suite) is not LogprobEvidence:
+    if envelope is None and not suite.scored and evidence_of(suite) is not LogprobEvidence:
         raise ConfigurationError(
             f"texts are judged by a recorded envelope, and there is none for {model} and the suite {suite.name}: "
             f"record two or more deployments that you trust with `qcheck baseline record {model} "
@@ -203,9 +218,11 @@ def make_manifest(
     together with probability 1 − delta.
     """
     settings.check()
-    lives = [reference.live for _, reference in asked if reference.live]
+    lives = [endpoint for _, reference in asked for endpoint in reference.endpoints]
     if taken := {e.name for e in lives} & {e.name for e in endpoints}:
-        raise ConfigurationError(f"{min(taken)} is the live reference; leave it out of --providers.")
+        raise ConfigurationError(f"{min(taken)} is a live reference or variant; leave it out of --providers.")
+    if any(len({e.name for e in it.endpoints}) < len(it.endpoints) for _, it in asked):
+        raise ConfigurationError("--reference and --variant name a live deployment twice: name each once.")
     check_prices(settings.limits, (*endpoints, *lives))
     if unfit := next((why for suite, reference in asked if (why := reference_unfit(suite, reference))), None):
         raise ConfigurationError(unfit)
@@ -213,7 +230,7 @@ def make_manifest(
     if each > 1:
         _check_disjoint([suite for suite, _ in asked])
     if choices is None:
-        _check_texts([suite for suite, _ in asked], (*endpoints, *lives))
+        _check_texts([suite for suite, _ in asked], (*endpoints, *(ref.live for _, ref in asked if ref.live)))
     everything = {
         suite.name: _used(
             suite, reference, _reference_entry(reference, model, offers), model.name, settings.alpha / each, 1 / each
@@ -285,11 +302,8 @@ def budget_of(
     manifest: RunManifest, endpoints: Sequence[Endpoint], before: Iterable[Attempt] = (), spent_s: float = 0.0
 ) -> Budget:
     """What may be spent on the endpoints of a run, `spent_s` of whose deadline went on what was asked `before`."""
-    limits = manifest.budget_limits()
-    if limits.deadline_s is not None:
-        limits = replace(limits, deadline_s=max(0.0, limits.deadline_s - spent_s))
     return Budget(
-        limits,
+        manifest.budget_limits().after(spent_s),
         {e.name: Price(e.price.input, e.price.output) for e in manifest.everyone if e.price},
         before,
         plans=[e.name for e in manifest.everyone if e.plan],
@@ -304,16 +318,24 @@ def start_run(folder: RunFolder, manifest: RunManifest) -> None:
 
 @contextlib.asynccontextmanager
 async def clients(
-    endpoints: Sequence[Endpoint], keys: Mapping[str, str | None], concurrency: int
+    endpoints: Sequence[Endpoint],
+    keys: Mapping[str, str | None],
+    concurrency: int,
+    nameless: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[dict[str, Asker]]:
-    """One HTTP client per endpoint, by name; those that use one account share its limits."""
+    """One HTTP client per endpoint, by name; those that use one account share its limits.
+
+    nameless: by endpoint, why its model cannot be named.
+    """
     limiters = Limiters()
     async with contextlib.AsyncExitStack() as stack:
 
         async def client(endpoint: Endpoint) -> Client:
             key = keys.get(endpoint.name)
             limiter = limiters.of(endpoint.base_url, key)
-            return await stack.enter_async_context(Client(endpoint, key, concurrency=concurrency, limiter=limiter))
+            why = nameless.get(endpoint.name)
+            asker = Client(endpoint, key, concurrency=concurrency, limiter=limiter, nameless=why)
+            return await stack.enter_async_context(asker)
 
         yield {e.name: await client(e) for e in endpoints}
 
@@ -330,15 +352,15 @@ async def compare(
 ) -> Result:
     """Ask until every provider is decided or its limits are reached; resumes where the folder's journal ends.
 
-    `panels` are the manifest's suites, loaded, and `endpoints` its providers and a live reference, resolved. `spent_s`
-    are seconds that discovery has taken of the deadline. Writes `result.json` and returns it.
+    `panels` are the manifest's suites, loaded, and `endpoints` all whom it asks anything, resolved. `spent_s` are
+    seconds that discovery has taken of the deadline. Writes `result.json` and returns it.
     """
     fold = make_fold(manifest, panels)
     by_name = {e.name: e for e in endpoints}
     plan = plan_of(manifest, panels)
     probes = {
         (name, probe.id): (panel.suite, probe)
-        for name, suites in ((entry.name, manifest.suites_of(entry)) for entry in manifest.everyone)
+        for name, suites in ((entry.name, manifest.suites_of(entry)) for entry in manifest.planned)
         for panel in panels
         if panel.suite.name in suites
         for probe in panel.suite.fold("evaluation")
@@ -349,6 +371,14 @@ async def compare(
         # A provider that is judged by its text may refuse a request for more.
         most = endpoint.dialect.top_logprobs_max if "logprobs" in suite.manifest.observes else 0
         return suite.request(probe, endpoint.temperature, most)
+
+    def scored_with(answer: Attempt) -> dict[str, Request]:
+        requests = {}
+        for name in due_scores(answer, fold.scorers):
+            endpoint, (suite, probe) = by_name[name], probes[answer.provider, answer.probe_id]
+            text = text_to_score(answer.response) if answer.response else ""
+            requests[name] = suite.score(probe, text, endpoint.temperature, endpoint.dialect.top_logprobs_max)
+        return requests
 
     stops: dict[str, str] = {}
     with Journal.open(folder.journal) as journal:
@@ -362,13 +392,15 @@ async def compare(
             answered=settled_requests(before),
             budget=budget_of(manifest, endpoints, before, spent_s),
             should_stop=fold.should_stop,
+            scored_with=scored_with,
+            scores=settled_scores(before),
             concurrency=manifest.concurrency,
-            together=any(panel.baseline is None for panel in panels),
+            together=any(panel.baseline is None and not panel.references for panel in panels),
         )
         async with contextlib.aclosing(events):
             async for event in events:
                 if isinstance(event, Settled):
-                    fold.settle(event.attempt)
+                    fold.settle(event.attempt, event.scores)
                 elif isinstance(event, Stopped):
                     stops[event.provider] = event.reason
                 _tell(event, fold, on_moment)

@@ -13,6 +13,7 @@ from qcheck.client.limits import Limiters
 from qcheck.jobs.inquiry import FOLLOW_UPS, EndOfInquiry, Inquiry, unknown, worst_cases_usd
 from qcheck.jobs.known import KnownOffer, hopeless, known_offer, with_offer
 from qcheck.jobs.seen import TOP, Trial, listed
+from qcheck.jobs.thinking import fewest_requests, find_way, in_words, most_requests, sought
 from qcheck.records import Attempt
 from qcheck.registry.types import Endpoint
 from qcheck.run.budget import Budget
@@ -37,23 +38,29 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What it takes to find out what an endpoint offers: requests, and US dollars at most (None: unknown)."""
+    """What it takes to find out what an endpoint offers: requests, and US dollars at most (None: unknown).
+
+    thinking: how its model is kept from thinking, as far as that is known, in words; None where nothing is to be said.
+    """
 
     fewest: int
     most: int
     cost_usd: float | None
+    thinking: str | None = None
 
 
 def planned(endpoint: Endpoint, offer: KnownOffer | None, *, texts: bool) -> Discovery:
     """What `discover` will ask of an endpoint."""
-    if hopeless(endpoint):
-        return Discovery(0, 0, 0.0)
-    further = max(len(_further(endpoint, given, texts=texts)) for given in (0, TOP))
     named = endpoint.model_id is None and offer is None
+    if hopeless(endpoint):
+        return Discovery(int(named), int(named), 0.0)
+    further = max(len(_further(endpoint, given, texts=texts)) for given in (0, TOP))
     confirmed = offer is not None and offer.listed > 0
-    fewest, most = 1 if confirmed else len(PLAIN), len(PLAIN) + further + FOLLOW_UPS + confirmed
+    fewest = 1 if confirmed else len(PLAIN) + fewest_requests(endpoint)
+    most = len(PLAIN) + further + FOLLOW_UPS + confirmed + most_requests(endpoint)
     costs = worst_cases_usd(("greedy",), endpoint)
-    return Discovery(fewest + named, most + named, None if costs is None else most * max(costs))
+    cost_usd = None if costs is None else most * max(costs)
+    return Discovery(fewest + named, most + named, cost_usd, in_words(endpoint, offer))
 
 
 def _further(endpoint: Endpoint, given: int, *, texts: bool) -> tuple[Trial, ...]:
@@ -71,13 +78,15 @@ async def discover(
     on_attempt: Callable[[Attempt], None],
     *,
     texts: bool,
+    seq: int = -1,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> tuple[Found, ...]:
     """What each endpoint offers, all of them asked at once; every attempt is handed to `on_attempt`, charged.
 
     `offers` were found earlier, by name: one request tells whether they still hold, and where they do not all is asked
-    anew. texts: whether it matters how an endpoint that gives no log-probabilities decodes. Whatever a provider does is
-    data; where it does not answer, or the budget or the time ends the inquiry, nothing is known of it.
+    anew. texts: whether it matters how an endpoint that gives no log-probabilities decodes. seq: the number of the
+    first request to each, from which they fall. Whatever a provider does is data; where it does not answer, or the
+    budget or the time ends the inquiry, what it has shown until then counts.
     """
     limiters, deadline_s = Limiters(), budget.limits.deadline_s
     most_s = MOST_S if deadline_s is None else min(MOST_S, DEADLINE_SHARE * deadline_s)
@@ -99,47 +108,65 @@ async def discover(
                 on_attempt=on_attempt,
             )
 
-        try:
-            async with asyncio.timeout(most_s):
-                return await _find(endpoint, offers.get(endpoint.name), inquiry, texts=texts)
-        except TimeoutError:
-            return Found(endpoint, None)
+        ends = asyncio.get_running_loop().time() + most_s
+        return await _find(endpoint, offers.get(endpoint.name), inquiry, seq, ends, texts=texts)
 
     return tuple(await asyncio.gather(*map(one, endpoints)))
 
 
 async def _find(
-    endpoint: Endpoint, offer: KnownOffer | None, inquiry: Callable[[Endpoint, int], Inquiry], *, texts: bool
+    endpoint: Endpoint,
+    offer: KnownOffer | None,
+    inquiry: Callable[[Endpoint, int], Inquiry],
+    seq: int,
+    ends: float,
+    *,
+    texts: bool,
 ) -> Found:
+    """What `endpoint` offers, as far as it shows until the event loop's time `ends`."""
     if hopeless(endpoint):
-        return Found(endpoint, None)
-    seq = -1
+        asking = inquiry(endpoint, seq)
+        with contextlib.suppress(EndOfInquiry, TimeoutError):
+            async with asyncio.timeout_at(ends):
+                await asking.name_model()
+        return Found(asking.endpoint, None)
     if offer and offer.listed:  # that nothing is given, and how texts are decoded, no single request confirms
         known = with_offer(endpoint, offer)
         asking = inquiry(known, seq)
-        if await _still_holds(asking, offer):
-            return Found(known, offer)
+        try:
+            async with asyncio.timeout_at(ends):
+                if await _still_holds(asking, offer):
+                    return Found(known, offer)
+        except TimeoutError:
+            return Found(endpoint, None)
         seq = asking.seq
     stated = {name: getattr(endpoint.dialect, name) for name in endpoint.dialect.stated}
     start = unknown(endpoint)
     asking = inquiry(replace(start, dialect=replace(start.dialect, **stated)), seq)
     found = datetime.now(UTC)
-    with contextlib.suppress(EndOfInquiry):  # what was shown until then counts
-        await asking.name_model()
-        await asking.ask(PLAIN)
-        as_found = replace(asking.endpoint, temperature=asking.temperature)
-        await asking.ask(_further(as_found, listed(asking.trials["greedy"]), texts=texts))
+    with contextlib.suppress(EndOfInquiry, TimeoutError):  # what was shown until then counts
+        async with asyncio.timeout_at(ends):
+            await asking.name_model()
+            if sought(endpoint):
+                await find_way(asking)
+            if not hopeless(asking.endpoint):
+                await asking.ask(PLAIN)
+                as_found = replace(asking.endpoint, temperature=asking.temperature)
+                await asking.ask(_further(as_found, listed(asking.trials["greedy"]), texts=texts))
     shown = known_offer(asking, found)
-    return Found(with_offer(replace(endpoint, model_id=asking.endpoint.model_id), shown), shown)
+    dialect = replace(endpoint.dialect, thinking_off=asking.endpoint.dialect.thinking_off)
+    return Found(with_offer(replace(endpoint, model_id=asking.endpoint.model_id, dialect=dialect), shown), shown)
 
 
 async def _still_holds(asking: Inquiry, offer: KnownOffer) -> bool:
-    """Whether an endpoint takes the request that it took, and lists as many tokens as it listed."""
+    """Whether an endpoint takes the request that it took, lists as many tokens as it listed, and thinks no more."""
     try:
         seen = await asking.ask_as_known("greedy")
     except EndOfInquiry:
         return False
-    return seen.response is not None and listed(seen) == offer.listed
+    if seen.response is None or listed(seen) != offer.listed:
+        return False
+    return offer.thinking_off is None or bool(seen.response.text.strip())  # a thought may be hidden
 
 
 async def name_models(
@@ -147,11 +174,11 @@ async def name_models(
     keys: Mapping[str, str | None],
     budget: Budget,
     on_attempt: Callable[[Attempt], None],
-    seqs: Mapping[str, int],
+    seq: int,
 ) -> tuple[Endpoint, ...]:
     """The endpoints with the model id that `/models` tells where nobody named one; None stays where it cannot be had.
 
-    The requests are numbered from `seqs` downwards.
+    seq: the number of the request to each.
     """
 
     async def one(endpoint: Endpoint) -> Endpoint:
@@ -159,7 +186,7 @@ async def name_models(
             endpoint,
             keys.get(endpoint.name),
             budget,
-            seq=seqs[endpoint.name],
+            seq=seq,
             timeout_s=TIMEOUT_S,
             on_attempt=on_attempt,
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from qcheck.baselines import Baseline
+from qcheck.errors import ConfigurationError
 from qcheck.jobs.discover import Discovery
 from qcheck.jobs.inquiry import LONG
 from qcheck.jobs.manifest import ProviderEntry, RunManifest
@@ -38,7 +39,7 @@ class ProviderEstimate:
     lost: what of the suite's observables it cannot show, and why. requests_expected: what a faithful provider that
     gives all that is observed is asked until it is *consistent*; None if unknown. Tokens and dollars are for
     `requests_max`, the most that may be sent: an estimate, which retries are not part of. unpinned: whether it sends
-    requests on to upstreams that it chooses. role: "provider" or "reference".
+    requests on to upstreams that it chooses. role: "provider", "reference" or "variant".
     """
 
     name: str
@@ -72,7 +73,8 @@ class Estimate:
     """The plan in numbers. `detectability` says in words how far they reach.
 
     requests_max: the most for all together. unjudged: who is asked no suite, and why. found: whose offer is known from
-    which day. withheld: what is known not to be given, and what that costs.
+    which day. thinking: how a thinking model is kept from it. withheld: what is known not to be given, and what that
+    costs.
     """
 
     providers: tuple[ProviderEstimate, ...]
@@ -83,6 +85,7 @@ class Estimate:
     detectability: str
     unjudged: Mapping[str, str] = field(default_factory=dict)
     found: Mapping[str, str] = field(default_factory=dict)
+    thinking: Mapping[str, str] = field(default_factory=dict)
     withheld: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -95,21 +98,39 @@ def estimate(
 ) -> Estimate:
     """The plan of a run; sends nothing. `detectability` is simulated, which takes seconds.
 
-    discovery: what it takes to find out what each provider offers, by name.
+    discovery: what it takes to find out what each provider offers, by name. Raises ConfigurationError where that takes
+    more requests to somebody who is to score texts than are allowed, so that no text could be scored.
     """
+    unasked = {entry.name: why for entry in manifest.planned if (why := manifest.unasked(entry))}
+    taking_part = [entry for entry in manifest.planned if entry.name not in unasked]
     orders = {
         suites: [(p, probe) for p, probes in sample(chosen, manifest.tolerance, manifest.seed) for probe in probes]
-        for suites in dict.fromkeys(map(manifest.suites_of, manifest.everyone))
+        for suites in dict.fromkeys(map(manifest.suites_of, taking_part))
         if (chosen := [panel for panel in panels if panel.suite.name in suites])
     }
-    shares, total = list[ProviderEstimate](), 0
-    for entry in manifest.everyone:
+    shares, total, texts = list[ProviderEstimate](), 0, list[Sequence[tuple[Panel, Probe]]]()
+    for entry in manifest.planned:
         before, limit = discovery.get(entry.name, Discovery(0, 0, 0.0)), manifest.most_requests(entry)
         left = None if limit is None else max(0, limit - before.fewest)
         asked = orders.get(manifest.suites_of(entry), [])[:left]
-        mine = [*_finding_out(entry, before, limit, manifest), *_shares(entry, panels, asked, manifest)]
+        mine = list(_finding_out(entry, before, limit, manifest))
+        if entry in taking_part:
+            mine += _shares(entry, panels, asked, manifest)
+            texts.append(asked)
         most = sum(share.requests_max for share in mine)
         total += most if limit is None else min(limit, most)
+        shares += mine
+    for entry in manifest.scorers:
+        before, limit = discovery.get(entry.name, Discovery(0, 0, 0.0)), manifest.most_requests(entry)
+        if taking_part and limit is not None and limit < before.fewest:
+            raise ConfigurationError(
+                f"--max-requests {limit} is too few to find out whether {entry.name} can score texts, which takes "
+                f"{before.fewest} requests to it: allow {before.fewest} or more."
+            )
+        mine = list(_finding_out(entry, before, limit, manifest))
+        scored = [text for asked in texts for text in asked[:limit]]  # for each provider as many as are allowed
+        mine += [_scoring(entry, panel, scored, manifest) for panel in panels if scored]
+        total += sum(share.requests_max for share in mine)
         shares += mine
     used = [panel for panel in panels if any(panel.suite.name in suites for suites in orders)]
     plan = Estimate(
@@ -119,8 +140,9 @@ def estimate(
         could_reject=True,
         detectable=(),
         detectability=f"nothing: {UNPINNED}",
-        unjudged={e.name: e.unjudged for e in manifest.providers if e.unjudged},
+        unjudged={name: why for name, why in unasked.items() if name in manifest.names},
         found={e.name: e.offer.day for e in manifest.everyone if e.offer},
+        thinking={name: before.thinking for name, before in discovery.items() if before.thinking},
         withheld={e.name: e.withheld for e in manifest.providers},
     )
     least = min((before.fewest for before in discovery.values()), default=0)
@@ -151,6 +173,8 @@ def estimate(
 
 def _unknown(panels: Sequence[Panel]) -> str:
     """Why nothing is said of what could be detected."""
+    if any(panel.references for panel in panels):
+        return "scored text shows deviations alone, and never agreement; how soon is not simulated"
     if any(panel.baseline and panel.baseline.table and panel.envelope for panel in panels):
         return "samples of text show strong deviations alone, and never agreement; how soon is not simulated"
     return "detectability unknown: no baseline"
@@ -208,7 +232,33 @@ def _finding_out(
 
 
 def _role(entry: ProviderEntry, manifest: RunManifest) -> str:
-    return "provider" if entry in manifest.providers else "reference"
+    if entry in manifest.providers:
+        return "provider"
+    return "variant" if entry in manifest.suites[0].reference.variants else "reference"
+
+
+def _scoring(
+    entry: ProviderEntry, panel: Panel, texts: Sequence[tuple[Panel, Probe]], manifest: RunManifest
+) -> ProviderEstimate:
+    """What `entry` is asked to score the texts of everybody."""
+    most, asked = len(texts), panel.suite.manifest
+    prompts = _prompt_tokens([probe for _, probe in texts], panel.suite, None)
+    into, out = round(most * (prompts + asked.max_tokens)), most * entry.min_tokens
+    return ProviderEstimate(
+        name=entry.name,
+        role=_role(entry, manifest),
+        suite=panel.suite.name,
+        requests_max=most,
+        requests_expected=None,
+        input_tokens=into,
+        output_tokens=out,
+        cost_usd=_cost_usd(entry, into, out),
+        minutes=most * SECONDS_PER_REQUEST / (manifest.concurrency * len(manifest.providers)) / 60,
+    )
+
+
+def _cost_usd(entry: ProviderEntry, into: int, out: int) -> float | None:
+    return (into * entry.price.input + out * entry.price.output) / 1e6 if entry.price else None
 
 
 def _shares(
@@ -237,8 +287,8 @@ def _share(
         requests_expected=None if expected is None else expected[panel.suite.name],
         input_tokens=into,
         output_tokens=out,
-        cost_usd=(into * entry.price.input + out * entry.price.output) / 1e6 if entry.price else None,
-        minutes=most * SECONDS_PER_REQUEST / manifest.concurrency / 60,
+        cost_usd=_cost_usd(entry, into, out),
+        minutes=most * (1 + len(panel.scorers)) * SECONDS_PER_REQUEST / manifest.concurrency / 60,
         lost={observable: why for observable, why in entry.lost.items() if observable in observed},
         unpinned=entry.unpinned,
     )

@@ -6,33 +6,46 @@ journal once more, so that `verify` cannot reach another one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from types import MappingProxyType
 
 from qcheck.baselines import Answer, answer_of
 from qcheck.evidence.margin import MARGIN_SHARE, MarginEvidence
+from qcheck.evidence.scored_text import text_to_score
 from qcheck.jobs.panel import Panel
 from qcheck.jobs.provider import Availability, ProviderFold
 from qcheck.records import Attempt
+from qcheck.run.journal import settled_requests, settled_scores
+from qcheck.run.lane import Settled
 from qcheck.verdict import Rules
 
-__all__ = ["PairFold", "RunFold", "folded", "settled"]
+__all__ = ["PairFold", "RunFold", "due_scores", "folded", "settled"]
 
 
-def settled(attempts: Iterable[Attempt]) -> dict[str, list[Attempt]]:
-    """Each provider's settled attempts in plan order, up to the first gap."""
-    by_provider: dict[str, dict[int, Attempt]] = {}
-    for attempt in attempts:
-        if attempt.settled:
-            by_provider.setdefault(attempt.provider, {})[attempt.seq] = attempt
+def settled(attempts: Sequence[Attempt], scorers: Collection[str] = ()) -> dict[str, list[Settled]]:
+    """Each provider's settled requests in plan order, up to the first gap.
+
+    scorers: who scores answers; one that lacks a score is not settled.
+    """
+    by_provider: dict[str, dict[int, Settled]] = {}
+    scores = settled_scores(attempts)
+    for (provider, seq), attempt in settled_requests(attempts).items():
+        due, there = due_scores(attempt, scorers), scores.get((provider, seq), {})
+        if there.keys() >= set(due):
+            by_provider.setdefault(provider, {})[seq] = Settled(attempt, tuple(there[name] for name in due))
     heads = {}
     for provider, by_seq in by_provider.items():
-        head: list[Attempt] = []
+        head: list[Settled] = []
         while len(head) in by_seq:
             head.append(by_seq[len(head)])
         heads[provider] = head
     return heads
+
+
+def due_scores(attempt: Attempt, scorers: Collection[str]) -> tuple[str, ...]:
+    """Who of the scorers is to score what ended a request of the plan: all where there is a text, else nobody."""
+    return tuple(scorers) if attempt.response and text_to_score(attempt.response) else ()
 
 
 class PairFold:
@@ -58,6 +71,7 @@ class RunFold:
     """All providers of a run, each with the suites that it is asked. `live` names a live reference of the one suite.
 
     unjudged: by provider, why there is no suite for it. streamed: those whose counts of prompt tokens decide nothing.
+    plain: those who are known to draw samples from the whole distribution. scorers: who scores the texts of answers.
     """
 
     def __init__(
@@ -67,11 +81,15 @@ class RunFold:
         live: str | None = None,
         unjudged: Mapping[str, str] = MappingProxyType({}),
         streamed: Collection[str] = (),
+        plain: Collection[str] = (),
     ) -> None:
         self.rules, self.live = rules, live
-        self.has_reference = live is not None or all(p.baseline for panels in providers.values() for p in panels)
+        asked = [panel for panels in providers.values() for panel in panels]
+        self.scorers = asked[0].scorers if asked else ()  # only the one suite of a run has any
+        self.has_reference = live is not None or all(p.baseline or p.references for p in asked)
         self.providers = {
-            p: ProviderFold(rules, panels, unjudged.get(p), streamed=p in streamed) for p, panels in providers.items()
+            p: ProviderFold(rules, panels, unjudged.get(p), streamed=p in streamed, plain=p in plain)
+            for p, panels in providers.items()
         }
         everyone = [*providers, *([live] if live else [])]
         self.live_available = Availability()
@@ -81,8 +99,8 @@ class RunFold:
             judged = [p for p in providers if p not in unjudged]
             self.pairs = {pair: PairFold(rules) for pair in combinations(judged, 2)}
 
-    def settle(self, attempt: Attempt) -> None:
-        """Fold a provider's next settled attempt."""
+    def settle(self, attempt: Attempt, scores: Sequence[Attempt] = ()) -> None:
+        """Fold a provider's next settled attempt, and those that scored its answer."""
         name = attempt.provider
         self._answers[name].append(attempt)
         if name == self.live:
@@ -93,7 +111,7 @@ class RunFold:
             self.providers[name].availability(attempt)
             self._meet_live(name, attempt.seq)
         elif self.has_reference:
-            self.providers[name].update(attempt)
+            self.providers[name].update(attempt, scores)
         else:
             self.providers[name].available.update(attempt)
             for pair, fold in self.pairs.items():
@@ -125,6 +143,8 @@ class RunFold:
         fold = self.providers[name]
         if fold.available.reason:
             return "unavailable"
+        if fold.scorers_gone:
+            return "reference unavailable"
         if self.has_reference or fold.unjudged:
             return fold.should_stop()
         mine = [f for pair, f in self.pairs.items() if name in pair and not self._gone(pair, name)]
@@ -165,13 +185,13 @@ class RunFold:
         return max((f.evidence.log_e for pair, f in self.pairs.items() if name in pair), default=0.0)
 
 
-def folded(fold: RunFold, attempts: Iterable[Attempt]) -> dict[str, int]:
+def folded(fold: RunFold, attempts: Sequence[Attempt]) -> dict[str, int]:
     """Fold a whole journal as the run did, each provider up to where it stopped; returns how many each folded."""
-    heads = settled(attempts)
+    heads = settled(attempts, fold.scorers)
     used = dict.fromkeys(heads, 0)
     for seq in range(max((len(h) for h in heads.values()), default=0)):
         for name, head in heads.items():
             if seq < len(head) and used[name] == seq and fold.should_stop(name) is None:
-                fold.settle(head[seq])
+                fold.settle(head[seq].attempt, head[seq].scores)
                 used[name] = seq + 1
     return used

@@ -12,17 +12,18 @@ from typing import Any, Final, Literal
 
 import httpx
 
+from qcheck.client.dialect import THOUGHT
 from qcheck.client.limits import Limiter
 from qcheck.client.transport import Client
 from qcheck.jobs.offer import MOST_LEAST
-from qcheck.jobs.seen import PROMPT, TOP, Seen, Trial, listed
-from qcheck.records import Attempt, Message, Request
-from qcheck.registry.types import Dialect, Endpoint, LogprobsForm, PromptFormat
+from qcheck.jobs.seen import LINE, PRODUCT, PROMPT, TOP, Seen, Trial, listed
+from qcheck.records import Attempt, Message, Request, Tool
+from qcheck.registry.types import Dialect, Endpoint, LogprobsForm, PromptFormat, ThinkingSwitch, Untold
 from qcheck.run.budget import Budget, worst_case_usd
 from qcheck.run.execute import given_up
 from qcheck.run.plan import PlanItem
 
-__all__ = ["ALL", "FOLLOW_UPS", "LONG", "EndOfInquiry", "Inquiry", "unknown", "worst_cases_usd"]
+__all__ = ["ALL", "FOLLOW_UPS", "LONG", "MODELS", "EndOfInquiry", "Inquiry", "unknown", "worst_cases_usd"]
 
 LONG: Final = 32  # tokens
 FEWEST_KNOWN: Final = 16  # output tokens that some generate at least, whatever they are asked
@@ -38,16 +39,12 @@ ATTEMPTS: Final = 2
 _FATAL: Final = frozenset({401, 402, 403, 410})
 _LATER: Final = frozenset({408, 409, 429})
 _NOT_OFFERED: Final = re.compile(r"not support|unsupported|not available|not allowed", re.IGNORECASE)
-_MESSAGES: Final = (Message("user", PROMPT),)
 _VERBATIM: Final = PromptFormat(user="{content}", assistant="{content}", system="{content}", answer="", no_thought="")
-_TOOL: Final = {
-    "type": "function",
-    "function": {
-        "name": "find_place",
-        "description": "Look a place up on the map.",
-        "parameters": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
-    },
-}
+_TOOL: Final = Tool(
+    "find_place",
+    "Look a place up on the map.",
+    {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+)
 _SCHEMA: Final = {
     "type": "object",
     "properties": {"story": {"type": "string"}},
@@ -67,6 +64,13 @@ class _Step:
     lists: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
     choices: int = 1
+    tools: tuple[Tool, ...] = ()
+    prompt: str = PROMPT
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What is asked."""
+        return (Message("user", self.prompt),)
 
 
 # No two are the same but "sample" and "sample_again", so that a provider that keeps answers is noticed, and what is
@@ -81,12 +85,14 @@ _STEPS: Final = {step.trial: step for step in (
     _Step("seed", LONG, SAMPLING, lists=True, extra={"seed": 7}),
     _Step("seed_again", LONG - 1, SAMPLING, lists=True, extra={"seed": 7}),
     _Step("n", 1, SAMPLING, extra={"n": 2}, choices=2),
-    _Step("tools", 1, extra={"tools": [_TOOL]}),
+    _Step("tools", 1, tools=(_TOOL,)),
     _Step("json_schema", 1, extra={"response_format": _FORMAT}),
     _Step("stream", 1),
     _Step("echo", 1, extra={"echo": True}),
+    _Step("product", LONG, prompt=PRODUCT),
+    _Step("line", LONG, prompt=LINE),
 )}  # fmt: skip
-ALL: Final = tuple(_STEPS)
+ALL: Final = tuple(trial for trial in _STEPS if trial not in ("product", "line"))
 
 
 class EndOfInquiry(Exception):  # noqa: N818
@@ -105,7 +111,7 @@ def worst_cases_usd(trials: Sequence[Trial], endpoint: Endpoint) -> list[float] 
 
 
 def _worst_case_usd(step: _Step, endpoint: Endpoint) -> float | None:
-    request = Request(step.trial, _MESSAGES, step.max_tokens, 0.0, 0)
+    request = Request(step.trial, step.messages, step.max_tokens, 0.0, 0, step.tools)
     cost = worst_case_usd(request, endpoint.price, max(FEWEST_KNOWN, endpoint.dialect.min_tokens))
     return None if cost is None else cost * step.choices
 
@@ -126,9 +132,9 @@ class Inquiry:
     """An inquiry under way: what was seen, and in `endpoint` and the temperatures what was learned of how to ask.
 
     `endpoint` is asked as it says, at `temperature` unless another one is tried, for `top` log-probabilities where any
-    are. Every exchange is reserved in `budget` before it is sent, and handed to `on_attempt` with what it was charged.
-    `seq` is the next request's number, which falls: those of a run's plan count from 0 up. `on_seen` is told how each
-    request ended.
+    are. `way` is how the model was seen to be kept from thinking, if that was asked. Every exchange is reserved in
+    `budget` before it is sent, and handed to `on_attempt` with what it was charged. `seq` is the next request's number,
+    which falls: those of a run's plan count from 0 up. `on_seen` is told how each request ended.
     """
 
     def __init__(
@@ -149,7 +155,8 @@ class Inquiry:
         self.endpoint = endpoint
         self.trials: dict[Trial, Seen] = {}
         self.top = top
-        self.temperature = temperature
+        self.temperature = self._usual = temperature
+        self.way: ThinkingSwitch | None = None
         self._sampling = SAMPLING
         self._key, self._timeout_s, self._sleep = key, timeout_s, sleep
         self._on_attempt, self._on_seen = on_attempt, on_seen
@@ -166,6 +173,7 @@ class Inquiry:
     def learned(self, known: Dialect) -> dict[str, int | bool | str]:
         """The fields of the dialect that had to be otherwise for an answer."""
         fields = ("logprobs", "max_tokens") + (("min_tokens",) if "one_token" in self.trials else ())
+        fields += ("thinking_off",) if self.way else ()
         found = {name: getattr(self.endpoint.dialect, name) for name in fields}
         return {name: value for name, value in found.items() if value != getattr(known, name)}
 
@@ -180,6 +188,31 @@ class Inquiry:
     async def ask_as_known(self, trial: Trial) -> Seen:
         """Send one request as the endpoint is said to take it. Raises EndOfInquiry."""
         return await self._ask(_STEPS[trial])
+
+    def tell(self, way: ThinkingSwitch | Untold | None) -> None:
+        """Keep the model from thinking in this way from here on; which temperatures are accepted may depend on it."""
+        self.endpoint = replace(self.endpoint, dialect=replace(self.endpoint.dialect, thinking_off=way))
+        self.temperature, self._sampling = self._usual, SAMPLING
+        self.trials.pop("temperature_0", None)
+
+    async def ask_to_answer(self, trial: Trial, begun: str = "") -> Seen:
+        """Send a question, and what of its answer is `begun` for the model, beyond a thought. Raises EndOfInquiry.
+
+        The product is asked as the endpoint takes it, in three requests at most, and the line in one after it.
+        """
+        form = self.endpoint.prompt_format
+        if form and begun:
+            self.endpoint = replace(self.endpoint, prompt_format=replace(form, no_thought=form.no_thought + begun))
+        try:
+            return await (self._ask_as_taken if trial == "product" else self._ask)(_STEPS[trial])
+        finally:
+            self.endpoint = replace(self.endpoint, prompt_format=form)
+
+    async def ask_once(self, request: Request) -> Attempt:
+        """The last attempt at a request that is no trial. Raises EndOfInquiry where the budget does not allow it."""
+        worst_usd = worst_case_usd(request, self.endpoint.price, self.endpoint.dialect.min_tokens)
+        last, _ = await self._send(request.probe_id, self.endpoint, request, worst_usd)
+        return last
 
     async def ask(self, trials: Sequence[Trial]) -> None:
         """Send every request of these that can show something, in this order. Raises EndOfInquiry."""
@@ -203,6 +236,12 @@ class Inquiry:
 
     async def _ask_plain(self, step: _Step) -> None:
         """The plainest request, made so that the endpoint takes it, or the end."""
+        seen = await self._ask_as_taken(step)
+        if seen.response is None:
+            raise EndOfInquiry("unavailable", seen.error)
+
+    async def _ask_as_taken(self, step: _Step) -> Seen:
+        """Send a request, and twice at most again as its refusals want it."""
         seen = await self._ask(step)
         for _ in range(2):
             dialect, words = self.endpoint.dialect, seen.error.lower()
@@ -220,8 +259,7 @@ class Inquiry:
                 break
             self.endpoint = replace(self.endpoint, dialect=dialect)
             seen = await self._ask(step)
-        if seen.response is None:
-            raise EndOfInquiry("unavailable", seen.error)
+        return seen
 
     async def _ask_for_logprobs(self, step: _Step) -> None:
         """The first request with log-probabilities: as many as are accepted, in the form that is."""
@@ -244,13 +282,14 @@ class Inquiry:
 
     async def _ask(self, step: _Step) -> Seen:
         """Send one request and note how it ended. Raises EndOfInquiry where no other can be answered."""
-        request = Request(step.trial, _MESSAGES, step.max_tokens, self._temperature(step), self._lists(step))
+        temperature, top = self._temperature(step), self._lists(step)
+        request = Request(step.trial, step.messages, step.max_tokens, temperature, top, step.tools)
         worst_usd = _worst_case_usd(step, self.endpoint)
         last, bodies = await self._send(step.trial, self._endpoint_of(step), request, worst_usd)
         seen = _seen(last, bodies)
         self.trials[step.trial] = seen
         self._on_seen(step.trial, seen)
-        self._unanswered = 0 if seen.response or seen.refused else self._unanswered + 1
+        self._unanswered = 0 if seen.response or seen.refused or seen.thought else self._unanswered + 1
         barred = last.http_status in _FATAL and step.trial != "echo"  # which goes to another address
         if barred or self._unanswered == UNANSWERED_IN_A_ROW:
             raise EndOfInquiry("unavailable", seen.error)
@@ -326,7 +365,9 @@ def _seen(attempt: Attempt, bodies: list[bytes]) -> Seen:
     refused = 400 <= status < 500 and status not in _FATAL | _LATER
     # Within an HTTP 200: whatever else is wrong is tried again.
     refused |= status == httpx.codes.OK and attempt.index < ATTEMPTS - 1 and not attempt.fatal
-    return Seen(error=attempt.error or "no reason given", refused=refused)
+    error = attempt.error or "no reason given"
+    thought = error.startswith(THOUGHT)
+    return Seen(error=error, refused=refused and not thought, thought=thought)
 
 
 def _pinned(words: str) -> float | None:

@@ -18,12 +18,24 @@ from qcheck.jobs.offer import MOST_LEAST, Capability, capabilities
 from qcheck.jobs.seen import listed
 from qcheck.jsonio import atomic_write, content_hash, pretty
 from qcheck.places import data_folder
-from qcheck.registry.types import Endpoint, LogprobsForm, MaxTokensField
+from qcheck.registry.types import WRITTEN, Endpoint, LogprobsForm, MaxTokensField, ThinkingSwitch
 
-__all__ = ["VALID_FOR", "KnownOffer", "hopeless", "known_offer", "recall", "remember", "with_offer"]
+__all__ = [
+    "VALID_FOR",
+    "KnownOffer",
+    "hopeless",
+    "known_offer",
+    "read_offer",
+    "recall",
+    "remember",
+    "with_offer",
+    "write_offer",
+]
 
 VALID_FOR: Final = timedelta(days=7)
-_FIELDS: Final = frozenset({"logprobs", "top_logprobs_max", "after_temperature", "max_tokens", "min_tokens"})
+_FIELDS: Final = frozenset(
+    {"logprobs", "top_logprobs_max", "after_temperature", "max_tokens", "min_tokens", "thinking_off"}
+)
 
 
 class KnownOffer(BaseModel):
@@ -31,6 +43,7 @@ class KnownOffer(BaseModel):
 
     listed: log-probabilities that were given at a position, on a grid of `lattice` nats, 0 for none that matters.
     temperature: the only one that is accepted, None where 0 is. after_temperature, greedy: None where nothing shows it.
+    thinking_off: None where the model needs no way, or none was asked for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -47,6 +60,7 @@ class KnownOffer(BaseModel):
     min_tokens: Annotated[int, Field(ge=1, le=4096)]
     temperature: Annotated[float, Field(gt=0, le=2)] | None
     greedy: bool | None
+    thinking_off: ThinkingSwitch | None = None
 
     @property
     def day(self) -> str:
@@ -77,6 +91,7 @@ def known_offer(asked: Inquiry, found: datetime) -> KnownOffer | None:
         min_tokens=max(dialect.min_tokens, generated),
         temperature=temperature,
         greedy=_flag(said["greedy"]),
+        thinking_off=asked.way,
     )
 
 
@@ -86,7 +101,7 @@ def _flag(capability: Capability) -> bool | None:
 
 def hopeless(endpoint: Endpoint) -> bool:
     """Whether nothing that could be found would change how an endpoint is judged."""
-    return endpoint.dialect.thinking_off == "never"
+    return endpoint.dialect.thinking_off in ("never", "not found")
 
 
 def with_offer(endpoint: Endpoint, offer: KnownOffer | None) -> Endpoint:
@@ -94,6 +109,8 @@ def with_offer(endpoint: Endpoint, offer: KnownOffer | None) -> Endpoint:
     if offer is None:
         return endpoint
     free = _FIELDS - set(endpoint.dialect.stated)
+    if endpoint.prompt_format is None and offer.thinking_off in WRITTEN:
+        free -= {"thinking_off"}
     found = {name: value for name in free if (value := getattr(offer, name)) is not None}
     return replace(
         endpoint,
@@ -106,20 +123,31 @@ def with_offer(endpoint: Endpoint, offer: KnownOffer | None) -> Endpoint:
 def _place(endpoint: Endpoint, model: str) -> Path:
     """Where the offer of `endpoint` is kept, which is asked for `model`: by its address, never by its key."""
     stated = {field: getattr(endpoint.dialect, field) for field in endpoint.dialect.stated}
-    asked = [endpoint.display, model, endpoint.model_id, endpoint.temperature, stated]
+    asked = [endpoint.display, model, endpoint.model_id, endpoint.temperature, endpoint.prompt_format, stated]
     name = content_hash(asked).removeprefix("sha256:")
     return data_folder() / "offers" / f"{name}.json"
 
 
 def remember(endpoint: Endpoint, model: str, offer: KnownOffer) -> None:
     """Keep what was found. `endpoint` is as it was resolved, before the offer was put over it. Raises StorageError."""
-    atomic_write(_place(endpoint, model), pretty(offer.model_dump(mode="json")))
+    write_offer(_place(endpoint, model), offer)
 
 
 def recall(endpoint: Endpoint, model: str, now: datetime) -> KnownOffer | None:
     """What was found by this version in the last days; None where nothing was, or it cannot be read."""
+    offer = read_offer(_place(endpoint, model))
+    fresh = offer and offer.qcheck_version == __version__ and now - VALID_FOR <= offer.found <= now
+    return offer if fresh else None
+
+
+def write_offer(path: Path, offer: KnownOffer) -> None:
+    """Write a file that `read_offer` reads. Raises StorageError."""
+    atomic_write(path, pretty(offer.model_dump(mode="json")))
+
+
+def read_offer(path: Path) -> KnownOffer | None:
+    """The offer in a file; None where there is none, or it cannot be read."""
     try:
-        offer = KnownOffer.model_validate_json(_place(endpoint, model).read_bytes())
+        return KnownOffer.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
-    return offer if offer.qcheck_version == __version__ and now - VALID_FOR <= offer.found <= now else None

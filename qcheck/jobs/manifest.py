@@ -9,10 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from qcheck.baselines import Baseline, load_baseline
 from qcheck.errors import BaselineError, RunFolderError, SuiteError
+from qcheck.evidence import scored_text
 from qcheck.evidence.envelope import Envelope, TailLevel
-from qcheck.evidence.margin import MARGIN_NATS
+from qcheck.evidence.margin import MARGIN_NATS, MARGIN_SOURCE
 from qcheck.jobs.known import KnownOffer
 from qcheck.jobs.panel import Panel
+from qcheck.registry.types import ThinkingSwitch, Untold
 from qcheck.result import Provenance, ReferenceInfo, ReferenceKind, SuiteInfo
 from qcheck.run.budget import Limits
 from qcheck.suites import Suite, load_suite
@@ -56,8 +58,10 @@ class ProviderEntry(_Strict):
     unpinned: whether it sends requests on to upstreams of its choice. min_tokens: the fewest output tokens it accepts.
     streamed: whether it answers in streams, whose usage may be counted on the way, by other tokens (as LiteLLM does).
     manner: a hash of how it is asked (`qcheck.jobs.compare.manner_of`), which must be the same when a run is resumed.
+    thinking_off: how a model that may think is kept from it, which may have been found out.
     offer: what was found there, when (`qcheck.jobs.known`). suites: those that it is asked, None for all of the run.
-    unjudged: why there are none. withheld: what it does not give, and what that costs, in words.
+    unjudged: why there are none. plain: whether it is known to draw from the whole distribution, without penalties.
+    withheld: what it does not give, and what that costs, in words.
     """
 
     name: str
@@ -72,14 +76,19 @@ class ProviderEntry(_Strict):
     min_tokens: int = 1
     streamed: bool = False
     manner: str | None = None
+    thinking_off: ThinkingSwitch | Untold | None = None
     offer: KnownOffer | None = None
     suites: tuple[str, ...] | None = None
     unjudged: str | None = None
+    plain: bool = False
     withheld: tuple[str, ...] = ()
 
 
 class ReferenceEntry(_Strict):
-    """What is compared with. `path` is a recorded baseline's folder, `live` a live reference's endpoint."""
+    """What is compared with. path: a recorded baseline's folder. live: a live reference's endpoint.
+
+    scored_by, variants: the endpoints that score texts, of references and of what is looked for.
+    """
 
     kind: ReferenceKind
     name: str | None = None
@@ -88,6 +97,8 @@ class ReferenceEntry(_Strict):
     hash: str | None = None
     path: str | None = None
     live: ProviderEntry | None = None
+    scored_by: tuple[ProviderEntry, ...] = ()
+    variants: tuple[ProviderEntry, ...] = ()
 
 
 class EnvelopeEntry(_Strict):
@@ -116,7 +127,8 @@ class SuiteUsed(_Strict):
 
     def panel(self, suite: Suite, baseline: Baseline | None) -> Panel:
         """The suite as the run folds its answers, given the suite and the baseline that are named here."""
-        return Panel(suite, baseline, self._frozen_envelope(), self.weight)
+        references, variants = ([e.name for e in of] for of in (self.reference.scored_by, self.reference.variants))
+        return Panel(suite, baseline, self._frozen_envelope(), self.weight, tuple(references), tuple(variants))
 
     def load(self) -> Panel:
         """The same, provided that both are as they were. Raises SuiteError or BaselineError."""
@@ -125,8 +137,13 @@ class SuiteUsed(_Strict):
     def info(self) -> SuiteInfo:
         """The suite and its reference as the result shows them."""
         r = self.reference
-        margin = MARGIN_NATS if self.envelope is None and r.kind != "none" else None
-        reference = ReferenceInfo(r.name, r.kind, r.provenance, r.deployments, r.hash, margin)
+        margin, source = None, None
+        if r.scored_by:
+            margin, source = scored_text.MARGIN_NATS, scored_text.MARGIN_SOURCE
+        elif self.envelope is None and r.kind != "none":
+            margin, source = MARGIN_NATS, MARGIN_SOURCE
+        variants = tuple(entry.name for entry in r.variants)
+        reference = ReferenceInfo(r.name, r.kind, r.provenance, r.deployments, r.hash, margin, source, variants)
         return SuiteInfo(self.name, self.hash, reference)
 
     def _frozen_envelope(self) -> Envelope | None:
@@ -164,7 +181,7 @@ class LimitsEntry(_Strict):
 class RunManifest(_Strict):
     """Everything that the verdicts depend on, but for the answers. dated: see `qcheck.verdict.Rules`."""
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     qcheck_version: str
     run_id: str
     created: str
@@ -216,13 +233,33 @@ class RunManifest(_Strict):
         return tuple(p.name for p in self.providers)
 
     @property
-    def everyone(self) -> tuple[ProviderEntry, ...]:
-        """The compared providers, and a live reference last."""
+    def planned(self) -> tuple[ProviderEntry, ...]:
+        """Those who are asked probes: the compared providers, and a live reference last."""
         return (*self.providers, *([self.live] if self.live else []))
+
+    @property
+    def scorers(self) -> tuple[ProviderEntry, ...]:
+        """Those who score the texts of the one suite of a run: references, and then variants."""
+        reference = self.suites[0].reference
+        return (*reference.scored_by, *reference.variants)
+
+    @property
+    def everyone(self) -> tuple[ProviderEntry, ...]:
+        """All who are asked anything."""
+        return (*self.planned, *self.scorers)
 
     def suites_of(self, entry: ProviderEntry) -> tuple[str, ...]:
         """The names of the suites that a provider is asked."""
         return tuple(suite.name for suite in self.suites) if entry.suites is None else entry.suites
+
+    def unasked(self, entry: ProviderEntry) -> str | None:
+        """Why a provider or the live reference is asked no suite; None where it is asked."""
+        judged = sum(not other.unjudged for other in self.providers)
+        if entry.unjudged:
+            return entry.unjudged
+        if entry == self.live:
+            return None if judged else "nobody is left to be compared with it"
+        return None if self.has_reference or judged > 1 else "nobody is left to compare it with"
 
     @property
     def share(self) -> int:

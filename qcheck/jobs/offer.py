@@ -29,6 +29,7 @@ from qcheck.jobs.seen import (
 )
 from qcheck.records import Response
 from qcheck.registry.types import Dialect
+from qcheck.toolcalls import REFUSED
 
 __all__ = ["MOST_LEAST", "Capability", "Offered", "capabilities", "settings"]
 
@@ -207,6 +208,8 @@ def _tools(trials: Trials) -> Capability:
     name, seen, plain = "tools", trials.get("tools"), answered(trials, "plain")
     if seen is None or seen.response is None:
         return _unanswered(name, seen)
+    if seen.response.finish_reason == REFUSED:
+        return Capability(name, "yes", "accepted: the model called one, if in a way that the provider finds invalid")
     more, less = seen.response.prompt_tokens, plain.response.prompt_tokens if plain and plain.response else None
     if more is None or less is None:
         return Capability(name, "unknown", "accepted; without usage nothing tells whether they reach the model")

@@ -16,7 +16,7 @@ __all__ = ["check_order", "plan_of"]
 def plan_of(manifest: RunManifest, panels: Sequence[Panel]) -> tuple[PlanItem, ...]:
     """All requests of a run. Those who are asked the same suites are asked in the same order."""
     alike: dict[tuple[str, ...], list[str]] = {}
-    for entry in manifest.everyone:
+    for entry in manifest.planned:
         alike.setdefault(manifest.suites_of(entry), []).append(entry.name)
     plan: list[PlanItem] = []
     for suites, names in alike.items():
@@ -29,5 +29,6 @@ def check_order(attempts: Sequence[Attempt], plan: Sequence[PlanItem]) -> None:
     """Raise RunFolderError where a journal does not follow the run's plan."""
     expected = {(i.provider, i.seq): i.probe_id for i in plan}
     for attempt in attempts:
-        if not attempt.discovery and expected.get((attempt.provider, attempt.seq)) != attempt.probe_id:
+        asked = attempt.provider if attempt.scores is None else attempt.scores
+        if not attempt.discovery and expected.get((asked, attempt.seq)) != attempt.probe_id:
             raise RunFolderError("the journal does not follow the run's plan; start a new run.")

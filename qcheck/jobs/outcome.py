@@ -27,7 +27,7 @@ from qcheck.result import (
     Totals,
 )
 from qcheck.run.budget import is_estimate
-from qcheck.run.journal import settled_requests
+from qcheck.run.journal import settled_requests, settled_scores
 from qcheck.verdict import exit_code, summarise
 
 __all__ = ["WITHHELD", "make_fold", "make_result"]
@@ -48,7 +48,8 @@ def make_fold(manifest: RunManifest, panels: Sequence[Panel]) -> RunFold:
     asked = {e.name: [p for p in panels if p.suite.name in manifest.suites_of(e)] for e in manifest.providers}
     unjudged = {e.name: e.unjudged for e in manifest.providers if e.unjudged}
     streamed = frozenset(e.name for e in manifest.providers if e.streamed)
-    return RunFold(asked, manifest.rules, manifest.live.name if manifest.live else None, unjudged, streamed)
+    plain = frozenset(e.name for e in manifest.providers if e.plain)
+    return RunFold(asked, manifest.rules, manifest.live.name if manifest.live else None, unjudged, streamed, plain)
 
 
 def make_result(
@@ -103,7 +104,8 @@ class _Spent:
 
 def _spent(entry: ProviderEntry, attempts: Sequence[Attempt]) -> _Spent:
     mine = [a for a in attempts if a.provider == entry.name]
-    settled = settled_requests(mine).values()
+    settled = list(settled_requests(mine).values())
+    settled += [score for scores in settled_scores(mine).values() for score in scores.values()]
     responses = [a.response for a in settled if a.response]
     unknown = any(a.charged_usd is None for a in mine) or (entry.price is None and not mine)
     return _Spent(

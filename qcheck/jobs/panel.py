@@ -22,13 +22,21 @@ TURN = 2
 class Panel:
     """A suite, the recorded reference of its probes, if there is one, and its envelope, if one is known.
 
-    weight: of the suite's e-value in the average over those of the run.
+    weight: of the suite's e-value in the average over those of the run. references, variants: the names of live
+    deployments that score the texts of its answers, and of those among them that are looked for.
     """
 
     suite: Suite
     baseline: Baseline | None
     envelope: Envelope | None
     weight: float
+    references: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+
+    @property
+    def scorers(self) -> tuple[str, ...]:
+        """Who scores its texts."""
+        return (*self.references, *self.variants)
 
     def requests_expected(self, tolerance: float) -> int | None:
         """How many requests a faithful provider needs for *consistent*; None where none do, or nobody knows."""

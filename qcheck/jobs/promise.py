@@ -9,13 +9,16 @@ from pathlib import Path
 
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.observable import evidence_of
+from qcheck.jobs import rehearsal
 from qcheck.jobs.compare import Settings, make_manifest
 from qcheck.jobs.discover import Discovery, Found, planned
 from qcheck.jobs.known import KnownOffer
 from qcheck.jobs.manifest import RunManifest
-from qcheck.jobs.strongest import Asked, Choice, choose, text_suites, unfit
-from qcheck.registry.observables import lost_observables
+from qcheck.jobs.reference import Reference
+from qcheck.jobs.strongest import Asked, Choice, asked_nothing, choose, text_suites, unfit
+from qcheck.registry.observables import UNTOLD_WAY, lost_observables
 from qcheck.registry.types import Endpoint, ModelProfile
+from qcheck.suites import Suite
 
 __all__ = ["Question", "may_be_asked"]
 
@@ -31,9 +34,21 @@ def may_be_asked(default: Asked, model: ModelProfile, roots: Sequence[Path]) -> 
     return (default, *texts) if default[1].baseline or not texts else texts
 
 
-def _no_reference(live: Endpoint) -> str | None:
-    """Why nothing can be compared with a live reference, of which log-probabilities alone are compared; None if not."""
+def _as_found(reference: Reference, found: Mapping[str, Endpoint]) -> Reference:
+    """The reference with its live endpoints as they were found, by name."""
+    return replace(
+        reference,
+        live=found[reference.live.name] if reference.live else None,
+        scored_by=tuple(found[e.name] for e in reference.scored_by),
+        variants=tuple(found[e.name] for e in reference.variants),
+    )
+
+
+def _no_reference(live: Endpoint, *, presume: bool) -> str | None:
+    """Why nothing can be compared with a live reference, whose log-probabilities alone are used; None if not."""
     why = lost_observables(live).get(LogprobEvidence.name)
+    if live.dialect.thinking_off == "unknown" and not presume:
+        why = UNTOLD_WAY
     return f"because of the reference {live.name} ({why}); name another --reference" if why else None
 
 
@@ -55,8 +70,8 @@ class Question:
 
     @property
     def everyone(self) -> tuple[Endpoint, ...]:
-        """The compared providers, and a live reference last."""
-        return (*self.providers, *(reference.live for _, reference in self.asked if reference.live))
+        """The compared providers, and live references and variants last."""
+        return (*self.providers, *(endpoint for _, reference in self.asked for endpoint in reference.endpoints))
 
     @property
     def texts(self) -> bool:
@@ -65,24 +80,32 @@ class Question:
 
     def discovery(self, known: Sequence[Found]) -> Mapping[str, Discovery]:
         """What it takes to find out what everyone offers, by name; some of it may be `known`."""
-        return {
+        plans = {
             endpoint.name: planned(endpoint, found.offer, texts=self.texts)
             for endpoint, found in zip(self.everyone, known, strict=True)
         }
+        return plans | {e.name: rehearsal.planned(plans[e.name], e, suite) for suite, e in self.scorers}
 
-    def promise(self, found: Sequence[Found], *, presume: bool = False) -> RunManifest:
+    @property
+    def scorers(self) -> tuple[tuple[Suite, Endpoint], ...]:
+        """Those who score the texts of a suite, with that."""
+        return tuple((suite, e) for suite, reference in self.asked for e in (*reference.scored_by, *reference.variants))
+
+    def promise(self, found: Sequence[Found], *, presume: bool = False, unfit: str | None = None) -> RunManifest:
         """The run's manifest given what was found at `everyone`, in that order. Raises UsageError.
 
         presume: it is for a plan, and what is not known yet may turn out well. Else who cannot be judged as was wanted
-        is asked nothing, and the others go on.
+        is asked nothing, and the others go on. unfit: why the live references cannot be used, where that was found.
         """
         compared = [it.endpoint for it in found[: len(self.providers)]]
         lives = {it.endpoint.name: it.endpoint for it in found[len(self.providers) :]}
-        asked = [(suite, replace(it, live=lives[it.live.name]) if it.live else it) for suite, it in self.asked]
+        asked = [(suite, _as_found(it, lives)) for suite, it in self.asked]
         offers = {it.endpoint.name: it.offer for it in found if it.offer}
         choices: Mapping[str, Choice] | None = None
-        if unfit_reference := next((why for live in lives.values() if (why := _no_reference(live))), None):
-            choices = {e.name: Choice((), unfit_reference) for e in compared}
+        if unfit := unfit or next(
+            (why for live in lives.values() if (why := _no_reference(live, presume=presume))), None
+        ):
+            choices = {e.name: Choice((), unfit) for e in compared}
         elif self.automatic:
             choices = choose(compared, offers, asked, self.model, presume=presume)
         elif not presume:
@@ -92,8 +115,11 @@ class Question:
     def _as_wanted(self, endpoint: Endpoint, offer: KnownOffer | None) -> Choice:
         """All suites, or none where one of them does not fit what was found.
 
-        A provider that gives no log-probabilities is asked for them all the same: its silence costs it nothing.
+        A provider that gives no log-probabilities is asked for them all the same: its silence costs it nothing. One
+        whose answers are none, since the model thinks first, is asked nothing.
         """
+        if none := asked_nothing(endpoint, self.model, presume=False):
+            return none
         greedy = offer is None or offer.greedy is not False
         for suite, reference in self.asked:
             if evidence_of(suite) is LogprobEvidence:

@@ -10,9 +10,10 @@ from qcheck.errors import RunFolderError
 from qcheck.evidence.margin import MarginEvidence
 from qcheck.evidence.observable import evidence_of
 from qcheck.evidence.prompt_tokens import PromptTokenEvidence
-from qcheck.evidence.recorded import RecordedEvidence
+from qcheck.evidence.recorded import ObservedEvidence, RecordedEvidence
+from qcheck.evidence.scored_text import Sampling, ScoredTextEvidence, text_to_score
 from qcheck.jobs.panel import Panel
-from qcheck.records import Attempt, Response
+from qcheck.records import Attempt, Position, Response
 from qcheck.result import Cause, Divergence, Evidence, Finding, Verdict
 from qcheck.run.lane import FAILURES_IN_A_ROW
 from qcheck.stats.attribution import NONE
@@ -35,40 +36,64 @@ class Availability:
 
     def update(self, attempt: Attempt) -> None:
         """Count one settled attempt."""
+        self.count(None if attempt.outcome == "answered" else attempt.error or "requests failed", fatal=attempt.fatal)
+
+    def count(self, error: str | None, *, fatal: bool = False) -> None:
+        """Count one request, which failed if there is an error."""
         self.requests += 1
-        if attempt.outcome == "answered":
+        if error is None:
             self._in_a_row = 0
             return
         self.failures += 1
         self._in_a_row += 1
-        if attempt.fatal or self._in_a_row >= FAILURES_IN_A_ROW:
-            self.reason = attempt.error or "requests failed"
+        if fatal or self._in_a_row >= FAILURES_IN_A_ROW:
+            self.reason = error
 
 
 class _PanelFold:
     """One provider's answers to one suite: the evidence that bets, and beside it the prompt tokens.
 
-    The suite has an even share, one of `suites`, of the run's error.
+    The suite has an even share, one of `suites`, of the run's error. scorers: by name, whether they still score
+    its texts.
     """
 
-    def __init__(self, panel: Panel, rules: Rules, suites: int, *, streamed: bool) -> None:
+    def __init__(self, panel: Panel, rules: Rules, suites: int, *, streamed: bool, plain: bool) -> None:
         self.panel, baseline = panel, panel.baseline
-        self.observable: RecordedEvidence | MarginEvidence = (
-            evidence_of(panel.suite)(baseline, panel.envelope, panel.suite)
-            if baseline and panel.envelope
-            else MarginEvidence(rules.alpha / suites)
-        )
+        self.observable = _observable(panel, rules.alpha / suites, plain=plain)
+        self.scorers = {name: Availability() for name in panel.scorers}
         decides = not (rules.dated or streamed)
         self.prompt_tokens = PromptTokenEvidence(baseline, panel.suite, decides=decides) if baseline else None
 
-    def update(self, probe_id: str, response: Response) -> None:
-        """Fold a response against the recorded reference."""
-        if isinstance(self.observable, RecordedEvidence):
+    def update(self, probe_id: str, response: Response, scores: Sequence[Attempt]) -> None:
+        """Fold a response against the recorded reference, or as live deployments score it."""
+        if isinstance(self.observable, ScoredTextEvidence):
+            self._update_scored(self.observable, probe_id, response, scores)
+        elif isinstance(self.observable, RecordedEvidence):
             self.observable.update(probe_id, self.observable.read(response))
-        elif recorded := self._recorded(probe_id):
+        elif isinstance(self.observable, MarginEvidence) and (recorded := self._recorded(probe_id)):
             self.observable.update(probe_id, answer_of(response), recorded)
         if self.prompt_tokens:
             self.prompt_tokens.update(probe_id, answer_of(response))
+
+    def _update_scored(
+        self, observable: ScoredTextEvidence, probe_id: str, response: Response, scores: Sequence[Attempt]
+    ) -> None:
+        text, found = text_to_score(response), dict[str, tuple[Position, ...]]()
+        for score in scores:
+            positions = score.response.positions if score.response and score.response.text == text else ()
+            # A text that cannot be found again in what was scored is the provider's, and no failure of the scorer.
+            error = None if score.response else score.error or "it gave no answer"
+            self.scorers[score.provider].count(error, fatal=score.fatal)
+            found[score.provider] = positions
+        references, variants = (
+            [found.get(name, ()) for name in names] for names in (self.panel.references, self.panel.variants)
+        )
+        observable.update(probe_id, self.panel.suite.prompt(probe_id), references, variants)
+
+    @property
+    def scorers_gone(self) -> str | None:
+        """Who scores texts no more, and why; None where all do."""
+        return next((f"{name}: {s.reason}" for name, s in self.scorers.items() if s.reason), None)
 
     def _recorded(self, probe_id: str) -> Answer | None:
         baseline = self.panel.baseline
@@ -79,7 +104,11 @@ class _PanelFold:
 
     def evidence(self) -> tuple[Evidence, ...]:
         """Each observable's part of the result. Prompt tokens bet nothing: they speak through findings alone."""
-        parts = [self.observable.snapshot(self.panel.weight)]
+        part = self.observable.snapshot(self.panel.weight)
+        if gone := self.scorers_gone:
+            silent = Finding("scoring_ended", "warning", f"texts are scored no more by {gone}", None, ())
+            part = replace(part, findings=(*part.findings, silent))
+        parts = [part]
         if self.prompt_tokens:
             parts.append(self.prompt_tokens.snapshot(0.0))
         return tuple(replace(part, suite=self.panel.suite.name) for part in parts)
@@ -107,21 +136,38 @@ class _PanelFold:
         return frozenset(baseline.names(baseline.variants)).difference(self.observable.blind_to(tolerance))
 
 
+def _observable(panel: Panel, alpha: float, *, plain: bool) -> ObservedEvidence:
+    """The evidence that bets, of which nothing is folded yet."""
+    kind, asked = evidence_of(panel.suite), panel.suite.manifest
+    if kind is ScoredTextEvidence:
+        return ScoredTextEvidence(panel.variants, Sampling(asked.temperature or 1.0, asked.max_tokens, plain))
+    if panel.baseline and panel.envelope and issubclass(kind, RecordedEvidence):
+        return kind(panel.baseline, panel.envelope, panel.suite)
+    return MarginEvidence(alpha)
+
+
 class ProviderFold:
     """One provider against a recorded reference for each suite, or against a live one (`compare_with`).
 
     A suite's e-value moves only when one of its own probes is answered, whatever was answered to the others before;
     so all are test supermartingales of the same filtration, and so is their weighted average. unjudged: why there is no
-    suite. streamed: whether prompt tokens are those of streams, which decide nothing.
+    suite. streamed: whether prompt tokens are those of streams, which decide nothing. plain: whether samples are known
+    to be drawn from the whole distribution, without penalties.
     """
 
     def __init__(
-        self, rules: Rules, panels: Sequence[Panel], unjudged: str | None = None, *, streamed: bool = False
+        self,
+        rules: Rules,
+        panels: Sequence[Panel],
+        unjudged: str | None = None,
+        *,
+        streamed: bool = False,
+        plain: bool = False,
     ) -> None:
         self.rules, self.unjudged = rules, unjudged
         self.available = Availability()
         self.decided = False
-        self._folds = tuple(_PanelFold(panel, rules, len(panels), streamed=streamed) for panel in panels)
+        self._folds = tuple(_PanelFold(panel, rules, len(panels), streamed=streamed, plain=plain) for panel in panels)
         self._by_probe = {p.id: fold for fold in self._folds for p in fold.panel.suite.fold("evaluation")}
 
     def _fold_of(self, probe_id: str) -> _PanelFold:
@@ -129,11 +175,16 @@ class ProviderFold:
             raise RunFolderError("the journal holds a probe that no suite of the run has; start a new run.")
         return self._by_probe[probe_id]
 
-    def update(self, attempt: Attempt) -> None:
-        """Fold one settled attempt against the recorded reference."""
+    def update(self, attempt: Attempt, scores: Sequence[Attempt] = ()) -> None:
+        """Fold one settled attempt against the recorded reference, or as live deployments score it."""
         self.availability(attempt)
         if attempt.response is not None:
-            self._fold_of(attempt.probe_id).update(attempt.probe_id, attempt.response)
+            self._fold_of(attempt.probe_id).update(attempt.probe_id, attempt.response, scores)
+
+    @property
+    def scorers_gone(self) -> str | None:
+        """Who scores the answers no more, and why; None where all do, who are to."""
+        return next((gone for fold in self._folds if (gone := fold.scorers_gone)), None)
 
     def availability(self, attempt: Attempt) -> None:
         """Count whether a request was answered."""
@@ -175,7 +226,7 @@ class ProviderFold:
         unseen = dict.fromkeys(v for fold in self._folds for v in fold.observable.blind_to(tolerance))
         return tuple(v for v in unseen if v not in seen)
 
-    def _strongest(self) -> RecordedEvidence | MarginEvidence:
+    def _strongest(self) -> ObservedEvidence:
         """The evidence, of answers there are, that speaks most for a deviation."""
         return max((fold.observable for fold in self._folds), key=lambda seen: (seen.answered > 0, seen.log_e))
 

@@ -24,8 +24,11 @@ from qcheck.baselines import (
 )
 from qcheck.errors import BaselineError, QcheckError
 from qcheck.evidence.calibration import Block, calibrate
+from qcheck.jobs.discover import discover
+from qcheck.jobs.known import hopeless, read_offer, with_offer, write_offer
 from qcheck.jsonio import as_storage_error, atomic_write, content_hash, loads, pretty
 from qcheck.records import Attempt, Request
+from qcheck.registry.observables import UNTOLD_WAY, lost_observables
 from qcheck.registry.types import Endpoint, ModelProfile
 from qcheck.result import Provenance
 from qcheck.run.budget import Budget, Limits, is_plan
@@ -34,7 +37,7 @@ from qcheck.run.journal import Journal, read_journal, settled_requests
 from qcheck.run.plan import PlanItem, make_plan
 from qcheck.suites import Probe, Suite
 
-__all__ = ["Recording", "recalibrate", "record"]
+__all__ = ["Recording", "find_out", "recalibrate", "record"]
 
 # What is to change for a recording to go on, where a limit ended it: all that was asked for it counts.
 AGAIN_WITH = {"max_requests": " with a higher --max-requests", "budget": " with a higher --budget"}
@@ -66,6 +69,36 @@ class RecordingError(QcheckError):
     """A recording that could not be completed; what was answered is kept and is not asked again."""
 
     exit_code = 3
+
+
+async def find_out(what: Recording, model: ModelProfile, suite: Suite, endpoint: Endpoint, key: str | None) -> Endpoint:
+    """The endpoint as it is to be recorded, given what it is found to offer, which is asked once for a recording.
+
+    What that takes stands in the recording's journal and counts in its limits. Nothing is asked for a recording that is
+    finished. Raises BaselineError (also where the name is recorded already), StorageError, and RecordingError where
+    what the suite observes is not on offer.
+    """
+    manifest, work = _manifest(what, model, suite), what.folder / f".recording-{what.name}"
+    if _only_uncalibrated(manifest, what, endpoint):
+        return endpoint
+    _check_new(manifest, what)
+    _claim(work, what, suite, endpoint)
+    kept, path = work / "offer.json", work / "journal.jsonl"
+    if offer := read_offer(kept):
+        return with_offer(endpoint, offer)
+    with Journal.open(path) as journal:
+        before = read_journal(path)
+        seq = min((a.seq for a in before), default=0) - 1
+        budget = _budget(what, endpoint, before)
+        (found,) = await discover([endpoint], {endpoint.name: key}, {}, budget, journal.append, texts=False, seq=seq)
+    if found.endpoint.dialect.thinking_off == "unknown":
+        raise RecordingError(f"{what.name} cannot be recorded: {UNTOLD_WAY}.")
+    lost = lost_observables(found.endpoint)
+    if hopeless(found.endpoint) or ("logprobs" in suite.manifest.observes and "logprobs" in lost):
+        raise RecordingError(f"{what.name} cannot be recorded with the suite {suite.name}: {lost['logprobs']}.")
+    if found.offer:
+        write_offer(kept, found.offer)
+    return found.endpoint
 
 
 async def record(
@@ -182,7 +215,6 @@ async def _ask(
         return suite.request(probes[item.probe_id], endpoint.temperature, endpoint.dialect.top_logprobs_max)
 
     reason, done = "interrupted", 0
-    prices = {endpoint.name: endpoint.price} if endpoint.price else {}
     with Journal.open(path) as journal:
         before = read_journal(path)
         answered = {key: a for key, a in settled_requests(before).items() if a.outcome == "answered"}
@@ -192,13 +224,7 @@ async def _ask(
             request_for,
             journal,
             answered=answered,
-            budget=Budget(
-                what.limits,
-                prices,
-                before,
-                plans=[endpoint.name] if is_plan(endpoint) else [],
-                min_tokens={endpoint.name: endpoint.dialect.min_tokens},
-            ),
+            budget=_budget(what, endpoint, before),
             should_stop=lambda _: None,
             concurrency=what.concurrency,
         )
@@ -210,7 +236,18 @@ async def _ask(
                 elif isinstance(event, Stopped):
                     reason = event.reason
     settled = settled_requests(read_journal(path))
-    return list(settled.values()), reason
+    return [a for a in settled.values() if not a.discovery], reason
+
+
+def _budget(what: Recording, endpoint: Endpoint, before: Sequence[Attempt]) -> Budget:
+    """What may be spent on a recording, of which `before` is what was asked."""
+    return Budget(
+        what.limits,
+        {endpoint.name: endpoint.price} if endpoint.price else {},
+        before,
+        plans=[endpoint.name] if is_plan(endpoint) else [],
+        min_tokens={endpoint.name: endpoint.dialect.min_tokens},
+    )
 
 
 def _finish(
@@ -246,6 +283,7 @@ def _finish(
         repeats=what.repeats,
         temperature=endpoint.temperature,
         date_string=endpoint.date_string,
+        thinking_off=endpoint.dialect.thinking_off,
         answers=write_answers(what.folder, "deployments", what.name, dict(sorted(evaluation.items()))),
         calibration=write_answers(what.folder, "calibration", what.name, dict(sorted(calibration.items()))),
     )

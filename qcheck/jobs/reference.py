@@ -10,12 +10,13 @@ from typing import Final
 from qcheck.baselines import Baseline, find_baseline, list_baselines, load_baseline
 from qcheck.errors import BaselineError, ConfigurationError
 from qcheck.registry.address import is_loopback
+from qcheck.registry.config import table_of
 from qcheck.registry.observables import lost_observables
 from qcheck.registry.types import Endpoint, ModelProfile, Resolver
 from qcheck.result import Provenance
 from qcheck.suites import Suite
 
-__all__ = ["MIN_REFERENCES", "Reference", "choose_references", "provenance_of", "recorded_reference"]
+__all__ = ["MIN_REFERENCES", "RANKS", "Reference", "choose_references", "provenance_of", "recorded_reference"]
 
 LIVE, NO_REFERENCE = "live:", "none"
 MIN_REFERENCES = 2
@@ -24,10 +25,16 @@ RANKS: Final[tuple[Provenance, ...]] = ("self-hosted", "first-party", "third-par
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A recorded baseline, a live endpoint, or neither. `notice` says why a nearer choice was passed over."""
+    """A recorded baseline, a live endpoint, live endpoints that score texts, or nothing.
+
+    scored_by: live references that score texts. variants: live deployments that do so, too, and are looked for.
+    notice: why a nearer choice was passed over.
+    """
 
     baseline: Baseline | None = None
     live: Endpoint | None = None
+    scored_by: tuple[Endpoint, ...] = ()
+    variants: tuple[Endpoint, ...] = ()
     notice: str | None = None
 
     @property
@@ -37,6 +44,11 @@ class Reference:
             return None
         recorded = self.baseline.manifest.deployments
         return max((recorded[i].provenance for i in self.baseline.references), key=RANKS.index)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Everyone who is asked for it."""
+        return (*([self.live] if self.live else []), *self.scored_by, *self.variants)
 
     @property
     def has_envelope(self) -> bool:
@@ -66,25 +78,44 @@ def choose_references(
     resolvers: Sequence[Resolver],
     environ: Mapping[str, str],
     compared: Sequence[str] = (),
+    variants: str | None = None,
 ) -> tuple[Reference, ...]:
     """The references for `model`, one a suite: the option's, else a fitting baseline, else the first party live.
 
     `option` names baselines or their folders, separated by commas, each for the suite that it was recorded with, or is
     `live:PROVIDER` or "none" for a single suite, or None for the default order. A first party that stands among the
-    `compared` providers is no reference for itself. Raises UsageError where the option names something that does not
-    exist or does not fit.
+    `compared` providers is no reference for itself. Where texts are scored, live references do that, of which there
+    may be several (`live:A,live:B`), and the live deployments that `variants` names in the same way. Raises UsageError
+    where an option names something that does not exist or does not fit.
     """
+    if variants and not (len(suites) == 1 and suites[0].scored):
+        raise ConfigurationError(
+            "--variant names live deployments that score texts and are looked for in them: it goes with a suite of "
+            "scored text alone, as --suite scored is."
+        )
     if option and (option == NO_REFERENCE or option.startswith(LIVE)):
         if len(suites) > 1:
             raise ConfigurationError(
-                f"--reference {option} goes with one suite: several are compared with recorded baselines alone."
+                f"--reference {'live:…' if option.startswith(LIVE) else option} goes with one suite: several are "
+                "compared with recorded baselines alone."
             )
-        live = None if option == NO_REFERENCE else _live(option.removeprefix(LIVE), model, resolvers)
-        return (Reference(live=live),)
+        lives = () if option == NO_REFERENCE else _lives("--reference", option, model, resolvers)
+        if suites[0].scored:
+            looked_for = _lives("--variant", variants, model, resolvers) if variants else ()
+            return (Reference(scored_by=_scorers(lives, model), variants=_scorers(looked_for, model)),)
+        if len(lives) > 1:
+            raise ConfigurationError(
+                "--reference names several live deployments, and those score texts alone (--suite scored): name one."
+            )
+        return (Reference(live=next(iter(lives), None)),)
+    if option and "://" in option:  # of which nothing is repeated, as it may hold a key
+        raise ConfigurationError("--reference takes baselines, or an address as live:name=https://host/v1.")
     named = _named([find_baseline(word.strip(), roots) for word in option.split(",")] if option else [], model, suites)
-    return tuple(
-        named.get(suite.name) or _default(model, suite, roots, resolvers, environ, compared) for suite in suites
-    )
+
+    def default(suite: Suite) -> Reference:
+        return Reference() if suite.scored else _default(model, suite, roots, resolvers, environ, compared)
+
+    return tuple(named.get(suite.name) or default(suite) for suite in suites)
 
 
 def _named(baselines: Sequence[Baseline], model: ModelProfile, suites: Sequence[Suite]) -> dict[str, Reference]:
@@ -148,6 +179,25 @@ def provenance_of(endpoint: Endpoint, model: ModelProfile) -> Provenance:
     if is_loopback(endpoint.base_url):
         return "self-hosted"
     return "first-party" if endpoint.name == model.first_party else "third-party"
+
+
+def _lives(option: str, text: str, model: ModelProfile, resolvers: Sequence[Resolver]) -> tuple[Endpoint, ...]:
+    words = [word.strip() for word in text.split(",")]
+    if wrong := [number for number, word in enumerate(words, 1) if not word.startswith(LIVE)]:
+        # A wrongly put word may hold a URL with a key, so that nothing of it is repeated.
+        raise ConfigurationError(f"{option} takes live deployments, each as live:NAME; number {wrong[0]} is none.")
+    return tuple(_live(word.removeprefix(LIVE), model, resolvers) for word in words)
+
+
+def _scorers(endpoints: Sequence[Endpoint], model: ModelProfile) -> tuple[Endpoint, ...]:
+    """The endpoints, whose prompts can be written out. Raises ConfigurationError."""
+    if unknown := next((e.name for e in endpoints if e.prompt_format is None), None):
+        raise ConfigurationError(
+            f"{unknown} scores texts behind the prompt that they answer, and how prompts of {model.name} are written "
+            f"out is not known: give its chat template as prompt_format under {table_of(unknown, model.name)} in "
+            "qcheck.toml (docs/scored-text.md)."
+        )
+    return tuple(endpoints)
 
 
 def _live(spec: str, model: ModelProfile, resolvers: Sequence[Resolver]) -> Endpoint:

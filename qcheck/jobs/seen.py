@@ -12,6 +12,10 @@ import numpy as np
 from qcheck.records import Position, Response
 
 __all__ = [
+    "FACTORS",
+    "LINE",
+    "NUMBERS",
+    "PRODUCT",
     "PROMPT",
     "TOP",
     "Seen",
@@ -28,14 +32,19 @@ __all__ = [
 ]
 
 # The requests by what they try; "one_token", "temperature_0" and "top_20" are those that were refused before one that
-# asks for less was answered.
+# asks for less was answered, "product" and "line" the questions that a thinking model is to answer at once.
 Trial = Literal[
     "plain", "one_token", "temperature_0",
     "greedy", "top_20", "greedy_again", "half", "sample", "sample_again", "seed", "seed_again",
     "n", "tools", "json_schema", "stream", "echo",
+    "product", "line",
 ]  # fmt: skip
 
 PROMPT: Final = "Tell me a story about a place that nobody has ever seen."  # it may go on in many ways
+FACTORS: Final = (738_491, 264_857)  # whose product nobody has ready
+PRODUCT: Final = f"Compute {FACTORS[0]} * {FACTORS[1]}. Reply with the number alone."
+NUMBERS: Final = "4 8 15 16 23 42"
+LINE: Final = f"Repeat exactly: {NUMBERS}"
 TOP: Final = 20  # log-probabilities a position that are asked for
 HEAD_NATS: Final = math.log(20)  # below the most probable token: the usual min_p is 0.05
 HEAD_SHARE: Final = 0.9  # of the probability: the usual top_p is 0.95
@@ -48,13 +57,15 @@ MIN_CHARACTERS: Final = 8  # of two texts that agree
 class Seen:
     """How a request ended: with a response and the body that it was in, or with an error.
 
-    refused: whether the endpoint will not answer such a request, rather than could not.
+    refused: whether the endpoint will not answer such a request, rather than could not. thought: whether the answer is
+    none only because the model thought before it, though it should not.
     """
 
     response: Response | None = None
     body: bytes = b""
     error: str = ""
     refused: bool = False
+    thought: bool = False
 
 
 Trials = Mapping[Trial, Seen]

@@ -17,6 +17,11 @@ from qcheck.verdict import Rules, percent
 __all__ = ["withheld"]
 
 LOGPROBS = "logprobs"
+TAIL_UNKNOWN = (
+    "nobody knows whether it cuts the tail of what it draws from, or penalises words: so likely words alone, and none "
+    "that was said before, are told apart, which costs most of what texts show; where it does neither, `plain_samples` "
+    "in qcheck.toml says so"
+)
 
 
 def withheld(
@@ -27,7 +32,7 @@ def withheld(
     rules: Rules,
     seed: int,
 ) -> tuple[str, ...]:
-    """What `endpoint` does not give of log-probabilities, each with its cost, in words.
+    """What `endpoint` does not give of log-probabilities, or say of its samples, each with its cost, in words.
 
     judged_by: its suites. full: the suite of log-probabilities with its reference, None where there is none.
     """
@@ -40,6 +45,8 @@ def _withheld(endpoint: Endpoint, offer: KnownOffer | None, judged_by: Sequence[
         yield f"no log-probabilities are compared ({why}){costs.of_all(others)}"
     elif offer and offer.listed:
         yield from costs.of_some(offer.listed, offer.lattice)
+    if endpoint.dialect.plain_samples is None and any(panel.suite.scored for panel in judged_by):
+        yield TAIL_UNKNOWN
 
 
 class _Costs:

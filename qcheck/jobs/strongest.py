@@ -17,11 +17,12 @@ from qcheck.evidence.observable import evidence_of, rank
 from qcheck.evidence.toolcalls import ToolCallEvidence
 from qcheck.jobs.known import KnownOffer, hopeless
 from qcheck.jobs.reference import Reference, recorded_reference
-from qcheck.registry.observables import lost_observables
-from qcheck.registry.types import Endpoint, ModelProfile
+from qcheck.registry.config import table_of
+from qcheck.registry.observables import UNTOLD_WAY, lost_observables
+from qcheck.registry.types import UNTOLD, Endpoint, ModelProfile
 from qcheck.suites import Suite, list_suites, load_suite
 
-__all__ = ["Asked", "Choice", "choose", "mismatch", "reference_unfit", "text_suites", "unfit"]
+__all__ = ["Asked", "Choice", "asked_nothing", "choose", "mismatch", "reference_unfit", "text_suites", "unfit"]
 
 OWN_SUITES: Final = Path("suites")  # where `qcheck suite new` writes
 
@@ -45,7 +46,7 @@ def text_suites(model: ModelProfile, roots: Sequence[Path]) -> tuple[Asked, ...]
     """
     found = []
     for suite in _suites():
-        if evidence_of(suite).name not in (LogprobEvidence.name, ToolCallEvidence.name):
+        if not suite.scored and evidence_of(suite).name not in (LogprobEvidence.name, ToolCallEvidence.name):
             reference = recorded_reference(model, suite, roots)
             if reference.has_envelope and reference_unfit(suite, reference) is None:
                 found.append((suite, reference))
@@ -66,7 +67,15 @@ def _suites() -> Iterator[Suite]:
 
 
 def reference_unfit(suite: Suite, reference: Reference) -> str | None:
-    """Why samples cannot be judged by a reference: recorded log-probabilities may be those after a temperature."""
+    """Why texts cannot be judged by a reference.
+
+    Samples: recorded log-probabilities may be those after a temperature. Scored text: nobody is there to score it.
+    """
+    if suite.scored and not reference.scored_by:
+        return (
+            f"texts of the suite {suite.name} are scored by live deployments: name one that you trust with --reference "
+            "live:NAME, and with --variant live:NAME one to look for, such as a quantised one of your own."
+        )
     if evidence_of(suite).name == "sampled_text" and (baseline := reference.baseline):
         for d in baseline.manifest.deployments:
             if d.temperature != 0:
@@ -107,8 +116,10 @@ def choose(
     """
 
     def chosen(endpoint: Endpoint) -> Choice:
+        if none := asked_nothing(endpoint, model, presume=presume):
+            return none
         offer = offers.get(endpoint.name)
-        silent = offer is None and not presume and not hopeless(endpoint)
+        silent = offer is None and not presume
         if silent and evidence_of(asked[0][0]) is LogprobEvidence:
             return Choice((asked[0][0].name,))
         reasons = []
@@ -122,6 +133,21 @@ def choose(
     return {endpoint.name: chosen(endpoint) for endpoint in endpoints}
 
 
+def asked_nothing(endpoint: Endpoint, model: ModelProfile, *, presume: bool) -> Choice | None:
+    """The choice of no suite for an endpoint whose answers are none, or may be thoughts; None for all others.
+
+    presume: how its model is kept from thinking may still be found out.
+    """
+    if hopeless(endpoint):
+        why = lost_observables(endpoint)[LogprobEvidence.name]
+    elif endpoint.dialect.thinking_off == "unknown" and not presume:
+        why = UNTOLD_WAY
+    else:
+        return None
+    where = f", under {table_of(endpoint.name, model.name)}" if endpoint.dialect.thinking_off in UNTOLD else ""
+    return Choice((), f"{why}{where}")
+
+
 def unfit(endpoint: Endpoint, suite: Suite, reference: Reference, *, greedy: bool) -> str | None:
     """Why an endpoint cannot be judged by a suite; None where it can. greedy: whether it keeps to temperature 0."""
     observable = evidence_of(suite).name
@@ -129,6 +155,8 @@ def unfit(endpoint: Endpoint, suite: Suite, reference: Reference, *, greedy: boo
         return lost_observables(endpoint).get(observable)
     if why := mismatch(endpoint, suite):
         return why
+    if suite.scored:
+        return None
     if endpoint.temperature == 0:
         return None if greedy else "it was not seen to decode greedily when it was asked to"
     recorded = {d.temperature for d in reference.baseline.manifest.deployments} if reference.baseline else set()

@@ -12,7 +12,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -59,6 +59,7 @@ class Bank:
     suite: Suite
     probes: tuple[Probe, ...]
     repeats: int = 1
+    _places: dict[str, Path] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def fill(
         self,
@@ -106,9 +107,11 @@ class Bank:
         return {probe_id: answers for chunk in chunks if chunk for probe_id, answers in chunk.items()}
 
     def _place(self, deployment: str) -> Path:
-        asked = [self.suite.manifest.model_dump(exclude_none=True), [plain(p) for p in self.probes], self.repeats]
-        key = content_hash([identity(self.model, deployment), asked]).removeprefix("sha256:")
-        return self.folder / self.model / f"{deployment}-{key[:16]}"
+        if deployment not in self._places:  # tens of thousands of probes take a second
+            asked = [self.suite.manifest.model_dump(exclude_none=True), [plain(p) for p in self.probes], self.repeats]
+            key = content_hash([identity(self.model, deployment), asked]).removeprefix("sha256:")
+            self._places[deployment] = self.folder / self.model / f"{deployment}-{key[:16]}"
+        return self._places[deployment]
 
 
 def _file(place: Path, number: int) -> Path:

@@ -65,13 +65,17 @@ def _module(engine: Engine) -> Module:
 
 
 def _endpoint(spec: ProviderSpec, base_url: str) -> Endpoint:
+    dialect = Dialect(
+        thinking_off="chat_template_kwargs" if MODELS[spec.model].template.get("thinking") else None,
+        plain_samples=None if spec.traits else "llama.cpp",  # a trait may change how samples are drawn
+    )
     return Endpoint(
         name=PREFIX + spec.spec,
         display=f"lab:{spec.spec}",
         base_url=base_url,
         model_id=spec.model,
         key_env=None,
-        dialect=Dialect(thinking_off="chat_template_kwargs" if MODELS[spec.model].template.get("thinking") else None),
+        dialect=dialect,
         price=Price(0.0, 0.0),
         prompt_format=None if MODELS[spec.model].template else PROMPT_FORMAT,
     )

@@ -9,6 +9,7 @@ max_tokens = "max_completion_tokens" # else "max_tokens"
 min_tokens = 16                      # the fewest output tokens it accepts; else 1
 stream = true                        # it answers in streams alone
 thinking_off = "enable_thinking"     # how a thinking model is brought to answer at once (docs/dialects.md)
+plain_samples = "vllm"               # asked in vLLM's form, it cuts no tail and penalises nothing (docs/scored-text.md)
 date_string = "26 Jul 2024"          # the date for a chat template that renders one, where the endpoint passes it on
 
 [providers.NAME.models."kimi-k2.6"]  # what holds for one model alone; a name with a dot needs its quotes
@@ -16,6 +17,7 @@ model_id = "org/Model"               # else the profile's id, else the only one 
 price = { input = 0.5, output = 2.0 }  # US dollars per million tokens; zeros for what a plan pays for
 declared = "fp8"                     # the precision that the provider declares
 thinking_off = "none"                # where this model is told otherwise than the others
+prompt_format = { … }                # its chat template, for text that the endpoint is to score (docs/scored-text.md)
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from qcheck.errors import ConfigurationError, UnknownNameError
 from qcheck.registry.loader import get_model
-from qcheck.registry.rows import DialectSettings, Line, ModelId, PriceRow, Row, must, parse_toml
+from qcheck.registry.rows import DialectSettings, Line, ModelId, PriceRow, PromptFormatRow, Row, must, parse_toml
 from qcheck.registry.types import Dialect, Endpoint, ThinkingSwitch
 
 __all__ = [
@@ -65,6 +67,7 @@ class ModelSettings(Row):
     price: PriceRow | None = None
     declared: Line | None = None
     thinking_off: ThinkingSwitch | None = None
+    prompt_format: PromptFormatRow | None = None
 
 
 class ProviderSettings(DialectSettings):
@@ -90,6 +93,7 @@ class EndpointSettings(DialectSettings):
     model_id: str | None = None
     price: PriceRow | None = None
     declared: str | None = None
+    prompt_format: PromptFormatRow | None = None
 
     def dialect(self, base: Dialect) -> Dialect:
         """`base` with what the user states put over it, and marked as stated."""

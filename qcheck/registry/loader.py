@@ -28,6 +28,7 @@ from qcheck.registry.rows import (
     OffersFile,
     ProviderRow,
     ServedRow,
+    by_trait,
     parse_toml,
 )
 from qcheck.registry.types import Declared, Dialect, ModelProfile, Provider
@@ -73,7 +74,7 @@ def parse_providers(data: bytes, where: str) -> Mapping[str, Provider]:
 
 
 def _provider(name: str, row: ProviderRow, where: str) -> Provider:
-    sources = row.by_trait()
+    sources = by_trait(row.sources)
     return Provider(
         name=name,
         title=row.title,
@@ -86,6 +87,7 @@ def _provider(name: str, row: ProviderRow, where: str) -> Provider:
         local=row.local,
         sources=sources,
         unverified=tuple(t for t in PROVIDER_TRAITS if t in row.model_fields_set and t not in sources),
+        undocumented=by_trait(row.undocumented),
     )
 
 
@@ -105,7 +107,7 @@ def _model(name: str, row: ModelRow, offers: Offers) -> ModelProfile:
     offered = {p: models[name] for p, models in offers.by_provider.items() if name in models}
     served = {p: ServedRow(id=offer.id).over(offer) for p, offer in offered.items()}
     served |= {p: known.over(offered.get(p)) for p, known in row.providers.items()}
-    sources = row.by_trait()
+    sources = by_trait(row.sources)
     return ModelProfile(
         name=name,
         title=row.title,

@@ -18,9 +18,9 @@ from qcheck.registry.address import check_base_url
 from qcheck.registry.config import EndpointSettings, UserConfig, table_of
 from qcheck.registry.loader import load_providers
 from qcheck.registry.openrouter import Listing
-from qcheck.registry.types import WRITTEN, Declared, Dialect, Endpoint, ModelProfile, Price, Provider, Resolver
+from qcheck.registry.types import UNTOLD, WRITTEN, Declared, Dialect, Endpoint, ModelProfile, Price, Provider, Resolver
 
-__all__ = ["RegistryResolver", "resolve_all"]
+__all__ = ["RegistryResolver", "check_told", "resolve_all"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _FORMS = "name a provider (moonshot), an aggregator with an upstream (openrouter/novita), or name=https://host/v1."
@@ -37,13 +37,9 @@ def _dialect(base: Dialect, settings: EndpointSettings, model: ModelProfile, nam
     """`base` as the user's settings and the model want it. Raises ConfigurationError."""
     if not model.thinks or model.thinks_always:
         return replace(settings.dialect(base), thinking_off=None)
-    dialect = settings.dialect(replace(base, thinking_off=model.thinking_off.get(name, base.thinking_off)))
-    if dialect.thinking_off is None:
-        raise ConfigurationError(
-            f"{model.name} thinks unless told not to, and what it thinks is not what the reference answers: say how "
-            f"{name} is told, with thinking_off under {table_of(name, model.name)} in qcheck.toml (docs/dialects.md)."
-        )
-    if dialect.thinking_off in WRITTEN and model.prompt_format is None:
+    told = model.thinking_off.get(name, base.thinking_off) or "unknown"
+    dialect = settings.dialect(replace(base, thinking_off=told))
+    if dialect.thinking_off in WRITTEN and model.prompt_format is None and settings.prompt_format is None:
         raise ConfigurationError(
             f"nobody knows the chat template of {model.name}, which thinking_off = {dialect.thinking_off!r} needs: "
             f"give {name} another one."
@@ -193,10 +189,11 @@ class RegistryResolver:
         return self._as_stated(endpoint, settings)
 
     def _as_stated(self, endpoint: Endpoint, settings: EndpointSettings) -> Endpoint:
-        """`endpoint` with the price and the precision that the user states."""
+        """`endpoint` with the price, the precision and the chat template that the user states."""
         price = settings.price.price() if settings.price else endpoint.price
         stated = Declared(settings.declared, "qcheck.toml", self.today.isoformat()) if settings.declared else None
-        return replace(endpoint, price=price, declared=stated or endpoint.declared)
+        form = settings.prompt_format.prompt_format() if settings.prompt_format else endpoint.prompt_format
+        return replace(endpoint, price=price, declared=stated or endpoint.declared, prompt_format=form)
 
     def _elsewhere(self, provider: Provider, model: ModelProfile) -> str:
         """Who else serves the model, the best known first."""
@@ -223,6 +220,16 @@ def _as_listed(endpoint: Endpoint, listing: Listing, route: Sequence[str], setti
     if settings.top_logprobs_max is None and any(u.gives_logprobs is False for u in upstreams):
         endpoint = replace(endpoint, dialect=replace(endpoint.dialect, top_logprobs_max=0))
     return endpoint
+
+
+def check_told(endpoints: Sequence[Endpoint], model: ModelProfile) -> None:
+    """Raise ConfigurationError where nobody knows how the model is kept from thinking, and nothing will find it out."""
+    if name := next((e.name for e in endpoints if e.dialect.thinking_off in UNTOLD), None):
+        raise ConfigurationError(
+            f"{model.name} thinks unless told not to, and what it thinks is not what is compared: say how {name} is "
+            f"told, with thinking_off under {table_of(name, model.name)} in qcheck.toml (docs/dialects.md); "
+            "`qcheck providers check` finds it out."
+        )
 
 
 def resolve_all(specs: Sequence[str], model: ModelProfile, resolvers: Sequence[Resolver]) -> tuple[Endpoint, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -14,7 +15,16 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from qcheck.errors import ConfigurationError, UnknownNameError
-from qcheck.registry.types import Dialect, LogprobsForm, MaxTokensField, Price, PromptFormat, Source, ThinkingSwitch
+from qcheck.registry.types import (
+    Dialect,
+    LogprobsForm,
+    MaxTokensField,
+    PlainSamples,
+    Price,
+    PromptFormat,
+    Source,
+    ThinkingSwitch,
+)
 
 __all__ = [
     "MODEL_TRAITS",
@@ -33,6 +43,7 @@ __all__ = [
     "Row",
     "ServedRow",
     "SourceRow",
+    "by_trait",
     "must",
     "parse_toml",
 ]
@@ -41,9 +52,12 @@ T = TypeVar("T")
 
 PROVIDER_TRAITS = (
     "base_url", "key_env", "aggregator", "pin", "plan", "logprobs", "top_logprobs_max", "after_temperature",
-    "max_tokens", "min_tokens", "stream", "thinking_off",
+    "max_tokens", "min_tokens", "stream", "thinking_off", "plain_samples",
 )  # fmt: skip
 MODEL_TRAITS = ("released_precision", "thinks", "dated_template")
+MAX_LINE = 300
+# Printable to Python, yet nothing is seen: Unicode's Default_Ignorable_Code_Point, and Braille without a dot.
+_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
 
 def must(pattern: str, words: str) -> AfterValidator:
@@ -57,12 +71,19 @@ def must(pattern: str, words: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _line(text: str) -> str:
+    """A text that reads as it is: what cannot be seen would make one word look like another."""
+    if not (text.strip() and len(text) <= MAX_LINE and text.isprintable() and not _BLANK.search(text)):
+        raise ValueError(f"must be a line of at most {MAX_LINE} characters, none of them invisible")
+    return text
+
+
 Name = Annotated[
     str,
     must(r"[a-z0-9][a-z0-9._-]{0,63}", "a name of at most 64 lower-case letters, digits, dots, dashes, underscores"),
 ]
 ModelId = Annotated[str, must(r"[!-~]{1,200}", "an id of at most 200 printable characters without spaces")]
-Line = Annotated[str, must(r"[^\x00-\x1f\x7f-\x9f]{1,300}", "a line of text")]
+Line = Annotated[str, AfterValidator(_line)]
 _Turn = Annotated[str, must(r"(?s:.*\{content\}.*)", "a text with {content} where the turn's words stand")]
 # Upper case only: a key pasted here by mistake is refused.
 _Variable = Annotated[
@@ -105,9 +126,14 @@ class PlaceRow(Row):
 
 
 class SourceRow(PlaceRow):
-    """Where the named traits of an entry were read."""
+    """Where the named traits of an entry were read, or looked for."""
 
     traits: list[str] = Field(min_length=1)
+
+
+def by_trait(rows: Iterable[SourceRow]) -> dict[str, Source]:
+    """The same by trait."""
+    return {trait: Source(row.at, row.read.isoformat()) for row in rows for trait in row.traits}
 
 
 class _Sourced(Row):
@@ -119,10 +145,6 @@ class _Sourced(Row):
             if trait not in self.model_fields_set:
                 raise ValueError(f"gives a source for {trait!r}, which it does not state")
         return self
-
-    def by_trait(self) -> dict[str, Source]:
-        """The sources by trait."""
-        return {trait: Source(row.at, row.read.isoformat()) for row in self.sources for trait in row.traits}
 
 
 class DialectSettings(Row):
@@ -136,6 +158,7 @@ class DialectSettings(Row):
     min_tokens: int | None = Field(default=None, ge=1, le=4096)
     stream: bool | None = None
     thinking_off: ThinkingSwitch | None = None
+    plain_samples: PlainSamples | None = None
 
     def dialect(self, base: Dialect) -> Dialect:
         """`base` with what is said here put over it."""
@@ -156,6 +179,14 @@ class ProviderRow(DialectSettings, _Sourced):
     plan: bool = False
     pin: Literal["openrouter", "suffix", "vercel"] | None = None
     models_dev: Line | None = None
+    undocumented: list[SourceRow] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _nothing_stated_is_undocumented(self) -> Self:
+        unstated = set(PROVIDER_TRAITS) - self.model_fields_set
+        if wrong := by_trait(self.undocumented).keys() - unstated:
+            raise ValueError(f"calls {min(wrong)!r} undocumented, which it states or which is no trait")
+        return self
 
 
 class OfferRow(Row):
@@ -251,4 +282,5 @@ def _explained(error: ValidationError) -> str:
         message = str(first["ctx"]["error"])
     else:
         message = first["msg"].replace("Input should", "must").replace("Field required", "is missing")
+        message = re.sub(r"a valid dictionary( or instance of \w+)?", "a table", message)
     return f"{place!r} {message}" + ("" if message.endswith(("?", ".")) else ".")

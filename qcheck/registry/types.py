@@ -9,16 +9,20 @@ from typing import Any, Final, Literal, Protocol
 
 __all__ = [
     "BEGUN",
+    "UNTOLD",
     "WRITTEN",
     "Declared",
     "Dialect",
     "Endpoint",
     "ModelProfile",
+    "PlainSamples",
     "Price",
     "PromptFormat",
     "Provider",
     "Resolver",
     "Source",
+    "ThinkingSwitch",
+    "Untold",
 ]
 
 LogprobsForm = Literal["boolean", "integer"]
@@ -29,8 +33,12 @@ ThinkingSwitch = Literal[
     "partial", "prefix", "assistant", "continue_final_message",
     "completions", "none", "never",
 ]  # fmt: skip
+PlainSamples = Literal["openai", "vllm", "llama.cpp"]
 BEGUN: Final = frozenset[ThinkingSwitch]({"partial", "prefix", "assistant", "continue_final_message"})
 WRITTEN: Final = BEGUN | {"completions"}  # what needs the model's `PromptFormat`
+# Nobody has said a way: it is still to be found out at the endpoint, or was not to be found there.
+Untold = Literal["unknown", "not found"]
+UNTOLD: Final = frozenset[Untold]({"unknown", "not found"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +49,13 @@ class Dialect:
     top_logprobs_max: the largest k it accepts, 0 where it gives none. after_temperature: whether what it gives are
     those of the distribution that it samples from, not the model's; None where nobody knows. min_tokens: the fewest
     output tokens it accepts. stream: whether it answers in streams alone. thinking_off: how a thinking model is brought
-    to answer at once ("none": nothing needs to be said; "never": it cannot be; None: nobody knows). An endpoint has
-    None where the model does not think, or thinks wherever it is served. pin: how one upstream of an aggregator is
-    pinned: by OpenRouter's field `provider`, behind the model's id ("suffix"), or by Vercel's `providerOptions`.
-    stated: the fields that the user's qcheck.toml gives, which nothing that is found at the endpoint changes.
+    to answer at once ("none": nothing needs to be said; "never": it cannot be; None: nothing is said of the provider).
+    An endpoint has None where the model does not think, or thinks wherever it is served, and one of `Untold` where it
+    is not known. pin: how one upstream of an aggregator is pinned: by OpenRouter's field `provider`, behind the model's
+    id ("suffix"), or by Vercel's `providerOptions`. plain_samples: in whose form it is asked to cut no tail of what it
+    draws from and to apply no penalties, where it is known to keep to that; None where nobody knows, and nothing of
+    this is asked. stated: the fields that the user's qcheck.toml gives, which nothing that is found at the endpoint
+    changes.
     """
 
     logprobs: LogprobsForm = "boolean"
@@ -53,9 +64,10 @@ class Dialect:
     max_tokens: MaxTokensField = "max_tokens"
     min_tokens: int = 1
     stream: bool = False
-    thinking_off: ThinkingSwitch | None = None
+    thinking_off: ThinkingSwitch | Untold | None = None
     pin: Literal["openrouter", "suffix", "vercel"] | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    plain_samples: PlainSamples | None = None
     stated: tuple[str, ...] = ()
 
 
@@ -112,7 +124,8 @@ class Provider:
     aggregator: whether it sends requests on to upstreams of others; `dialect.pin` says how one is pinned, if at all.
     plan: whether a subscription or a free quota pays for requests, which allows only so many. local: an engine on this
     machine, which needs no model id: it lists the one it was started with.
-    sources: by trait, as providers.toml names them. unverified: the traits stated there without a source.
+    sources: by trait, as providers.toml names them. unverified: the traits stated there without a source. undocumented:
+    where the provider was seen not to say what a trait is, by trait.
     """
 
     name: str
@@ -126,6 +139,7 @@ class Provider:
     local: bool = False
     sources: Mapping[str, Source] = field(default_factory=dict)
     unverified: tuple[str, ...] = ()
+    undocumented: Mapping[str, Source] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

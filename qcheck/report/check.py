@@ -12,7 +12,7 @@ from qcheck.jobs.offer import Capability
 from qcheck.jsonio import pretty
 from qcheck.report.paper import Paper, cell, count, entry, grid, put_on
 
-__all__ = ["NAMES", "render"]
+__all__ = ["NAMES", "OF_THINKING", "render"]
 
 STYLES = {"yes": "green", "no": "yellow", "unknown": "magenta"}
 NAMES = {
@@ -31,6 +31,7 @@ NAMES = {
     "fingerprint": "fingerprint",
     "caching": "cached prompts",
 }
+OF_THINKING = {"thinking_off": "kept from thinking"}  # of models that think unless they are told not to
 
 
 def render(offer: Offer, paper: Paper) -> str:
@@ -58,4 +59,5 @@ def _parts(offer: Offer) -> Iterator[RenderableType]:
 def _row(capability: Capability) -> tuple[str | Text, ...]:
     value = capability.value
     shown = f"{value:g}" if isinstance(value, int | float) else ""  # a text stands in the evidence
-    return NAMES[capability.name], cell(capability.offered, STYLES[capability.offered]), shown, capability.evidence
+    name = (NAMES | OF_THINKING)[capability.name]
+    return name, cell(capability.offered, STYLES[capability.offered]), shown, capability.evidence

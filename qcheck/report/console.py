@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from qcheck.evidence.margin import MARGIN_SOURCE
 from qcheck.jobs.outcome import WITHHELD
 from qcheck.report.paper import Paper, cell, count, entry, grid, put_on
 from qcheck.result import ProviderResult, ReferenceInfo, Result, Totals
@@ -126,7 +125,9 @@ def _reference(reference: ReferenceInfo) -> str:
         text += f"; deployments: {', '.join(reference.deployments)}"
     if reference.margin_nats is not None:
         text += f"; no envelope, so that only more than {reference.margin_nats:g} nats per token count as deviating"
-        text += f" ({MARGIN_SOURCE})"
+        text += f" ({reference.margin_source})"
+    if reference.variants:
+        text += f"; looked for: {', '.join(reference.variants)}"
     return text
 
 

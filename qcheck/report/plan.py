@@ -46,8 +46,10 @@ def _parts(plan: Estimate) -> Iterator[RenderableType]:
     rows = map(_row, plan.providers)
     yield grid(HEADINGS, rows, right=range(NUMBERS, len(HEADINGS)))
     yield entry("plan", in_short(plan))
-    yield entry("observables", ", ".join(name.replace("_", " ") for name in plan.observables))
+    yield entry("observables", ", ".join(name.replace("_", " ") for name in plan.observables) or "none")
     yield entry("offers", "; ".join(_known(plan)))
+    for name, how in plan.thinking.items():
+        yield entry("thinking", f"{name}: {how}")
     for provider in plan.providers:
         for observable, why in provider.lost.items():
             yield entry("lost", f"{observable.replace('_', ' ')} of {provider.name}: {why}")

@@ -18,7 +18,6 @@ from qcheck.records import Attempt, Request, Response, size_bytes
 from qcheck.registry.address import is_loopback
 from qcheck.registry.config import table_of
 from qcheck.registry.types import Endpoint, Price
-from qcheck.run.journal import settled_requests
 
 __all__ = [
     "PLAN_REQUESTS",
@@ -45,13 +44,18 @@ PLAN_REQUESTS = 100  # to a provider whose requests a plan pays for, unless the 
 class Limits:
     """What the user allows; None is no limit.
 
-    max_requests: requests per provider, retries not counted. budget_usd: US dollars for the whole run.
+    max_requests: requests per provider, retries not counted; whoever scores answers may be sent as many for each
+    provider. budget_usd: US dollars for the whole run.
     deadline_s: seconds from the start until no new request is sent.
     """
 
     max_requests: int | None = None
     budget_usd: float | None = None
     deadline_s: float | None = None
+
+    def after(self, spent_s: float) -> Limits:
+        """What is left of them when so many seconds are over; what was asked meanwhile counts from a journal."""
+        return self if self.deadline_s is None else replace(self, deadline_s=max(0.0, self.deadline_s - spent_s))
 
     def most_requests(self, *, plan: bool) -> int | None:
         """The most requests to one provider, whose requests a plan pays for or not."""
@@ -83,7 +87,7 @@ def worst_case_usd(request: Request, price: Price | None, min_tokens: int = 1) -
     """
     if price is None:
         return None
-    said = size_bytes(request.messages, request.tools)
+    said = size_bytes(request.messages, request.tools) + len((request.scored or "").encode("utf-8", "surrogatepass"))
     said += MESSAGE_TOKENS * (len(request.messages) + len(request.tools))
     return ((TEMPLATE_TOKENS + said) * price.input + max(request.max_tokens, min_tokens) * price.output) / 1e6
 
@@ -136,7 +140,8 @@ class Budget:
         self.limits = limits
         self._prices, self._min_tokens = prices, min_tokens or {}
         earlier = list(before)
-        self._requests = Counter(provider for provider, _ in settled_requests(earlier))
+        settled = {(a.provider, a.scores, a.seq) for a in earlier if a.settled}
+        self._requests = Counter((provider, scores) for provider, scores, _ in settled)
         self._plans = frozenset(plans)
         self.spent_usd = sum(attempt.charged_usd or 0.0 for attempt in earlier)
         self._reserved: list[float] = []
@@ -145,21 +150,23 @@ class Budget:
         """The most that one exchange of `request` can cost at `provider`; None where the price is unknown."""
         return worst_case_usd(request, self._prices.get(provider), self._min_tokens.get(provider, 1))
 
-    def reserve(self, provider: str, worst_usd: float | None) -> Reservation:
+    def reserve(self, provider: str, worst_usd: float | None, scores: str | None = None) -> Reservation:
         """Count one request before it is sent; only after "reserved" may it be, and it must be released.
+
+        scores: whose answer it asks `provider` to score, if it does.
 
         "later": it may fit once requests in flight have turned out cheaper than they could have been.
         "max_requests", "budget": it does not fit, now or ever.
         """
         worst = worst_usd or 0.0
         most = self.limits.most_requests(plan=provider in self._plans)
-        if most is not None and self._requests[provider] >= most:
+        if most is not None and self._requests[provider, scores] >= most:
             return "max_requests"
         if self._left_usd < worst:
             return "budget"
         if self._left_usd < worst + sum(self._reserved):
             return "later"
-        self._requests[provider] += 1
+        self._requests[provider, scores] += 1
         self._reserved.append(worst)
         return "reserved"
 

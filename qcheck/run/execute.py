@@ -4,6 +4,10 @@ Providers do not wait for each other. Answers come in any order and are journall
 plan order: what a provider's evidence is folded from depends on its plan, never on which answer was fast. Folding
 the unbroken head of a provider's journal again, and asking `should_stop` after each, therefore ends where the run did.
 
+An answer may have to be *scored* by others before it is settled: they are asked once it has come, and their attempts
+are journalled as theirs, with whose answer it is (`Attempt.scores`). Where that cannot be paid for, the answer is not
+settled, nor is anything after it.
+
 A provider ends in one of two ways. *Closed*, it is sent nothing more and what was sent is still settled (the plan is
 used up, a limit is reached). *Stopped*, nothing more is settled (`should_stop` said so, or it is unavailable): what
 is in flight gets a short grace and is journalled only.
@@ -16,21 +20,23 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from qcheck.records import Attempt, Request
 from qcheck.run.budget import Budget
 from qcheck.run.journal import Journal
-from qcheck.run.lane import Lane, make_lanes
+from qcheck.run.lane import Lane, Settled, make_lanes
 from qcheck.run.plan import PlanItem
 
 __all__ = ["Asker", "Event", "Settled", "Stopped", "Tried", "execute", "given_up"]
 
 GIVEN_UP = "given up before the answer came"
+POLL_S = 0.05
 
 
 class Asker(Protocol):
@@ -51,13 +57,6 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """The next request of its provider, in plan order, was answered or failed: evidence."""
-
-    attempt: Attempt
-
-
-@dataclass(frozen=True, slots=True)
 class Stopped:
     """The last event of a provider.
 
@@ -70,6 +69,11 @@ class Stopped:
 
 
 Event = Tried | Settled | Stopped
+Scores = Mapping[tuple[str, int], Mapping[str, Attempt]]
+
+
+def _unscored(_: Attempt) -> Mapping[str, Request]:
+    return {}
 
 
 def given_up(item: PlanItem, index: int, started: datetime) -> Attempt:
@@ -88,6 +92,8 @@ async def execute(
     answered: Mapping[tuple[str, int], Attempt],
     budget: Budget,
     should_stop: Callable[[str], str | None],
+    scored_with: Callable[[Attempt], Mapping[str, Request]] = _unscored,
+    scores: Scores = MappingProxyType({}),
     concurrency: int = 4,
     window: int = 8,
     together: bool = False,
@@ -105,14 +111,18 @@ async def execute(
     their turn, and neither asked nor journalled again. That holds for failed ones too, since evidence has been folded
     from them; a request that was only retried is asked again. The deadline counts from this call.
 
+    `scored_with` says with which requests an attempt that ended a request of the plan is to be scored, by whom, and
+    `scores` are those of an earlier process (`settled_scores`); an answer that lacks some of its own is scored now.
+
     Closing or cancelling cancels what is in flight and waits for it. An exception of an asker or of the journal
     (StorageError) does the same, and is raised.
     """
     if concurrency < 1 or window < 0:
         raise ValueError("concurrency is at least 1 and window at least 0")
     deadline_at = math.inf if budget.limits.deadline_s is None else clock() + budget.limits.deadline_s
-    lanes = make_lanes(plan, answered, deadline_at)
-    flight = _Flight(askers, request_for, journal, budget)
+    flight = _Flight(askers, request_for, journal, budget, scored_with, scores)
+    earlier = {key: answered[key] for item in plan if (key := (item.provider, item.seq)) in answered}
+    lanes = make_lanes(plan, flight.take(earlier), deadline_at)
 
     def judge(lane: Lane) -> None:
         if not lane.stopped:
@@ -124,7 +134,7 @@ async def execute(
         while lanes:
             for lane in lanes:
                 while (settled := lane.settle_next()) is not None:
-                    yield Settled(settled)
+                    yield settled
                     judge(lane)
             for lane in lanes:
                 judge(lane)
@@ -153,19 +163,39 @@ class _Flight:
         request_for: Callable[[PlanItem], Request],
         journal: Journal,
         budget: Budget,
+        scored_with: Callable[[Attempt], Mapping[str, Request]],
+        scores: Scores,
     ) -> None:
         self._askers = askers
         self._request_for = request_for
         self._journal = journal
         self._budget = budget
+        self._scored_with, self._scores = scored_with, scores
+        self._answers: dict[tuple[str, int], Attempt] = {}  # of an earlier process, which lack scores
+        self._reserved: dict[tuple[Lane, int], float | None] = {}  # US dollars, for requests of the plan
         self._tasks: dict[tuple[Lane, int], asyncio.Task[None]] = {}
-        self._inbox: deque[tuple[Lane, int, Attempt | asyncio.Task[None]]] = deque()
+        self._inbox: deque[tuple[Lane, int, Attempt | Settled | asyncio.Task[None]]] = deque()
         self._arrived = asyncio.Event()
+
+    def take(self, earlier: Mapping[tuple[str, int], Attempt]) -> dict[tuple[str, int], Settled]:
+        """What of an earlier process's answers is settled; those that lack scores are kept to be scored."""
+        whole = {}
+        for key, answer in earlier.items():
+            due, there = self._scored_with(answer), self._scores.get(key, {})
+            if due.keys() <= there.keys():
+                whole[key] = Settled(answer, tuple(there[by] for by in due))
+            else:
+                self._answers[key] = answer
+        return whole
 
     def send_more(self, lane: Lane, concurrency: int, window: int) -> None:
         """Send what lane, window, concurrency and budget allow now."""
         while len(lane.in_flight) < concurrency and (index := lane.next_to_send(window)) is not None:
-            request = self._request_for(lane.items[index])
+            item = lane.items[index]
+            if answer := self._answers.get((item.provider, item.seq)):
+                self._start(lane, index, self._score(lane, index, answer))
+                continue
+            request = self._request_for(item)
             worst_usd = self._budget.worst_case_usd(lane.provider, request)
             reservation = self._budget.reserve(lane.provider, worst_usd)
             if reservation == "later":
@@ -173,39 +203,86 @@ class _Flight:
             if reservation != "reserved":
                 lane.close(reservation)
                 return
-            lane.send(index)
-            task = asyncio.create_task(self._ask(lane, index, request, worst_usd))
-            self._tasks[lane, index] = task
-            task.add_done_callback(partial(self._land, lane, index, worst_usd))
+            self._reserved[lane, index] = worst_usd
+            self._start(lane, index, self._ask(lane, index, request, worst_usd))
+
+    def _start(self, lane: Lane, index: int, job: Coroutine[Any, Any, None]) -> None:
+        lane.send(index)
+        task = asyncio.create_task(job)
+        self._tasks[lane, index] = task
+        task.add_done_callback(partial(self._land, lane, index))
 
     async def _ask(self, lane: Lane, index: int, request: Request, worst_usd: float | None) -> None:
-        item, tries, started = lane.items[index], 0, datetime.now(UTC)
+        answer = await self._exchange(lane, index, lane.provider, request, worst_usd)
+        self._release(lane, index)
+        if answer is not None:
+            await self._score(lane, index, answer)
+
+    async def _score(self, lane: Lane, index: int, answer: Attempt) -> None:
+        """Have an answer scored, as far as it is not, and settle it."""
+        scores = dict(self._scores.get((answer.provider, answer.seq), {}))
+        due = self._scored_with(answer)
+        for by, request in due.items():
+            if by in scores:
+                continue
+            score = await self._scored(lane, index, by, request) if lane.settles(index) else None
+            if score is None:
+                return
+            scores[by] = score
+        self._post(lane, index, Settled(answer, tuple(scores[by] for by in due)))
+
+    async def _scored(self, lane: Lane, index: int, by: str, request: Request) -> Attempt | None:
+        """The last attempt at having an answer scored; None where it cannot be paid for."""
+        worst_usd = self._budget.worst_case_usd(by, request)
+        while (reservation := self._budget.reserve(by, worst_usd, lane.provider)) == "later":
+            await asyncio.sleep(POLL_S)
+        if reservation != "reserved":
+            lane.cut(index, reservation)
+            return None
         try:
-            async with contextlib.aclosing(self._askers[item.provider].ask(request, item.provider, item.seq)) as asked:
+            return await self._exchange(lane, index, by, request, worst_usd)
+        finally:
+            self._budget.release(worst_usd)
+
+    async def _exchange(
+        self, lane: Lane, index: int, by: str, request: Request, worst_usd: float | None
+    ) -> Attempt | None:
+        """The last attempt at a request; None where another one cannot be paid for."""
+        item, tries, started = lane.items[index], 0, datetime.now(UTC)
+        scores = None if by == item.provider else item.provider
+        try:
+            async with contextlib.aclosing(self._askers[by].ask(request, by, item.seq)) as asked:
                 async for attempt in asked:
-                    self._keep(lane, index, attempt, worst_usd)
-                    if attempt.settled:
-                        return
+                    kept = self._keep(lane, index, replace(attempt, scores=scores), worst_usd)
+                    if kept.settled:
+                        return kept
                     if not self._budget.allows_retry():
                         lane.cut(index, "budget")
-                        return
+                        return None
                     tries, started = tries + 1, datetime.now(UTC)
         except asyncio.CancelledError:
-            self._keep(lane, index, given_up(item, tries, started), worst_usd)
+            lost = given_up(replace(item, provider=by), tries, started)
+            self._keep(lane, index, replace(lost, scores=scores), worst_usd)
             raise
-        raise RuntimeError(f"the asker of {item.provider} ended without a last attempt")
+        raise RuntimeError(f"the asker of {by} ended without a last attempt")
 
-    def _keep(self, lane: Lane, index: int, attempt: Attempt, worst_usd: float | None) -> None:
+    def _keep(self, lane: Lane, index: int, attempt: Attempt, worst_usd: float | None) -> Attempt:
         """Count what an attempt cost, journal it, and pass it on."""
         counted = replace(attempt, charged_usd=self._budget.charge(attempt, worst_usd))
         self._journal.append(counted)
         self._post(lane, index, counted)
+        return counted
 
-    def _land(self, lane: Lane, index: int, worst_usd: float | None, task: asyncio.Task[None]) -> None:
-        self._budget.release(worst_usd)
+    def _land(self, lane: Lane, index: int, task: asyncio.Task[None]) -> None:
+        self._release(lane, index)
         self._post(lane, index, task)
 
-    def _post(self, lane: Lane, index: int, news: Attempt | asyncio.Task[None]) -> None:
+    def _release(self, lane: Lane, index: int) -> None:
+        """Give back what was reserved for a request of the plan, once it is over: a task may end before it begins."""
+        if (lane, index) in self._reserved:
+            self._budget.release(self._reserved.pop((lane, index)))
+
+    def _post(self, lane: Lane, index: int, news: Attempt | Settled | asyncio.Task[None]) -> None:
         self._inbox.append((lane, index, news))
         self._arrived.set()
 
@@ -216,13 +293,14 @@ class _Flight:
                 await self._arrived.wait()
 
     def next_attempt(self) -> Attempt | None:
-        """The next attempt that has arrived, handed to its lane; raises what an asker has raised."""
+        """The next attempt that has arrived; hands what is settled to its lane, and raises what an asker has raised."""
         while self._inbox:
             lane, index, news = self._inbox.popleft()
             if isinstance(news, Attempt):
-                if news.settled:
-                    lane.receive(index, news)
                 return news
+            if isinstance(news, Settled):
+                lane.receive(index, news)
+                continue
             lane.in_flight.remove(index)
             del self._tasks[lane, index]
             if not (lane.given_up and news.cancelled()):

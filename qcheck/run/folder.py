@@ -1,4 +1,7 @@
-"""The folder of a run: `manifest.json` (what was promised), `journal.jsonl` (what happened), `result.json`."""
+"""The folder of a run.
+
+`question.json` (what was wanted), `manifest.json` (what was promised), `journal.jsonl` (what happened), `result.json`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from qcheck.places import data_folder
 
 __all__ = ["RunFolder", "default_base", "make_run_id"]
 
-MANIFEST = "manifest.json"
+QUESTION, MANIFEST = "question.json", "manifest.json"
 
 
 def default_base() -> Path:
@@ -47,11 +50,11 @@ class RunFolder:
     def open(cls, id_or_path: str, base: Path) -> Self:
         """The run of that id in `base`, or at that path. Raises UnknownNameError or RunFolderError."""
         for path in (base / id_or_path, Path(id_or_path)):
-            if (path / MANIFEST).is_file():
+            if any((path / name).is_file() for name in (MANIFEST, QUESTION)):
                 return cls(path)
         if Path(id_or_path).is_dir():
             raise RunFolderError(f"{id_or_path} is no run folder: it holds no {MANIFEST}.")
-        known = (manifest.parent.name for manifest in base.glob(f"*/{MANIFEST}"))
+        known = {file.parent.name for name in (MANIFEST, QUESTION) for file in base.glob(f"*/{name}")}
         raise UnknownNameError("run", id_or_path, known, "Or give the path of a run folder.")
 
     @property
@@ -64,23 +67,39 @@ class RunFolder:
         """Where the journal is, or will be."""
         return self.path / "journal.jsonl"
 
+    @property
+    def promised(self) -> bool:
+        """Whether there is a manifest; else nothing but what the endpoints offer has been asked."""
+        return (self.path / MANIFEST).is_file()
+
+    def write_question(self, question: dict[str, Any]) -> None:
+        """Write what is wanted, all or nothing. Raises StorageError."""
+        atomic_write(self.path / QUESTION, pretty(question))
+
+    def read_question(self) -> dict[str, Any]:
+        """What is wanted, as it was written. Raises RunFolderError."""
+        return self._read_object(QUESTION)
+
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Write the manifest, all or nothing. Raises StorageError."""
         atomic_write(self.path / MANIFEST, pretty(manifest))
 
     def read_manifest(self) -> dict[str, Any]:
         """The manifest as it was written. Raises RunFolderError."""
-        path = self.path / MANIFEST
+        return self._read_object(MANIFEST)
+
+    def _read_object(self, name: str) -> dict[str, Any]:
+        path = self.path / name
         data = _read(path)
         if data is None:
-            raise RunFolderError(f"{self.path} is no run folder: it holds no {MANIFEST}.")
+            raise RunFolderError(f"{self.path} is no run folder: it holds no {name}.")
         try:
-            manifest = loads(data)
+            value = loads(data)
         except ValueError as error:
             raise RunFolderError(f"{path} is damaged ({error}); start a new run.") from error
-        if not isinstance(manifest, dict):
+        if not isinstance(value, dict):
             raise RunFolderError(f"{path} is damaged (it is not a JSON object); start a new run.")
-        return manifest
+        return value
 
     def write_result(self, result: bytes) -> None:
         """Write the result, all or nothing. Raises StorageError."""

@@ -19,7 +19,7 @@ from qcheck.errors import RunFolderError
 from qcheck.jsonio import as_storage_error, canonical, fsync_folder, loads
 from qcheck.records import Attempt, attempt_from_row, attempt_to_row
 
-__all__ = ["Journal", "read_journal", "settled_requests"]
+__all__ = ["Journal", "read_journal", "settled_requests", "settled_scores"]
 
 SYNC_EVERY_S = 1.0
 
@@ -116,5 +116,14 @@ def read_journal(path: Path) -> list[Attempt]:
 
 
 def settled_requests(attempts: Iterable[Attempt]) -> dict[tuple[str, int], Attempt]:
-    """The attempt that ended each request, by (provider, seq); what was only retried is not there."""
-    return {(a.provider, a.seq): a for a in attempts if a.settled}
+    """The attempt that ended each request of a plan, by (provider, seq); what was only retried is not there."""
+    return {(a.provider, a.seq): a for a in attempts if a.settled and a.scores is None}
+
+
+def settled_scores(attempts: Iterable[Attempt]) -> dict[tuple[str, int], dict[str, Attempt]]:
+    """By whom answers were scored, and the attempt that ended that; by the (provider, seq) of each answer."""
+    found: dict[tuple[str, int], dict[str, Attempt]] = {}
+    for a in attempts:
+        if a.settled and a.scores is not None:
+            found.setdefault((a.scores, a.seq), {})[a.provider] = a
+    return found

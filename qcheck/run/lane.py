@@ -12,9 +12,17 @@ from dataclasses import dataclass, field
 from qcheck.records import Attempt
 from qcheck.run.plan import PlanItem
 
-__all__ = ["Lane", "make_lanes"]
+__all__ = ["Lane", "Settled", "make_lanes"]
 
 FAILURES_IN_A_ROW = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A request that was answered or failed, in its turn: evidence. scores: the attempts that scored the answer."""
+
+    attempt: Attempt
+    scores: tuple[Attempt, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -27,7 +35,7 @@ class Lane:
 
     provider: str
     items: Sequence[PlanItem]
-    ready: dict[int, Attempt]
+    ready: dict[int, Settled]
     deadline_at: float = math.inf
     give_up_at: float = math.inf
     end: int = field(init=False)
@@ -42,29 +50,34 @@ class Lane:
 
     def __post_init__(self) -> None:
         self.end = len(self.items)
-        for index, attempt in list(self.ready.items()):
-            self.receive(index, attempt)
+        for index, settled in list(self.ready.items()):
+            self.receive(index, settled)
 
     @property
     def finished(self) -> bool:
         """Whether nothing more will come of it."""
         return not self.in_flight and (self.stopped or self.given_up or self.head >= self.end)
 
-    def receive(self, index: int, attempt: Attempt) -> None:
-        """Keep a settled attempt until its turn. Nothing is sent beyond a fatal one."""
-        self.ready[index] = attempt
-        if attempt.fatal:
+    def receive(self, index: int, settled: Settled) -> None:
+        """Keep a settled request until its turn. Nothing is sent beyond a fatal one."""
+        self.ready[index] = settled
+        if settled.attempt.fatal:
             self.end = min(self.end, index + 1)
 
-    def settle_next(self) -> Attempt | None:
-        """The attempt whose turn it is, if it has arrived."""
+    def settle_next(self) -> Settled | None:
+        """The request whose turn it is, if it is settled."""
         if self.stopped or self.head not in self.ready:
             return None
-        attempt = self.ready.pop(self.head)
+        settled = self.ready.pop(self.head)
+        attempt = settled.attempt
         self.head += 1
         self._failures = self._failures + 1 if attempt.outcome == "failed" else 0
         self.unavailable = attempt.fatal or self._failures >= FAILURES_IN_A_ROW
-        return attempt
+        return settled
+
+    def settles(self, index: int) -> bool:
+        """Whether the request of that index may still come to be settled."""
+        return not (self.stopped or self.given_up) and index < self.end
 
     def next_to_send(self, window: int) -> int | None:
         """The first request neither sent nor answered, if it is at most `window` beyond the earliest unsettled one."""
@@ -112,7 +125,7 @@ class Lane:
 
 
 def make_lanes(
-    plan: Sequence[PlanItem], answered: Mapping[tuple[str, int], Attempt], deadline_at: float = math.inf
+    plan: Sequence[PlanItem], answered: Mapping[tuple[str, int], Settled], deadline_at: float = math.inf
 ) -> list[Lane]:
     """A lane for each provider of the plan, with what an earlier process has already settled."""
     parts: dict[str, list[PlanItem]] = {}

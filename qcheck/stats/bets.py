@@ -18,6 +18,7 @@ from scipy import special, stats
 
 __all__ = [
     "LAMBDAS",
+    "LAMBDA_SHARES",
     "TailBets",
     "averaged",
     "averaged_log_e",
@@ -31,6 +32,9 @@ Array = NDArray[np.float64]
 
 # A bet of λ is best where about a share λ of the requests shows the event: from one in a hundred to all of them.
 LAMBDAS = (0.01, 0.05, 0.2, 0.7)
+# Of an event's weight. Few events take long to add up, so that bets on them have most; where nearly all requests show
+# the event two or three of them prove it in any case. Chosen on lab-tiny and half of its variants.
+LAMBDA_SHARES = np.array([6, 4, 2, 1]) / 13
 
 
 def binomial_upper(successes: int, trials: int, level: float) -> float:
@@ -47,21 +51,23 @@ def binomial_lower(successes: int, trials: int, level: float) -> float:
     return float(stats.beta.ppf(level, successes, trials - successes + 1))
 
 
-def gains(hits: NDArray[np.bool_], bounds: Array, lambdas: Sequence[float] = LAMBDAS) -> Array:
+def gains(hits: NDArray[np.bool_], bounds: Array) -> Array:
     """What each bet adds to its log-wealth; hits and bounds (..., events), the result (..., events, lambdas)."""
     q = np.asarray(bounds, float)[..., None]
     if ((q <= 0) | (q > 1)).any():
         raise ValueError("bounds must lie in (0, 1]")
-    lam = np.where(q < 1, lambdas, 0.0)  # against a bound of 1 a bet can only lose
+    lam = np.where(q < 1, LAMBDAS, 0.0)  # against a bound of 1 a bet can only lose
     won, lost = np.log(1 - lam + lam / q), np.log1p(-lam)
     return np.where(np.asarray(hits, bool)[..., None], won, lost)
 
 
-def averaged(wealth: Array, weights: Array) -> Array:
-    """Logarithm of the weighted average over the last two axes (events, lambdas); the rest of the weight counts 1."""
-    shares = np.repeat(weights / wealth.shape[-1], wealth.shape[-1])
+def averaged(wealth: Array, weights: Array, shares: Array) -> Array:
+    """Logarithm of the weighted average over the last two axes (events, bets); the rest of the weight counts 1.
+
+    weights: (events,). shares: (bets,) of an event's weight, summing to 1.
+    """
     with np.errstate(divide="ignore"):  # a weight of nothing
-        terms = wealth.reshape(*wealth.shape[:-2], -1) + np.log(shares)
+        terms = wealth.reshape(*wealth.shape[:-2], -1) + np.log(np.outer(weights, shares)).ravel()
         cash = np.log(max(0.0, 1.0 - weights.sum()))
     top = np.maximum(terms.max(axis=-1), cash)
     result: Array = top + np.log(np.exp(terms - top[..., None]).sum(axis=-1) + np.exp(cash - top))
@@ -88,7 +94,6 @@ def log_e_paths(
     hits: NDArray[np.bool_],
     bounds: Array,
     weights: Sequence[float],
-    lambdas: Sequence[float] = LAMBDAS,
     wealth: Array | None = None,
 ) -> tuple[Array, Array]:
     """What `TailBets` says after every request of many streams at once.
@@ -98,27 +103,26 @@ def log_e_paths(
     Returns the natural logarithm of the e-value after each request (..., requests), and the log-wealth of every bet
     (..., events, lambdas) after the last.
     """
-    gained = gains(hits, np.broadcast_to(bounds, np.shape(hits)), lambdas)
+    gained = gains(hits, np.broadcast_to(bounds, np.shape(hits)))
     path = np.cumsum(gained, axis=-3)
     if wealth is not None:
         path += wealth[..., None, :, :]
-    return averaged(path, _checked(weights)), path[..., -1, :, :]
+    return averaged(path, _checked(weights), LAMBDA_SHARES), path[..., -1, :, :]
 
 
 @dataclass(slots=True)
 class TailBets:
     """A weighted average of tail-bet products, one row per tail event, one column per λ.
 
-    weights: of each tail event, summing to at most 1; a λ gets an equal share of its event's weight.
+    weights: of each tail event, summing to at most 1; a λ gets its share (`LAMBDA_SHARES`) of its event's weight.
     """
 
     weights: Sequence[float]
-    lambdas: Sequence[float] = LAMBDAS
     requests: int = 0
     _wealth: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        self._wealth = np.zeros((len(_checked(self.weights)), len(self.lambdas)))
+        self._wealth = np.zeros((len(_checked(self.weights)), len(LAMBDAS)))
 
     def update(self, hits: NDArray[np.bool_] | Sequence[bool], bounds: Sequence[float]) -> float:
         """Fold one request; returns `log_e`.
@@ -128,7 +132,7 @@ class TailBets:
         """
         if len(hits) != len(self.weights) or len(bounds) != len(self.weights):
             raise ValueError("hits and bounds must be rows like the weights")
-        self._wealth += gains(np.asarray(hits, bool), np.asarray(bounds, float), self.lambdas)
+        self._wealth += gains(np.asarray(hits, bool), np.asarray(bounds, float))
         self.requests += 1
         return self.log_e
 
@@ -138,4 +142,5 @@ class TailBets:
 
         Weight that no event holds stays in cash: it counts 1.
         """
-        return float(averaged(self._wealth, np.asarray(self.weights, float))) if self.requests else 0.0
+        weights = np.asarray(self.weights, float)
+        return float(averaged(self._wealth, weights, LAMBDA_SHARES)) if self.requests else 0.0

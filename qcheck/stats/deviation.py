@@ -43,24 +43,30 @@ def rms(deviations: Array, weights: Array) -> Array:
 
 
 def matched_filters(
-    candidate: Array, references: Array, variants: Array, positions: NDArray[np.intp], factor: float = 1.0
+    candidate: Array,
+    references: Array,
+    variants: Array,
+    positions: NDArray[np.intp],
+    factor: float = 1.0,
+    share: float = 1.0,
 ) -> Array:
     """How much better each variant's recorded deviation explains an answer than no deviation does, for every pair of
     references.
 
-    The answer's deviation c is taken from reference a, the variant's deviation d from reference b, on the coordinates
-    that all four list. Both lose what the tokens of a position share (a common offset is the normalisation constant,
-    which every change of the model moves); then `factor`·⟨c, d⟩ − ⟨d, d⟩/2. Divided by the variance of independent
-    Gaussian noise that is the log-likelihood ratio of "the variant" to "the reference", the filter matched to d in
-    such noise (Turin 1960, "An introduction to matched filters", IRE Trans. Inf. Theory 6:311). A variant that hardly
-    deviates explains hardly anything, whichever way the noise points.
+    The answer's deviation c is taken from reference a, the variant's deviation d from reference b, on the
+    coordinates that all four list. Both lose what the tokens of a position share (a common offset is the
+    normalisation constant, which every change of the model moves); then `factor`·⟨c, d⟩ − `share`·⟨d, d⟩/2. Times
+    `share`, and divided by the variance of independent Gaussian noise, that is the log-likelihood ratio of "such a
+    share of the variant's deviation" to "the reference", the filter matched to it in such noise (Turin 1960, "An
+    introduction to matched filters", IRE Trans. Inf. Theory 6:311). A variant that hardly deviates explains hardly
+    anything, whichever way the noise points.
 
     Parameters
     ----------
     candidate (n,), or (r, n) where it is another one beside each reference, references (r, n), variants (v, n):
     log-probabilities in nats, NaN where unlisted.
     positions (n,): which position each coordinate belongs to, rising from 0.
-    factor: what c is multiplied by.
+    factor: what c is multiplied by. share: of d, how much is expected in c.
 
     Returns
     -------
@@ -84,11 +90,11 @@ def matched_filters(
             (x @ y).reshape(shape) for x, y in ((one_c, one_d), (c, one_d), (one_c, d), (c, d), (one_c, d * d))
         )
         several = count > 1
-        share = np.divide(sum_d, count, out=np.zeros(shape), where=several)
-        inner += np.where(several, sum_cd - sum_c * share, 0.0)
-        norm += np.where(several, sum_dd - sum_d * share, 0.0)
+        mean = np.divide(sum_d, count, out=np.zeros(shape), where=several)
+        inner += np.where(several, sum_cd - sum_c * mean, 0.0)
+        norm += np.where(several, sum_dd - sum_d * mean, 0.0)
         size += np.where(several, sum_dd, 0.0)
-    result: Array = np.where(norm > NOTHING * size, factor * inner - norm / 2, 0.0)
+    result: Array = np.where(norm > NOTHING * size, factor * inner - share * norm / 2, 0.0)
     return result
 
 

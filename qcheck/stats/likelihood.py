@@ -26,6 +26,7 @@ __all__ = ["EPSILONS", "LikelihoodBets", "contaminated", "likelihood_ratios", "l
 Array = NDArray[np.float64]
 
 EPSILONS = (0.03, 0.1, 0.3, 0.95)  # shares of requests that are bet on; below 1, so that one answer cannot end a bet
+EVEN = np.full(len(EPSILONS), 1 / len(EPSILONS))
 
 
 def likelihood_ratios(q: ArrayLike, low: ArrayLike, high: ArrayLike) -> Array:
@@ -80,7 +81,7 @@ class LikelihoodBets:
     def update(self, ratios: ArrayLike) -> Array:
         """Fold one request by its likelihood ratios, (tests, alternatives); returns `log_e`, (tests,)."""
         self._wealth += _gains(ratios)
-        self.log_e = averaged(self._wealth, self._weights)
+        self.log_e = averaged(self._wealth, self._weights, EVEN)
         return self.log_e
 
     def epsilon(self, test: int = 0) -> float:
@@ -93,7 +94,7 @@ def log_e_paths(ratios: ArrayLike, weights: ArrayLike) -> Array:
 
     ratios: (..., requests, alternatives). Returns the natural logarithm of the e-value, (..., requests).
     """
-    return averaged(np.cumsum(_gains(ratios), axis=-3), np.asarray(weights, float))
+    return averaged(np.cumsum(_gains(ratios), axis=-3), np.asarray(weights, float), EVEN)
 
 
 def _gains(ratios: ArrayLike) -> Array:

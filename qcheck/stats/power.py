@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from qcheck.stats.bets import LAMBDAS, gains, log_e_paths
+from qcheck.stats.bets import LAMBDA_SHARES, gains, log_e_paths
 
 MIN_DEVIATING = 2
 BLOCK = 64  # deviating answers of each stream at a time
@@ -55,7 +55,7 @@ def median_requests(
     """
     requests, (names, of) = len(strata), np.unique(suites, return_inverse=True)
     marks = np.asarray(outlying)[:, None] & (of[:, None] == np.arange(len(names)))  # (events, suites)
-    shares = np.asarray(weights)[:, None] / len(LAMBDAS)
+    shares = np.outer(weights, LAMBDA_SHARES)
     deviating = np.where(rng.random((streams, requests)) < fraction, np.arange(requests), requests)
     places = np.sort(deviating, axis=1)  # of each stream's deviating answers; `requests` where it has no more
     missed = gains(np.zeros(np.shape(bounds), bool), bounds)

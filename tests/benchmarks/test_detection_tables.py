@@ -17,6 +17,7 @@ from benchmarks.detection.rows import ROWS, Row, plainest
 from benchmarks.detection.table import consistent_table, mixture_table, oracle_table, power_table, published_table
 from qcheck.baselines import load_baseline, read_answers
 from qcheck.evidence.envelope import freeze
+from qcheck.evidence.scoring import Yardstick
 from qcheck.suites import load_suite, shipped_folder
 
 HONEST, PROBES, RESOLUTION = ("honest-torch-bf16", "honest-f32"), 60, 41_600
@@ -32,7 +33,7 @@ def material() -> Material:
     answers = {d.name: read_answers(baseline.folder, d.answers) for d in kept}
     probes = load_suite("logprobs").fold("evaluation")[:PROBES]
     return Material(
-        baseline, freeze(baseline.table, ALPHA), baseline.table.noise_unit, RESOLUTION, probes, HONEST, answers
+        baseline, freeze(baseline.table, ALPHA), Yardstick.of(baseline), RESOLUTION, probes, HONEST, answers
     )
 
 

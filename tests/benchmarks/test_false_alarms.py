@@ -16,6 +16,7 @@ from benchmarks.detection.pairwise import Pairwise
 from benchmarks.detection.table import false_alarm_table
 from qcheck.baselines import Baseline
 from qcheck.evidence.leave_one_out import LeaveOneOut
+from qcheck.evidence.scoring import Yardstick
 from qcheck.evidence.views import VIEWS, View
 from qcheck.suites import Suite
 from qcheck.tailcounts import DIRECTION, SIZE
@@ -47,10 +48,12 @@ def test_one_pass_says_what_each_choice_of_references_does(
     kept = {i: d for i, d in enumerate(baseline.manifest.deployments) if d.name not in absent}
     manifest = baseline.manifest.model_copy(update={"deployments": list(kept.values())})
     others = Baseline("others", baseline.folder, manifest, "", None)
-    unit = 0.003
+    yardstick = Yardstick(0.003, {others.variants[-1]: 0.01})
     answers = {position: everyone[i] for position, i in enumerate(kept)}
-    expected = LeaveOneOut(others, suite, unit)(answers, probes, others.variants, view, others.references)
-    found = Pairwise.of(baseline, everyone, probes, view).beside(absent, unit)
+    expected = LeaveOneOut(others, suite, yardstick)(answers, probes, others.variants, view, others.references)
+    found = Pairwise.of(baseline, everyone, probes, view).beside(
+        absent, Yardstick(0.003, {len(others.variants) - 1: 0.01})
+    )
     assert list(found) == list(expected)
     for name, scores in found.items():
         assert np.allclose(scores, expected[name][[SIZE, DIRECTION]], rtol=1e-9, atol=1e-9)

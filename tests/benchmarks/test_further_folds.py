@@ -15,6 +15,7 @@ from benchmarks.detection.longer import longer
 from qcheck.baselines import Answer, Baseline, load_baseline, read_answers
 from qcheck.evidence.calibration import deepened
 from qcheck.evidence.leave_one_out import LeaveOneOut
+from qcheck.evidence.scoring import Yardstick
 from qcheck.lab import bank as bank_module
 from qcheck.lab.bank import Bank
 from qcheck.lab.catalog import deployments_of
@@ -82,7 +83,7 @@ def test_the_words_that_providers_are_asked_are_taken_out_of_the_counts(
     assert recorded.table is not None
     assert baseline.table is not None
     (block,) = record_lab.deep_blocks(recorded, words, [FILE])
-    scorer = LeaveOneOut(recorded, suite, recorded.table.noise_unit)
+    scorer = LeaveOneOut(recorded, suite, Yardstick.of(recorded))
     assert deepened(baseline.table.events, scorer, block, recorded.directed) == recorded.table.events
     assert {e.counts["words"].clusters for e in baseline.table.seen(FULL)} == {recorded.table.clusters["words"] - CHUNK}
 

@@ -37,7 +37,7 @@ def recorded(qcheck, provider, suite, tmp_path):
     arguments = ("--provider", f"mine={provider()}", "--suite", suite, "--out", "baselines/few")
     spoken = qcheck("baseline", "record", "lab-tiny", *arguments)
     assert spoken.code == 0
-    assert spoken.err.startswith("plan: 16 requests to mine (http://127.0.0.1:")
+    assert spoken.err.startswith("plan: at most 24 requests to mine (http://127.0.0.1:")
     assert "the self-hosted reference mine" in spoken.err
     assert spoken.err.splitlines()[-1].startswith("no envelope yet: that takes two reference deployments")
     assert spoken.out == ""
@@ -58,6 +58,12 @@ def test_a_reference_for_samples_is_a_recording_of_log_probabilities(qcheck):
     assert plans[0] == plans[1] != plans[2]
 
 
+def test_nothing_is_recorded_for_text_that_live_deployments_score(qcheck):
+    spoken = qcheck("baseline", "record", "lab-tiny", "--provider", "lab/honest", "--suite", "scored", "--dry-run")
+    assert spoken.code == 2
+    assert "--reference live:NAME" in spoken.err
+
+
 def test_a_plan_pays_for_no_recording_unless_told_so(qcheck, monkeypatch):
     monkeypatch.setenv("ZHIPU_API_KEY", "sk-canary-0123456789")
     asked = ("baseline", "record", "glm-5.1", "--provider", "zai-coding-plan", "--suite", "logprobs")
@@ -66,7 +72,7 @@ def test_a_plan_pays_for_no_recording_unless_told_so(qcheck, monkeypatch):
     assert refused.code == 2
     needed = re.search(r"so that at most 100 are sent .* needs (\d+): give --max-requests \1\.$", refused.err.strip())
     assert needed
-    assert f"plan: {needed[1]} requests" in qcheck(*asked, "--dry-run").out
+    assert f"plan: at most {needed[1]} requests" in qcheck(*asked, "--dry-run").out
 
 
 def test_what_a_recording_costs_counts_the_tokens_that_are_generated_whatever_is_asked(qcheck, tmp_path):
@@ -76,7 +82,7 @@ def test_what_a_recording_costs_counts_the_tokens_that_are_generated_whatever_is
         asked = ("baseline", "record", "lab-tiny", "--provider", "mine=http://127.0.0.1:9/v1", "--dry-run")
         out = " ".join(qcheck(*asked).out.split())
         tokens, dollars = re.search(r"at most (\d+) output tokens, at most (\S+) USD, retries apart", out).groups()
-        assert float(dollars) == round(int(tokens) / 1e6, 4)
+        assert float(dollars) == pytest.approx(int(tokens) / 1e6, abs=1e-4)
         return float(dollars)
 
     assert usd(64) > usd(1)

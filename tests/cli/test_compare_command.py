@@ -6,9 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
+from qcheck.cli.comparison import _nameless
+from qcheck.client.transport import Client
+from qcheck.registry.types import Endpoint
+from qcheck.run.execute import given_up
+from qcheck.run.folder import RunFolder
+from qcheck.run.journal import Journal, read_journal
+from qcheck.run.plan import PlanItem
+from qcheck.suites import load_suite
 
 SMALL = ("--reference", "none", "--max-requests", "6", "--seed", "7")
 
@@ -109,6 +120,58 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(qcheck, provider, tmp_pat
     assert resumed.code == 3, resumed.err
     assert (run / "journal.jsonl").read_bytes().startswith(kept)
     assert qcheck("verify", run.name).code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_goes_on_whose_discovery_was_interrupted(qcheck, provider, tmp_path, number):
+    """All that was asked before counts: it is kept, and the limit of six requests to each holds with it."""
+    specs = f"a={provider(pause_s=0.25)},b={provider(pause_s=0.25)}"
+    script = "from qcheck.cli.main import run; run()"
+    arguments = [sys.executable, "-c", script, "compare", "lab-tiny", "--providers", specs, *SMALL]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    runs, until = tmp_path / "data" / "qcheck" / "runs", time.monotonic() + 30
+    while not any('"probe_id":"plain"' in j.read_text() for j in runs.glob("*/journal.jsonl")):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    _, err = process.communicate(timeout=30)
+    (run,) = runs.iterdir()
+    assert not (run / "manifest.json").exists()
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert f"no probe was sent yet; `qcheck resume {run.name}` goes on" in err.splitlines()[-1]
+    early = qcheck("verify", run.name)
+    assert (early.code, "finish it with `qcheck resume " in early.err) == (2, True)
+
+    kept = (run / "journal.jsonl").read_bytes()
+    assert qcheck("resume", run.name).code == 3
+    journal = (run / "journal.jsonl").read_bytes()
+    assert journal.startswith(kept[: kept.rfind(b"\n") + 1])
+    rows = [json.loads(line) for line in journal.splitlines()]
+    settled = [(r["provider"], r["seq"]) for r in rows if r["outcome"] != "retried"]
+    assert len(settled) == len(set(settled)) == 12
+    result = json.loads((run / "result.json").read_text())
+    assert (result["run_id"], result["seed"], result["totals"]["requests"]) == (run.name, 7, 12)
+    assert qcheck("verify", run.name).code == 0
+
+
+def test_a_model_that_cannot_be_named_is_asked_for_in_the_journal_alone(qcheck, provider, tmp_path, monkeypatch):
+    asked, ask_models = [], Client.ask_models
+
+    def counted(self, provider, seq, name):
+        asked.append((provider, seq))
+        return ask_models(self, provider, seq, name)
+
+    monkeypatch.setattr(Client, "ask_models", counted)
+    specs = f"a={provider()},b={provider(model_id='')}"
+    qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--run-dir", "runs", "--json", "r.json")
+    (run,) = (tmp_path / "runs").iterdir()
+    rows = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
+    assert sorted(asked) == sorted({(r["provider"], r["seq"]) for r in rows if r["probe_id"] == "models"})
+    assert all(r["probe_id"] == "models" or not r["sent"] for r in rows if r["provider"] == "b")
+    b = json.loads((tmp_path / "r.json").read_text())["providers"][1]
+    assert b["verdict"] == "unavailable"
+    assert b["unavailable_reason"].startswith("asking /models: ")
 
 
 def test_a_run_is_not_resumed_with_another_endpoint(qcheck, provider, tmp_path):
@@ -218,3 +281,65 @@ def test_a_proxy_that_cannot_be_used_ends_the_command_before_there_is_a_run(qche
     spoken = qcheck("compare", "lab-tiny", "--providers", specs, *SMALL)
     assert (spoken.code, "ALL_PROXY" in spoken.err) == (2, True)
     assert not (own_folders / "data").exists()
+
+
+def test_the_plan_of_scored_text_counts_who_scores(qcheck):
+    asked = ("compare", "lab-twin", "--providers", "mine=http://127.0.0.1:9/v1", "--suite", "scored", "--dry-run")
+    reference, variants = "live:lab/honest-torch-f32", ("--variant", "live:lab/int4-bf16,live:lab/q4_0-torch")
+    plan = qcheck(*asked, "--reference", reference, *variants, "--max-requests", "9")
+    assert plan.code == 0
+    rows = [line.split() for line in plan.out.splitlines() if " scored  " in line]
+    assert [row[:2] for row in rows] == [
+        ["mine", "provider"],
+        ["lab/honest-torch-f32", "reference"],
+        ["lab/int4-bf16", "variant"],
+        ["lab/q4_0-torch", "variant"],
+    ]
+    assert len({row[3] for row in rows}) == 1
+    assert "withheld: mine: nobody knows whether it cuts the tail" in " ".join(plan.out.split())
+    for missing in ((), variants):
+        refused = qcheck(*asked, *missing)
+        assert refused.code == 2
+        assert "--reference live:NAME" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "why"),
+    [
+        ("lab-tiny", "top_logprobs_max = 0", "because of the reference ours ("),
+        ("lab-thinking", 'thinking_off = "enable_thinking"', "under [providers.a.models.lab-thinking]"),
+    ],
+    ids=["the reference shows nothing", "nobody is left to judge"],
+)
+def test_nobody_scores_in_vain(qcheck, provider, tmp_path, model, settings, why):
+    turns = 'user = "{content}", system = "{content}", assistant = "{content}", answer = "", no_thought = ""'
+    (tmp_path / "qcheck.toml").write_text(
+        f"[providers.ours]\n{settings}\n[providers.ours.models.{model}]\nprompt_format = {{ {turns} }}\n"
+    )
+    reference = ("--suite", "scored", "--reference", f"live:ours={provider()}", "--run-dir", "runs")
+    spoken = qcheck("compare", model, "--providers", f"a={provider()}", *reference)
+    assert spoken.code == 3
+    assert why in spoken.err
+    (folder,) = (tmp_path / "runs").iterdir()
+    probes = {probe.id for probe in load_suite("scored").probes}
+    assert not [a for a in read_journal(folder / "journal.jsonl") if a.probe_id in probes]
+
+
+def test_nobody_is_judged_by_who_cannot_score(qcheck, provider, tmp_path):
+    turns = 'user = "{content}", system = "{content}", assistant = "{content}", answer = "", no_thought = ""'
+    (tmp_path / "qcheck.toml").write_text(f"[providers.ours.models.lab-tiny]\nprompt_format = {{ {turns} }}\n")
+    reference = ("--suite", "scored", "--reference", f"live:ours={provider()}")
+    spoken = qcheck("compare", "lab-tiny", "--providers", f"a={provider()}", *reference)
+    assert spoken.code == 3
+    assert "a is asked nothing: because of ours: it gives no log-probabilities of a prompt (echo)" in spoken.err
+    assert "not judged: because of ours" in " ".join(spoken.out.split())
+
+
+def test_why_a_provider_has_no_model_is_what_asking_for_it_came_to_alone(tmp_path):
+    """Not that a later question failed."""
+    folder, asked = RunFolder.create(tmp_path, "run"), datetime(2026, 11, 29, tzinfo=UTC)
+    with Journal.open(folder.journal) as journal:
+        for seq, (name, error) in enumerate((("models", "HTTP 404"), ("plain", "HTTP 500"))):
+            journal.append(replace(given_up(PlanItem("a", -1 - seq, name), 0, asked), error=error))
+    endpoint = Endpoint("a", "a", "https://host/v1", None, None)
+    assert _nameless(folder, [endpoint]) == {"a": "HTTP 404"}

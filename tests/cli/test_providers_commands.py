@@ -42,10 +42,12 @@ def test_who_serves_a_model_is_listed_with_ids_prices_and_retirement(qcheck):
 
 
 def test_traits_are_shown_with_where_they_were_read(qcheck):
-    shown = rows(qcheck("providers", "show", "groq"))
-    assert ["thinking_off", "reasoning_effort", "unverified"] in shown
+    shown = rows(qcheck("providers", "show", "deepseek"))
+    assert ["key_env", "DEEPSEEK_API_KEY", "https://models.dev/api.json,", "read", "2026-07-02"] in shown
+    assert ["min_tokens", "1", "not", "documented", "at"] in shown
+    shown = rows(qcheck("providers", "show", "chutes"))
+    assert ["thinking_off", "chat_template_kwargs", "unverified"] in shown
     assert ["stream", "no", "assumed"] in shown
-    assert ["top_logprobs_max", "0", "https://console.groq.com/docs/api-reference,", "read"] in shown
 
 
 @pytest.mark.parametrize(
@@ -101,13 +103,20 @@ def test_an_upstream_is_shown_as_openrouter_lists_it(qcheck):
 
 @pytest.mark.usefixtures("listed")
 def test_an_upstream_is_planned_at_the_price_that_openrouter_lists(qcheck):
-    providers = "openrouter/novita,openrouter/parasail"
+    providers = "openrouter/novita,openrouter/parasail,deepinfra"
     spoken = qcheck("compare", "kimi-k2.6", "--providers", providers, "--dry-run")
     usd = {words[0]: words[7] for words in rows(spoken) if words[2:3] == ["logprobs"]}
     assert float(usd["openrouter/novita"]) > 0
     assert "openrouter/parasail" not in usd
     said = " ".join(spoken.out.split())
     assert "not judged: openrouter/parasail, by its logprobs: none are given" in said
+
+
+@pytest.mark.usefixtures("listed")
+def test_whom_nobody_is_left_to_compare_with_is_planned_no_probes(qcheck):
+    spoken = qcheck("compare", "kimi-k2.6", "--providers", "openrouter/novita,openrouter/parasail", "--dry-run")
+    assert not [words for words in rows(spoken) if words[2:3] == ["logprobs"]]
+    assert "not judged: openrouter/novita, nobody is left to compare it with" in " ".join(spoken.out.split())
 
 
 @pytest.mark.parametrize("spec", ["openrouter/novitta", "openrouter/novita/fp4"])

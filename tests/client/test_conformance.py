@@ -9,8 +9,8 @@ from traits import TRAITS
 from qcheck.registry.types import Dialect, ThinkingSwitch
 
 # What an endpoint asks for by its `extra_body` and its model id, and what the user stated; the registry resolves it
-# (tests/registry).
-RESOLVED = {"extra_body", "pin", "stated"}
+# (tests/registry). What plain draws are asked by is tried in test_samples.py.
+RESOLVED = {"extra_body", "pin", "plain_samples", "stated"}
 
 
 async def test_the_table_in_the_docs_is_what_happens():

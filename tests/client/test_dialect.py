@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcheck.client.dialect import DialectError, build_body, error_message, parse_model_ids, parse_response, path_of
-from qcheck.records import Message, Request, Response
+from qcheck.records import Message, Request, Response, Tool
 from qcheck.registry.types import Dialect, Endpoint, PromptFormat
 
 REQUEST = Request("p-1", (Message("system", "Be brief."), Message("user", "Hi")), 4, 0.0, 5)
@@ -354,12 +354,25 @@ def test_a_thought_where_none_should_be_is_no_answer(switch):
         body(message={"content": "<think>"}),
         body(usage={"completion_tokens_details": {"reasoning_tokens": 3}}),
         body(chat(entry("<think>", -0.1))),
+        body(chat(entry("The", -0.1), entry(" user", -0.1)), message={"content": ""}),
     ):
         with pytest.raises(DialectError, match="thought before it answered") as caught:
             parsed(raw, at)
         assert caught.value.status == 422
         parsed(raw)  # a model of which nothing else is expected
     assert parsed(body(message={"content": "Yes", "reasoning": " \n"}), at).text == "Yes"
+    for unsaid in ("<|im_end|>", "\n\n", "\ufffd"):  # a control token, white space, and a character that is cut off
+        assert parsed(body(chat(entry(unsaid, -0.1)), message={"content": ""}), at).positions
+    calls = [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    called = body(chat(entry("<tool_call>", -0.1)), message={"content": None, "tool_calls": calls})
+    assert parsed(called, at, replace(REQUEST, tools=(Tool("f", "", {}),))).tool_calls
+
+
+@pytest.mark.parametrize("switch", ["unknown", "not found"])
+def test_nothing_is_an_answer_where_nobody_knows_how_a_thought_is_prevented(switch):
+    with pytest.raises(DialectError, match="nobody knows how the model is kept from thinking") as caught:
+        parsed(body(message={"content": "Yes"}), endpoint(Dialect(thinking_off=switch)))
+    assert caught.value.status == 422
 
 
 def test_a_beginning_that_is_repeated_is_no_thought():

@@ -1,6 +1,6 @@
 import json
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -10,7 +10,8 @@ from qcheck.client.listing import openrouter_listing
 from qcheck.registry.openrouter import listing_file
 
 MODEL = "moonshotai/kimi-k2.6"
-MONDAY, TUESDAY = date(2026, 11, 23), date(2026, 11, 24)
+MONDAY, TUESDAY = datetime(2026, 11, 23, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
 
 
 def listed(*tags: str) -> bytes:
@@ -51,8 +52,8 @@ def openrouter(monkeypatch: pytest.MonkeyPatch, tmp_path) -> Iterator[OpenRouter
     server.server_close()
 
 
-def tags(model_id: str, today: date, failures: list[str] | None = None) -> list[str] | None:
-    listing = openrouter_listing(model_id, today, [].append if failures is None else failures.append)
+def tags(model_id: str, now: datetime, failures: list[str] | None = None) -> list[str] | None:
+    listing = openrouter_listing(model_id, now, [].append if failures is None else failures.append)
     return [u.tag for u in listing.upstreams] if listing else None
 
 
@@ -74,10 +75,31 @@ def test_a_list_that_cannot_be_read_is_said_and_what_was_known_stands(
     assert tags(MODEL, MONDAY, failures) is None
     assert failures[0].endswith("prices of upstreams there stay unknown.")
     openrouter.status, openrouter.body = 200, good
-    tags(MODEL, MONDAY)
+    assert tags(MODEL, MONDAY + 10 * MINUTE) == ["novita"]
     openrouter.status, openrouter.body = status, body
     assert tags(MODEL, TUESDAY, failures) == ["novita"]
     assert failures[1].endswith("what was listed on 2026-11-23 stands.")
+
+
+def test_what_could_not_be_read_is_left_alone_for_some_minutes(openrouter: OpenRouter) -> None:
+    failures: list[str] = []
+    openrouter.status = 503
+    assert tags(MODEL, MONDAY, failures) is None
+    openrouter.status = 200
+    assert tags(MODEL, MONDAY + 9 * MINUTE, failures) is None
+    assert len(openrouter.asked) == 1
+    assert "could not be read less than 10 minutes ago, and is not asked again yet. Therefore prices" in failures[1]
+    assert tags("moonshotai/kimi-k3", MONDAY + 9 * MINUTE) == ["novita"]
+    assert tags(MODEL, MONDAY + 10 * MINUTE) == ["novita"]
+
+
+@pytest.mark.parametrize("kept", ["", "soon", "2026-11-23T00:00:00", "2026-11-24T00:00:00+00:00", "\ud800"])
+def test_a_failure_that_was_kept_at_no_time_before_now_does_not_count(openrouter: OpenRouter, kept: str) -> None:
+    path = listing_file(MODEL)
+    assert path is not None
+    path.parent.mkdir(parents=True)
+    path.with_suffix(".failed").write_bytes(kept.encode(errors="surrogatepass"))
+    assert tags(MODEL, MONDAY) == ["novita"]
 
 
 @pytest.mark.parametrize("kept", [b"", b"{}", b"\xff", b'{"model_id": "a/b", "read": "2026-11-23", "upstreams": []}'])

@@ -324,6 +324,13 @@ async def test_without_a_model_id_nothing_can_be_asked(fake, sleeper, reply, rea
     assert "/v1/chat/completions" not in [a.path for a in fake.asked]
 
 
+async def test_a_model_that_is_known_to_have_no_name_is_not_asked_for(fake, sleeper):
+    async with Client(fake.endpoint(model_id=None), KEY, sleep=sleeper, nameless="it says not which") as client:
+        (attempt,) = [a async for a in client.ask(REQUEST, "fake", 0)]
+    assert (attempt.outcome, attempt.fatal, attempt.sent, attempt.error) == ("failed", True, False, "it says not which")
+    assert fake.asked == []
+
+
 async def test_a_list_that_could_not_be_read_is_not_asked_for_again(fake, sleeper):
     fake.script = [http(404, b"")]
     async with Client(fake.endpoint(model_id=None), KEY, sleep=sleeper) as client:

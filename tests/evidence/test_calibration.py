@@ -88,7 +88,10 @@ def test_directions_are_counted_deeply_where_their_variants_answered(
     for before, after in zip(own, counted, strict=True):
         p, n = before.honest_any / 450, FURTHER
         assert abs(after.honest_any - before.honest_any - n * p) <= 5 * np.sqrt(max(p, 1 / 450) * n * (1 + n / 450))
-    assert sizes(deep.events) == sizes(usual.events)
+    # Where the variant has answered its jumps are known, and count as noise of the honest deployments.
+    for before, after in zip(sizes(usual.events), sizes(deep.events), strict=True):
+        assert after.counts["even"] == before.counts["even"]
+        assert after.counts["odd"].honest_any <= before.counts["odd"].honest_any
 
 
 def test_prompts_that_a_deployment_did_not_answer_are_left_out(

@@ -14,7 +14,7 @@ from synthetic import K, World, build
 from qcheck.baselines import Answer, Baseline, ProbeReference
 from qcheck.evidence.envelope import freeze
 from qcheck.evidence.logprobs import LogprobEvidence
-from qcheck.evidence.scoring import align, score
+from qcheck.evidence.scoring import EXPECTED_SHARE, Yardstick, align, score
 from qcheck.evidence.views import VIEWS, View
 from qcheck.records import Position
 from qcheck.stats.deviation import matched_filters
@@ -205,7 +205,7 @@ def test_a_short_deployment_is_calibrated_as_it_will_be_judged(world: World) -> 
     alignment = align(answer, reference, [0, 1, 2])
     assert alignment is not None
     assert alignment.full
-    left_out, among = (score(alignment, refs, [3], UNIT) for refs in ([0, 1], [0, 1, 2]))
+    left_out, among = (score(alignment, refs, [3], Yardstick(UNIT)) for refs in ([0, 1], [0, 1, 2]))
     assert max(among.direction, 0.0) <= max(left_out.direction, 0.0) + 1e-12
 
 
@@ -255,7 +255,10 @@ def test_adding_references_never_raises_a_score(recorded: Recorded, world: World
         assert reference is not None
         alignment = align(world.answer(int(probe.id[1:]), rng, 0.05, 9), reference, baseline.references)
         assert alignment is not None
-        few, all_ = (score(alignment, refs, baseline.variants, UNIT) for refs in ([0, 1], [0, 1, 2, 3]))
+        near = dict.fromkeys(baseline.variants, 0.005)
+        few, all_ = (
+            score(alignment, refs, baseline.variants, Yardstick(UNIT, near)) for refs in ([0, 1], [0, 1, 2, 3])
+        )
         assert all_.size <= few.size + 1e-12
         assert max(all_.direction, 0.0) <= max(few.direction, 0.0) + 1e-12
 
@@ -273,7 +276,7 @@ def test_a_shared_reference_would_accuse_and_is_not_used(tmp_path: Path) -> None
     assert isinstance(reference, ProbeReference)
     alignment = align(world.answer(0, np.random.default_rng(1)), reference, [0])
     assert alignment is not None
-    assert score(alignment, [0], [1], UNIT).direction == 0
+    assert score(alignment, [0], [1], Yardstick(UNIT)).direction == 0
 
     several, suite = build(tmp_path / "three", world, honest=3, variants={"faint": 0.004})
     rng = np.random.default_rng(1)
@@ -283,11 +286,12 @@ def test_a_shared_reference_would_accuse_and_is_not_used(tmp_path: Path) -> None
         assert recorded is not None
         aligned = align(world.answer(int(probe.id[1:]), rng), recorded, several.references)
         assert aligned is not None
-        gains = matched_filters(aligned.candidate[:3], aligned.recorded[:3], aligned.recorded[3:], aligned.positions)
+        lists = aligned.candidate[:3], aligned.recorded[:3], aligned.recorded[3:], aligned.positions
+        gains = matched_filters(*lists, share=EXPECTED_SHARE)
         naive.append(float(gains[0, 0, 0]))
-        used.append(score(aligned, [0, 1, 2], [3], UNIT).direction)
+        used.append(score(aligned, [0, 1, 2], [3], Yardstick(UNIT)).direction)
     assert np.mean(np.array(naive) > 0) > 0.4
-    assert np.mean(np.array(used) > 0) < 0.02
+    assert np.mean(np.array(used) > 0) < np.mean(np.array(naive) > 0) / 3
 
 
 def test_more_honest_tail_events_in_calibration_mean_weaker_evidence(recorded: Recorded) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -17,9 +17,10 @@ from qcheck.evidence.scored_text import (
     ScoredTextEvidence,
     request_ratios,
     scorable,
+    text_to_score,
     token_worths,
 )
-from qcheck.records import Position
+from qcheck.records import Position, Response
 
 END = "#1"  # a control token
 ENDS = ("xff", END)
@@ -186,3 +187,10 @@ def test_what_was_said_before_is_told_apart_no_more() -> None:
 
 def test_a_text_is_scored_up_to_a_broken_character() -> None:
     assert scorable("so\N{REPLACEMENT CHARACTER}what") == "so"
+
+
+def test_of_what_is_not_all_that_was_drawn_or_far_too_long_nothing_is_scored() -> None:
+    answer = Response("so be it", (), 1, 3, None, "stop", None, None)
+    assert text_to_score(answer) == "so be it"
+    for other in (replace(answer, reasoning="hm"), replace(answer, text="so " * 10_000)):
+        assert text_to_score(other) == ""

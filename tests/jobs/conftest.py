@@ -86,7 +86,7 @@ def run(tmp_path: Path, suite: Suite, shipped: Reference) -> Runner:
             settings or Settings(3),
         )
         start_run(folder, manifest)
-        everyone = [*endpoints, *([reference.live] if reference.live else [])]
+        everyone = [*endpoints, *reference.endpoints]
 
         async def once() -> Result:
             async with clients(everyone, {}, 4) as askers:

@@ -24,7 +24,7 @@ class OpenEndpoint:
     most: log-probabilities at a position, `form` how they are asked for. after_temperature: whether it lists what it
     samples from. least: output tokens, below which it refuses. pinned: the only temperature. refused: fields of a body
     that it refuses. limit: what it wants the limit of tokens to be called. guesses: whether the usage of its streams is
-    counted with another tokenizer.
+    counted with another tokenizer. refuses_calls: whether it answers a model's invalid call as Groq does.
     """
 
     most: int = 20
@@ -39,6 +39,7 @@ class OpenEndpoint:
     guesses: bool = False
     echo: bool = True
     caches: bool = False
+    refuses_calls: bool = False
     asked: list[dict[str, Any]] = field(default_factory=list)
 
     def application(self) -> web.Application:
@@ -68,6 +69,9 @@ class OpenEndpoint:
         self.asked.append(body)
         if error := self._refusal(body):
             return web.json_response({"error": {"message": error}}, status=400)
+        if self.refuses_calls and "tools" in body:
+            failed = {"message": "Failed to call a function.", "code": "tool_use_failed", "failed_generation": "<f"}
+            return web.json_response({"error": failed}, status=400)
         again = self.asked.count(body) > 1
         seed = (7, body["seed"]) if "seed" in body else (len(self.asked),)
         rng = np.random.default_rng(seed)

@@ -114,6 +114,12 @@ async def test_one_thing_is_otherwise(served, otherwise, known):
     assert offer.requests <= planned(await _nowhere())[1]
 
 
+async def test_a_call_that_the_provider_finds_invalid_shows_that_tools_reach_the_model():
+    offer = await checked_open(OpenEndpoint(refuses_calls=True))
+    assert offered(offer) == EVERYTHING
+    assert "a way that the provider finds invalid" in evidence(offer, "tools")
+
+
 async def _nowhere():
     async with listening(web.Application()) as endpoint:
         return endpoint

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from offers import NOW, OFFER
 from open_endpoint import OpenEndpoint, listening
+from thinking_endpoint import FORMAT
 
 from qcheck.jobs.discover import discover, planned
 from qcheck.jobs.known import VALID_FOR, recall, remember, with_offer
@@ -24,13 +25,13 @@ async def no_sleep(_):
     pass
 
 
-async def found_at(endpoint, *, offer=None, texts=True, limits=None, price=None):
+async def found_at(endpoint, *, offer=None, texts=True, limits=None, price=None, seq=-1):
     """What was found, and the attempts that were handed on."""
     attempts = []
     budget = Budget(limits or Limits(), {endpoint.name: price} if price else {})
     known = {endpoint.name: offer} if offer else {}
     keys = {endpoint.name: CANARY}
-    (found,) = await discover([endpoint], keys, known, budget, attempts.append, texts=texts, sleep=no_sleep)
+    (found,) = await discover([endpoint], keys, known, budget, attempts.append, texts=texts, seq=seq, sleep=no_sleep)
     return found, attempts
 
 
@@ -76,8 +77,9 @@ async def test_what_was_asked_is_numbered_below_the_plan_and_charged():
     served = OpenEndpoint()
     async with listening(served.application(), model_id="m", price=Price(1.0, 2.0)) as endpoint:
         _, attempts = await found_at(endpoint, price=endpoint.price)
-    assert [a.seq for a in attempts] == [-1, -2]
-    assert all(a.discovery and a.charged_usd for a in attempts)
+        _, later = await found_at(endpoint, price=endpoint.price, seq=-3)
+    assert [[a.seq for a in them] for them in (attempts, later)] == [[-1, -2], [-3, -4]]
+    assert all(a.discovery and a.charged_usd for a in (*attempts, *later))
 
 
 async def test_how_text_is_decoded_is_asked_only_where_it_matters():
@@ -143,6 +145,19 @@ async def test_the_plan_names_the_fewest_and_the_most():
     assert planned(endpoint, OFFER, texts=True).fewest == 1
     never = replace(endpoint, dialect=Dialect(thinking_off="never"))
     assert planned(never, None, texts=True).most == 0
+
+
+async def test_of_a_model_that_always_thinks_the_name_alone_is_asked():
+    async def models(_):
+        return web.json_response({"data": [{"id": "org/m"}]})
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", models)
+    async with listening(app, model_id=None, dialect=Dialect(thinking_off="never")) as endpoint:
+        found, attempts = await found_at(endpoint)
+    assert (found.endpoint.model_id, found.offer) == ("org/m", None)
+    assert [(a.seq, a.probe_id) for a in attempts] == [(-1, "models")]
+    assert planned(endpoint, None, texts=True).most == 1
 
 
 @pytest.fixture
@@ -219,6 +234,15 @@ def test_an_offer_is_of_one_temperature_and_what_the_user_states(kept):
     assert recall(replace(endpoint, temperature=0.6), "model", NOW) is None
     stated = EndpointSettings(top_logprobs_max=3).dialect(endpoint.dialect)
     assert recall(replace(endpoint, dialect=stated), "model", NOW) is None
+
+
+def test_an_offer_is_of_one_chat_template_and_no_way_that_needs_one_is_taken_without(kept):
+    endpoint, offer, _ = kept
+    assert recall(replace(endpoint, prompt_format=FORMAT), "model", NOW) is None
+    begun = offer.model_copy(update={"thinking_off": "prefix"})
+    thinking = replace(endpoint, dialect=Dialect(thinking_off="unknown"))
+    assert with_offer(thinking, begun).dialect.thinking_off == "unknown"
+    assert with_offer(replace(thinking, prompt_format=FORMAT), begun).dialect.thinking_off == "prefix"
 
 
 async def test_a_refusal_inside_an_http_200_is_one():

@@ -100,6 +100,6 @@ def test_five_failures_in_a_row_make_a_provider_unavailable(failures: int, reaso
 
 def test_settled_heads_end_at_the_first_gap_and_leave_retries_out() -> None:
     attempts = [attempt("a", 0), attempt("a", 1, None, outcome="retried"), attempt("a", 2), attempt("b", 1)]
-    assert {p: [a.seq for a in head] for p, head in settled(attempts).items()} == {"a": [0], "b": []}
+    assert {p: [it.attempt.seq for it in head] for p, head in settled(attempts).items()} == {"a": [0], "b": []}
     attempts.append(attempt("a", 1))
-    assert [a.seq for a in settled(attempts)["a"]] == [0, 1, 2]
+    assert [it.attempt.seq for it in settled(attempts)["a"]] == [0, 1, 2]

@@ -9,15 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from open_endpoint import listening
+from thinking_endpoint import ThinkingEndpoint
 
 from qcheck.baselines import BaselineManifest, load_baseline
 from qcheck.errors import BaselineError
 from qcheck.jobs.compare import clients
-from qcheck.jobs.record import Recording, RecordingError, recalibrate, record
+from qcheck.jobs.record import Recording, RecordingError, find_out, recalibrate, record
 from qcheck.lab.supervisor import Lab
 from qcheck.records import Attempt, Position, Request, Response
 from qcheck.registry.loader import get_model
-from qcheck.registry.types import Endpoint, Price
+from qcheck.registry.types import Dialect, Endpoint, Price
 from qcheck.run.budget import Limits
 from qcheck.run.execute import Asker
 from qcheck.suites import Suite, load_suite
@@ -165,3 +167,35 @@ async def test_text_is_recorded_where_the_suite_observes_answers(
     text = "a" if "answers" in observes else None
     assert reference.answers[0][0].text == text
     assert {answer.text for answer in calibration.values()} == {text}
+
+
+async def test_what_is_found_out_first_counts_and_is_asked_once(small: Suite, tmp_path: Path) -> None:
+    served, model = ThinkingEndpoint(way="enable_thinking"), get_model("lab-tiny")
+    what = Recording(tmp_path, "one", "", "reference", "self-hosted", repeats=1)
+    async with listening(served.application(), dialect=Dialect(thinking_off="unknown")) as untold:
+        endpoint = await find_out(what, model, small, untold, None)
+        asked = len(served.asked)
+        assert (endpoint.dialect.thinking_off, asked) == ("enable_thinking", 6)
+        assert await find_out(what, model, small, untold, None) == endpoint
+        assert len(served.asked) == asked
+        needed = what.requests(small) + asked
+        few, enough = (replace(what, limits=Limits(max_requests=n)) for n in (asked, needed))
+        async with clients([endpoint], {}, 4) as askers:
+            with pytest.raises(RecordingError, match=r"0 of \d+ .* with a higher --max-requests"):
+                await record(few, model, small, endpoint, askers[endpoint.name])
+            manifest = await record(enough, model, small, endpoint, askers[endpoint.name])
+    assert len(served.asked) == needed
+    (deployment,) = manifest.deployments
+    assert deployment.thinking_off == "enable_thinking"
+
+
+async def test_what_shows_nothing_that_the_suite_observes_is_not_recorded(small: Suite, tmp_path: Path) -> None:
+    what = Recording(tmp_path, "one", "", "reference", "self-hosted")
+    for served, why in (
+        (ThinkingEndpoint(), "no way was found to keep the model from thinking"),
+        (ThinkingEndpoint(by_default=False, refused=("logprobs",)), "none are given"),
+    ):
+        async with listening(served.application(), dialect=Dialect(thinking_off="unknown")) as endpoint:
+            with pytest.raises(RecordingError, match=why):
+                await find_out(replace(what, name=f"n{len(why)}"), get_model("lab-tiny"), small, endpoint, None)
+    assert not (tmp_path / "manifest.json").exists()

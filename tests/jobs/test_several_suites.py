@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from qcheck.lab.supervisor import Lab
 from qcheck.registry.loader import get_model
 from qcheck.registry.types import Endpoint
 from qcheck.result import Result, json_schema, result_to_json
-from qcheck.suites import Suite, load_suite
+from qcheck.suites import Suite, load_suite, save_suite
 
 Asked = Sequence[tuple[Suite, Reference]]
 NOBODY = Endpoint("nobody", "x", "http://127.0.0.1:9/v1", "m", None)
@@ -132,6 +133,15 @@ def test_several_suites_need_recorded_baselines(both: Asked) -> None:
         manifest([(logprobs, Reference()), (answers, graded)])
     with pytest.raises(ConfigurationError, match="record two or more"):
         manifest([(logprobs, recorded), (answers, Reference())])
+
+
+def test_a_first_party_that_two_suites_share_is_not_called_named_twice(suite: Suite, tmp_path: Path) -> None:
+    maker, asked = Reference(live=replace(NOBODY, name="maker")), []
+    for name, probe in zip(("one", "other"), suite.fold("evaluation"), strict=False):
+        part = save_suite(tmp_path / name, suite.manifest.model_copy(update={"name": name}), [probe])
+        asked.append((part, maker))
+    with pytest.raises(ConfigurationError, match="several suites are compared with recorded baselines alone"):
+        manifest(asked)
 
 
 def test_a_run_of_another_format_is_refused(both: Asked) -> None:

@@ -130,6 +130,33 @@ def test_nobody_is_asked_beside_a_reference_that_shows_nothing(both: Asked) -> N
     assert manifest.suites_of(manifest.providers[0]) == ("logprobs",)
 
 
+def test_the_plan_counts_no_probes_of_whom_nobody_is_left_to_compare(both: Asked) -> None:
+    mute = replace(SILENT, dialect=Dialect(thinking_off="never"))
+    asked = question([(both[0][0], Reference())], GIVES, mute)
+    manifest = asked.promise([found(GIVES, OFFER), found(mute, None)], presume=True)
+    before = asked.discovery([found(GIVES, OFFER), found(mute, None)])
+    plan = estimate(manifest, manifest.load_panels(), before)
+    assert [(p.name, p.suite) for p in plan.providers] == [("gives", "discovery")]
+    assert plan.requests_max == before["gives"].most
+    assert plan.unjudged["gives"] == "nobody is left to compare it with"
+    assert "the model thinks first there" in plan.unjudged["silent"]
+    third = replace(GIVES, name="third")
+    more = question([(both[0][0], Reference())], GIVES, mute, third)
+    manifest = more.promise([found(GIVES, OFFER), found(mute, None), found(third, OFFER)], presume=True)
+    plan = estimate(manifest, manifest.load_panels())
+    probes = len(both[0][0].fold("evaluation"))
+    assert [(p.name, p.requests_max) for p in plan.providers] == [("gives", probes), ("third", probes)]
+
+
+def test_the_plan_counts_no_probes_of_a_reference_with_which_nobody_is_compared(both: Asked) -> None:
+    live = replace(GIVES, name="live", temperature=0.6)
+    asked = question([(both[0][0], Reference(live=live))], GIVES)
+    manifest = asked.promise([found(GIVES, OFFER), found(live, None)], presume=True)
+    plan = estimate(manifest, manifest.load_panels())
+    assert (plan.providers, plan.requests_max) == ((), 0)
+    assert plan.unjudged.keys() == {"gives"}
+
+
 def test_who_has_everything_pays_nothing_for_the_others(both: Asked) -> None:
     alone, mixed = promised(both, OFFER), promised(both, OFFER, NONE)
     assert [mixed.suites_of(p) for p in mixed.providers] == [("logprobs",), ("lab-answers",)]
@@ -230,13 +257,19 @@ def test_each_is_judged_by_what_it_offers_in_one_run(lab: Lab, both: Asked, tmp_
     assert verify(folder).differences == ()
 
 
-def test_who_cannot_be_judged_is_asked_nothing_and_told_how(tmp_path: Path, suite: Suite, shipped: Reference) -> None:
-    known = replace(SILENT, dialect=Dialect(top_logprobs_max=0, thinking_off="never"))
-    asked = question([(suite, shipped)], known)
+@pytest.mark.parametrize("automatic", [True, False])
+@pytest.mark.parametrize(
+    ("way", "why"), [("never", "whatever it is told"), ("not found", "in qcheck.toml, under [providers.silent.models")]
+)
+def test_who_cannot_be_judged_is_asked_nothing_and_told_how(
+    tmp_path: Path, suite: Suite, shipped: Reference, way: Any, why: str, automatic: bool
+) -> None:
+    known = replace(SILENT, dialect=Dialect(thinking_off=way))
+    asked = replace(question([(suite, shipped)], known), automatic=automatic)
     result, folder, manifest = conducted(tmp_path, asked, known)
     (provider,) = result.providers
     assert (provider.verdict, provider.stop_reason, provider.requests) == ("inconclusive", "not judged", 0)
-    assert "qcheck suite new NAME --model lab-tiny --for greedy" in provider.summary
+    assert why in provider.summary
     assert result.exit_code == 3
     assert manifest.providers[0].unjudged is not None
     assert verify(folder).differences == ()

@@ -66,7 +66,7 @@ def test_other_probes_repeats_or_weights_are_other_answers(bank: Bank, monkeypat
             other.answers("honest")
     monkeypatch.setattr(banks, "version", lambda _: "another")
     with pytest.raises(LabError):
-        bank.answers("honest")
+        dataclasses.replace(bank).answers("honest")
 
 
 def test_a_provider_with_traits_is_no_deployment(bank: Bank) -> None:

@@ -8,10 +8,13 @@ from dataclasses import replace
 import pytest
 
 from qcheck.client.transport import Client
+from qcheck.jobs.inquiry import Inquiry
+from qcheck.jobs.thinking import find_way
 from qcheck.lab.supervisor import Lab
 from qcheck.records import Attempt, Message, Request
 from qcheck.registry.loader import get_model
-from qcheck.registry.types import Endpoint
+from qcheck.registry.types import Dialect, Endpoint
+from qcheck.run.budget import Budget, Limits
 
 MODEL = get_model("lab-thinking")
 TURNS = (Message("system", "Be brief."), Message("user", "What is 3 + 4?"))
@@ -73,3 +76,32 @@ def test_a_stream_shows_what_a_whole_answer_does(llama: Endpoint) -> None:
     assert shown >= len(whole.positions) - 1 > 0
     assert streamed.positions == whole.positions[:shown]
     assert (streamed.text, streamed.prompt_tokens) == (whole.text, whole.prompt_tokens)
+
+
+@pytest.mark.parametrize(
+    ("deployment", "switches", "written", "found"),
+    [
+        ("honest", ("enable_thinking", "chat_template_kwargs"), (), "chat_template_kwargs"),
+        ("honest", ("thinking.type", "reasoning", "reasoning_effort"), (), "reasoning_effort"),
+        ("honest", (), ("partial", "prefix", "continue_final_message", "completions"), "completions"),
+        ("honest-torch-f32", (), ("partial", "prefix", "continue_final_message"), "continue_final_message"),
+        ("honest-torch-f32", ("enable_thinking", "thinking.type", "reasoning"), ("partial", "prefix"), None),
+    ],
+)
+def test_the_ways_that_real_engines_understand_are_found(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    deployment: str,
+    switches: tuple[str, ...],
+    written: tuple[str, ...],
+    found: str | None,
+) -> None:
+    monkeypatch.setattr("qcheck.jobs.thinking._SWITCHES", switches)
+    monkeypatch.setattr("qcheck.jobs.thinking._WRITTEN", written)
+    served = lab.engine(deployment, "lab-thinking")
+    untold = replace(served, dialect=Dialect(thinking_off="unknown"), prompt_format=MODEL.prompt_format)
+    asking = Inquiry(untold, None, Budget(Limits(), {}))
+    doubts = asyncio.run(find_way(asking))
+    assert asking.way == found
+    assert asking.endpoint.dialect.thinking_off == (found or "not found")
+    assert doubts["none"] == "it thinks"

@@ -3,7 +3,7 @@ import pytest
 from qcheck.errors import ConfigurationError
 from qcheck.registry.config import UserConfig, load_env_file, load_user_config, read_key, table_of
 from qcheck.registry.rows import PriceRow
-from qcheck.registry.types import Endpoint
+from qcheck.registry.types import Dialect, Endpoint
 
 
 def endpoint(key_env):
@@ -62,9 +62,13 @@ def test_mistakes_name_the_file_and_never_the_value(tmp_path, text):
         ('models.kimi-k2.6 = { model_id = "m" }', r'stands in quotes, as in models\."kimi-k2\.6"\.'),
         (
             'models."kimi-k2.6" = { key_env = "K" }',
-            "unknown field 'key_env': known: declared, model_id, price, thinking",
+            "unknown field 'key_env': known: declared, model_id, price, prompt_format, thinking",
         ),
         ("models = " + 10_000 * "[", "nested too deeply"),
+        ("models = " + 10_000 * "[" + 10_000 * "]", "nested too deeply"),
+        ("models = " + 10_000 * "{a=" + "1" + 10_000 * "}", "nested too deeply"),
+        ("models." + 10_000 * "a." + "a = 1", "names an unknown model 'a'"),
+        ('models."kimi-k2.6".price = [1, 2]', r"price' must be a table\."),
     ],
 )
 def test_what_holds_for_one_model_stands_under_it(tmp_path, text, complaint):
@@ -72,6 +76,26 @@ def test_what_holds_for_one_model_stands_under_it(tmp_path, text, complaint):
     path.write_text(f"[providers.mine]\n{text}\n")
     with pytest.raises(ConfigurationError, match=complaint):
         load_user_config(path)
+
+
+@pytest.mark.parametrize(
+    "declared",
+    ["", " ", "fp8\\u200b", "fp\\u202e8", "fp8\\n", "fp\\u00ad8", "fp8\\u3164", "fp8\\ufe0f", "\\u2800", 301 * "x"],
+)
+def test_a_declared_precision_reads_as_it_is(tmp_path, declared):
+    path = tmp_path / "qcheck.toml"
+    path.write_text(f'[providers.mine.models."kimi-k2.6"]\ndeclared = "{declared}"\n')
+    with pytest.raises(ConfigurationError) as caught:
+        load_user_config(path)
+    assert str(caught.value).endswith(
+        "'providers.mine.models.kimi-k2.6.declared' must be a line of at most 300 characters, none of them invisible."
+    )
+
+
+def test_a_declared_precision_may_be_in_any_script(tmp_path):
+    path = tmp_path / "qcheck.toml"
+    path.write_text('[providers.mine.models."kimi-k2.6"]\ndeclared = "fp8 – 8 位浮点数, Größe ½"\n')
+    assert load_user_config(path).settings("mine", "kimi-k2.6").declared == "fp8 – 8 位浮点数, Größe ½"
 
 
 def test_more_specific_tables_go_over_others_field_by_field():
@@ -162,3 +186,18 @@ def test_env_file_must_be_text(tmp_path):
     path.write_bytes(b"A=\xff")
     with pytest.raises(ConfigurationError, match="UTF-8"):
         load_env_file(path)
+
+
+def test_how_a_scorer_writes_prompts_and_whether_samples_are_plain(tmp_path):
+    form = 'user = "<u>{content}", system = "<s>{content}", assistant = "<a>{content}", answer = "<a>", no_thought = ""'
+    path = tmp_path / "qcheck.toml"
+    path.write_text(
+        f'[providers.mine]\nplain_samples = "vllm"\n[providers.mine.models."kimi-k2.6"]\nprompt_format = {{ {form} }}\n'
+    )
+    settings = load_user_config(path).settings("mine", "kimi-k2.6")
+    assert settings.prompt_format.prompt_format().turn("user") == "<u>{content}"
+    assert settings.dialect(Dialect()).plain_samples == "vllm"
+    assert "plain_samples" in settings.dialect(Dialect()).stated
+    path.write_text("[providers.mine]\nplain_samples = true\n")
+    with pytest.raises(ConfigurationError, match=r"'openai', 'vllm' or 'llama\.cpp'"):
+        load_user_config(path)

@@ -1,4 +1,5 @@
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -14,10 +15,10 @@ from qcheck.registry.loader import (
     parse_offers,
     parse_providers,
 )
-from qcheck.registry.rows import MODEL_TRAITS, PROVIDER_TRAITS
+from qcheck.registry.rows import PROVIDER_TRAITS
 from qcheck.registry.types import Declared, Dialect, Price, Source
 
-DAY = date(2026, 11, 28)
+DAY = date(2026, 11, 29)
 OFFERS = parse_offers(
     b"""source = "a list"
 read = 2026-11-28
@@ -37,22 +38,12 @@ FAMILIES = {
     "llama-3.1-8b-instruct", "llama-3.3-70b-instruct", "llama-4-maverick-17b-128e-instruct", "gemma-3-27b-it",
     "gemma-4-31b-it", "mistral-nemo-instruct-2407", "mistral-large-3-675b-instruct-2512",
 }  # fmt: skip
-# The providers that most people ask for open-weight models, and what of each nobody was found to document.
-TEN_PROVIDERS = {
-    "openrouter": set(),
-    "moonshot": set(),
-    "deepinfra": set(),
-    "deepseek": set(),
-    "together": {"max_tokens"},
-    "fireworks": {"max_tokens"},
-    "cerebras": {"top_logprobs_max"},
-    "groq": {"thinking_off"},
-    "novita": {"top_logprobs_max", "max_tokens"},
-    "zai": {"logprobs", "top_logprobs_max"},
-}
-# What no provider documents: it is as with OpenAI until a check of the endpoint shows something else.
-UNDOCUMENTED = {"after_temperature", "min_tokens", "stream"}
-UNDOCUMENTED_OF_MODELS = {("glm-5.2", "dated_template")}
+# The providers that most people ask for open-weight models.
+TEN_PROVIDERS = (
+    "openrouter", "moonshot", "deepinfra", "deepseek", "together", "fireworks", "cerebras", "groq", "novita", "zai",
+)  # fmt: skip
+WHERE_THEY_HOLD = {"aggregator", "pin", "plan", "plain_samples"}  # traits that are stated of nobody else
+DOCS = Path(__file__).parents[2] / "docs" / "registry.md"
 
 
 def models(text):
@@ -99,23 +90,33 @@ def test_the_families_people_use_are_there_and_several_providers_serve_them():
     assert alone == {"kimi-k3", "glm-5.3"}  # newer than what models.dev knew on the day of `load_offers().read`
 
 
-def test_of_the_ten_providers_every_trait_has_a_dated_source_or_is_marked():
-    traits = set(PROVIDER_TRAITS) - {"aggregator", "pin", "plan"} - UNDOCUMENTED
-    for name, undocumented in TEN_PROVIDERS.items():
-        assert traits - set(load_providers()[name].sources) == undocumented, name
+def test_of_the_ten_providers_every_trait_has_a_dated_source_or_was_looked_for():
+    for provider in map(load_providers().__getitem__, TEN_PROVIDERS):
+        read = provider.sources.keys() | provider.undocumented.keys()
+        assert set(PROVIDER_TRAITS) - WHERE_THEY_HOLD <= read, provider.name
+        assert provider.unverified == (), provider.name
     assert "pin" in load_providers()["openrouter"].sources
 
 
-def test_of_the_ten_models_that_most_providers_serve_every_trait_has_a_dated_source_or_is_marked():
+def test_the_docs_list_what_the_ten_do_not_document():
+    silent = {name: load_providers()[name].undocumented for name in TEN_PROVIDERS}
+    rows = [
+        f"| `{name}` | `{trait}` | {source.at} | {source.read} |\n"
+        for name, undocumented in silent.items()
+        for trait, source in undocumented.items()
+    ]
+    _, _, after = DOCS.read_text().partition("| Provider | Trait | Looked for in | On |\n|---|---|---|---|\n")
+    assert after.partition("\n\n")[0] + "\n" == "".join(rows)
+
+
+def test_of_the_ten_models_that_most_providers_serve_every_trait_has_a_dated_source():
     ten = sorted(load_models().values(), key=lambda model: (-len(model.ids), model.name))[:10]
-    missing = {(model.name, trait) for model in ten for trait in MODEL_TRAITS if trait not in model.sources}
-    assert missing == UNDOCUMENTED_OF_MODELS
-    assert all(trait in get_model(name).unverified for name, trait in missing)
+    assert {model.name: model.unverified for model in ten if model.unverified} == {}
 
 
 def test_sources_are_dated_in_the_past_of_the_release():
     for described in (*load_providers().values(), *load_models().values()):
-        for source in described.sources.values():
+        for source in (*described.sources.values(), *getattr(described, "undocumented", {}).values()):
             assert "2026-01-01" <= source.read <= DAY.isoformat()
 
 
@@ -249,6 +250,15 @@ def test_a_file_that_is_not_text_is_refused():
         ),
         ('base_url = "https://p.example/v1"\npin = "other"', "'p.pin' must be 'openrouter', 'suffix' or 'vercel'."),
         ('base_url = "https://p.example/v1"\ntop_logprobs_max = 2.5', "'p.top_logprobs_max' must be a valid integer"),
+        (
+            'base_url = "https://p.example/v1"\nstream = true\n'
+            'undocumented = [{ traits = ["stream"], at = "x", read = 2026-01-01 }]',
+            "'p' calls 'stream' undocumented, which it states or which is no trait.",
+        ),
+        (
+            'base_url = "https://p.example/v1"\nundocumented = [{ traits = ["title"], at = "x", read = 2026-01-01 }]',
+            "'p' calls 'title' undocumented",
+        ),
         ('base_url = "https://p.example/v1"\nbase = 1', "'p' has an unknown field 'base': did you mean base_url"),
         ('title = "Q"', "providers.toml is not valid TOML"),
     ],
@@ -276,6 +286,18 @@ stream = true
     assert provider.dialect == Dialect("integer", 5, after_temperature=True, min_tokens=16, stream=True)
     stated = ("base_url", "logprobs", "top_logprobs_max", "after_temperature", "min_tokens", "stream")
     assert provider.unverified == stated
+
+
+def test_what_a_provider_was_seen_not_to_document_is_read():
+    text = """
+[p]
+title = "P"
+base_url = "https://p.example/v1"
+undocumented = [{ traits = ["min_tokens", "stream"], at = "its reference", read = 2026-11-29 }]
+"""
+    provider = parse_providers(text.encode(), "providers.toml")["p"]
+    assert provider.undocumented == dict.fromkeys(("min_tokens", "stream"), Source("its reference", "2026-11-29"))
+    assert provider.dialect == Dialect()
 
 
 def test_sglang_gives_log_probabilities_of_what_is_sampled_from():

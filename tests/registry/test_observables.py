@@ -3,7 +3,7 @@ import pytest
 from qcheck.registry.observables import lost_observables
 from qcheck.registry.types import Dialect, Endpoint, PromptFormat
 
-ALL = {"logprobs", "greedy_text", "sampled_text", "answers", "tool_calls", "prompt_tokens"}
+ALL = {"logprobs", "greedy_text", "scored_text", "sampled_text", "answers", "tool_calls", "prompt_tokens"}
 FORMAT = PromptFormat(
     system="{content}", user="{content}", assistant="{content}", answer="", no_thought="<think></think>"
 )
@@ -20,7 +20,7 @@ def endpoint(dialect=Dialect(), **changes):  # noqa: B008
         (Dialect(), {"temperature": 1.0}, {"greedy_text"}),
         (Dialect(), {"temperature": 0.6}, {"logprobs", "greedy_text"}),
         (Dialect(after_temperature=False), {"temperature": 0.6}, {"greedy_text"}),
-        (Dialect(), {"thinks_always": True}, {"greedy_text"}),
+        (Dialect(), {"thinks_always": True}, {"greedy_text", "scored_text"}),
         (Dialect(top_logprobs_max=0), {}, {"logprobs"}),
         (Dialect(after_temperature=True), {}, set()),
         (Dialect(after_temperature=True), {"temperature": 1.0}, {"greedy_text"}),

@@ -1,16 +1,17 @@
 import re
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import get_args
 
 import pytest
 
 from qcheck.errors import ConfigurationError, UnknownNameError
 from qcheck.registry.config import UserConfig
-from qcheck.registry.loader import get_model
+from qcheck.registry.loader import get_model, load_models, load_providers
 from qcheck.registry.openrouter import Listing, Upstream
-from qcheck.registry.resolve import RegistryResolver, resolve_all
+from qcheck.registry.resolve import RegistryResolver, check_told, resolve_all
 from qcheck.registry.rows import PriceRow
-from qcheck.registry.types import Declared, Endpoint, ModelProfile, Price
+from qcheck.registry.types import Declared, Endpoint, ModelProfile, Price, ThinkingSwitch
 
 KIMI = get_model("kimi-k2.6")
 TINY = get_model("lab-tiny")
@@ -276,10 +277,27 @@ def test_a_date_is_given_to_models_whose_template_renders_one():
             assert resolve(spec, model, mine=pinned, moonshot=pinned).date_string == given
 
 
-def test_a_thinking_model_is_not_asked_without_knowing_how_to_stop_it():
+def test_how_a_thinking_model_is_told_may_be_unknown():
+    told, untold = (resolve("mine=https://host.example/v1", mine=m) for m in ({"thinking_off": "none"}, {}))
+    assert (told.dialect.thinking_off, untold.dialect.thinking_off) == ("none", "unknown")
+    check_told([told], KIMI)
     with pytest.raises(ConfigurationError, match=r"thinking_off under \[providers\.mine\.models"):
-        resolve("mine=https://host.example/v1")
-    assert resolve("mine=https://host.example/v1", mine={"thinking_off": "none"}).dialect.thinking_off == "none"
+        check_told([told, untold], KIMI)
+
+
+@pytest.mark.parametrize("name", [m.name for m in load_models().values() if m.thinks and m.ids])
+def test_a_thinking_model_resolves_wherever_it_is_served(name):
+    """Nobody needs to configure anything: what the registry does not know is found out at the endpoint."""
+    model, providers = get_model(name), load_providers()
+    specs = [
+        f"{p}/novita" if p in providers and providers[p].dialect.pin else p if p in providers else f"{p}=https://h/v1"
+        for p in model.ids
+        if not model.retired(p, date(2026, 11, 28))
+    ]
+    endpoints = resolve_all(specs, model, [resolver()])
+    assert len(endpoints) == len(specs) > 0
+    ways = {e.dialect.thinking_off for e in endpoints}
+    assert ways <= ({None} if model.thinks_always else {"unknown", *get_args(ThinkingSwitch)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,5 +184,5 @@ def hostile() -> Result:
         ),
         provider("w" * 150),
         model=evil,
-        **compared_with(ReferenceInfo(evil, "live", "third-party", (evil,), None, 0.002)),
+        **compared_with(ReferenceInfo(evil, "live", "third-party", (evil,), None, 0.002, evil, (evil,))),
     )

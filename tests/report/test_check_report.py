@@ -55,5 +55,12 @@ def test_what_ended_it_early_and_an_unknown_price_are_said():
     assert "qcheck.toml" not in sheet
 
 
+def test_how_a_thinking_model_is_kept_from_it_is_said_with_the_words_for_qcheck_toml():
+    told = Capability("thinking_off", "yes", "told nothing: it thinks; reasoning: it answers at once", "reasoning")
+    sheet = render(replace(OFFER, capabilities=(told,), settings={"thinking_off": "reasoning"}), Paper())
+    assert "kept from thinking  yes                told nothing: it thinks; reasoning: it answers at once" in sheet
+    assert 'in qcheck.toml: thinking_off = "reasoning", under' in sheet
+
+
 def test_everything_that_is_looked_for_has_a_name():
     assert [c.name for c in capabilities({})] == list(NAMES)

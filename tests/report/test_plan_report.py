@@ -75,11 +75,13 @@ def test_too_few_requests_are_a_warning(plan):
 
 def test_what_is_known_of_whom_and_what_silence_costs_is_said(plan):
     told = replace(plan, found={"mine": "2026-11-28"}, withheld={"mine": ("few tokens",)}, unjudged={"mine": "no text"})
+    told = replace(told, thinking={"mine": "off by reasoning, found 2026-11-28"})
     shown = " ".join(full(told, Paper(200)).split())
     others = "openrouter/novita, moonshot as the registry and qcheck.toml have it, until it is found out"
     assert f"mine as found on 2026-11-28; {others}" in shown
     assert "withheld mine: few tokens" in shown.replace(": mine", " mine")
     assert "mine, no text" in shown
+    assert "thinking: mine: off by reasoning, found 2026-11-28" in shown
 
 
 def test_what_can_be_detected_is_said_for_each_kind_of_suite(plan):

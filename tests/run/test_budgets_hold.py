@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ from qcheck.records import Attempt, Message, Request, Response
 from qcheck.registry.types import Price
 from qcheck.run.budget import Budget, Limits, worst_case_usd
 from qcheck.run.execute import execute
-from qcheck.run.journal import Journal, read_journal, settled_requests
+from qcheck.run.journal import Journal, read_journal, settled_requests, settled_scores
 from qcheck.run.plan import PlanItem
 
 Fault = Literal["none", "silent", "lost", "broken", "refused", "hangs"]
@@ -60,7 +60,7 @@ class Provider:
             self.exchanges += 1
             self.bill.requests.setdefault(provider, set()).add(seq)
             self.bill.sent_at.append(asyncio.get_running_loop().time())
-            most_read = sum(len(m.content) for m in request.messages) + 272
+            most_read = sum(len(m.content) for m in request.messages) + 272 + len(request.scored or "")
             tokens = round(read * most_read), round(written * request.max_tokens)
             usd = (tokens[0] * self.price.input + tokens[1] * self.price.output) / 1e6
             if fault != "refused":
@@ -93,6 +93,7 @@ def request_for(item: PlanItem) -> Request:
 @settings(deadline=None, max_examples=60)
 @given(
     prices=PROVIDERS,
+    scorers=st.lists(st.tuples(st.floats(0, 50), st.floats(0, 200)), max_size=2),
     faults=FAULTS,
     usages=USAGES,
     concurrency=st.integers(1, 16),
@@ -103,6 +104,7 @@ def request_for(item: PlanItem) -> Request:
 )
 def test_budgets_hold(
     prices: list[tuple[float, float]],
+    scorers: list[tuple[float, float]],
     faults: list[Fault],
     usages: list[tuple[float, float, bool]],
     concurrency: int,
@@ -114,10 +116,15 @@ def test_budgets_hold(
     """Dollars never, requests by none, time by those in flight; also over several processes, each interrupted."""
     listed = {f"p{i}": Price(*price) for i, price in enumerate(prices)}
     plan = [PlanItem(name, seq, f"q{seq}") for seq in range(40) for name in listed]
+    scoring = {f"s{i}": Price(*price) for i, price in enumerate(scorers)}
     budget_usd = requests_paid * max(worst_case_usd(request_for(plan[0]), price) or 0.0 for price in listed.values())
     limits = Limits(max_requests, budget_usd, deadline_s)
     bill = Bill(budget_usd)
-    askers = {name: Provider(price, faults, usages, bill) for name, price in listed.items()}
+    askers = {name: Provider(price, faults, usages, bill) for name, price in (listed | scoring).items()}
+
+    def scored_with(answer: Attempt) -> dict[str, Request]:
+        request = replace(request_for(PlanItem("", answer.seq, answer.probe_id)), max_tokens=1, scored="y" * answer.seq)
+        return dict.fromkeys(scoring, request) if answer.response else {}
 
     async def process(path: Path) -> float:
         """Dollars counted."""
@@ -125,7 +132,7 @@ def test_budgets_hold(
         bill.sent_at.clear()
         with Journal.open(path) as journal:
             before = read_journal(path)
-            budget = Budget(limits, listed, before)
+            budget = Budget(limits, listed | scoring, before)
             events = execute(
                 plan,
                 askers,
@@ -133,6 +140,8 @@ def test_budgets_hold(
                 journal,
                 answered=settled_requests(before),
                 budget=budget,
+                scored_with=scored_with,
+                scores=settled_scores(before),
                 should_stop=lambda _: None,
                 concurrency=concurrency,
                 window=concurrency,
@@ -158,5 +167,5 @@ def test_budgets_hold(
             assert abs(journalled - counted) <= 1e-9 * (1 + counted)
 
     in_virtual_time(all_processes())
-    given_up = concurrency * (processes - 1)
+    given_up = concurrency * (processes - 1) * len(listed)
     assert all(len(seqs) <= (max_requests or 40) + given_up for seqs in bill.requests.values())

@@ -19,7 +19,7 @@ from qcheck.records import Attempt, Message, Outcome, Request, Response
 from qcheck.registry.types import Price
 from qcheck.run.budget import Budget, Limits
 from qcheck.run.execute import Event, Settled, Stopped, Tried, execute
-from qcheck.run.journal import Journal, read_journal, settled_requests
+from qcheck.run.journal import Journal, read_journal, settled_requests, settled_scores
 from qcheck.run.plan import PlanItem
 
 NO_LIMITS = Limits()
@@ -118,6 +118,7 @@ def run(
     concurrency: int = 4,
     window: int = 8,
     together: bool = False,
+    scorers: Sequence[str] = (),
 ) -> Outcomes:
     """Execute `plan` from the beginning, or from where the journal at `path` ends."""
     events: list[Event] = []
@@ -131,6 +132,8 @@ def run(
                 request_for,
                 journal,
                 answered=settled_requests(before),
+                scored_with=lambda a: {name: request_for(PlanItem(name, a.seq, a.probe_id)) for name in scorers},
+                scores=settled_scores(before),
                 budget=Budget(limits, prices or {}, before),
                 should_stop=should_stop,
                 concurrency=concurrency,
@@ -530,3 +533,57 @@ def test_together_a_fast_provider_does_not_run_ahead_of_a_slow_one(together: boo
 
 def test_a_plan_of_nothing_yields_nothing() -> None:
     assert run((), {}).events == []
+
+
+def test_an_answer_is_settled_with_its_scores_and_not_before() -> None:
+    fast, slow = FakeAsker(delay=lambda _seq: 1.0), FakeAsker(delay=lambda _seq: 10.0)
+    result = run(plan_of(2), {"a": FakeAsker(), "fast": fast, "slow": slow}, scorers=("slow", "fast"), concurrency=2)
+    for event in result.events:
+        if isinstance(event, Settled):
+            scores = [(s.provider, s.scores, s.seq) for s in event.scores]
+            assert scores == [("slow", "a", event.attempt.seq), ("fast", "a", event.attempt.seq)]
+    assert result.settled() == [0, 1]
+    assert result.took_s == pytest.approx(12.0)
+    assert slow.sent == fast.sent == [0, 1]
+
+
+def test_what_is_missing_of_the_scores_is_asked_for_when_the_run_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal.open(path) as journal:
+        journal.append(attempt("a", 0))
+        journal.append(replace(attempt("one", 0), scores="a"))
+        journal.append(attempt("a", 2))
+    a, one, two = FakeAsker(), FakeAsker(), FakeAsker()
+    result = run(plan_of(3), {"a": a, "one": one, "two": two}, scorers=("one", "two"), path=path)
+    assert (a.sent, sorted(one.sent), sorted(two.sent)) == ([1], [1, 2], [0, 1, 2])
+    assert result.settled() == [0, 1, 2]
+    again = run(plan_of(3), {"a": a}, scorers=("one", "two"), path=path)
+    assert again.settled() == [0, 1, 2]
+
+
+def test_nothing_is_scored_after_the_stop() -> None:
+    scorer = FakeAsker()
+    stopped = run(
+        plan_of(9), {"a": FakeAsker(), "s": scorer}, scorers=("s",), should_stop=lambda _: "enough", concurrency=2
+    )
+    assert (stopped.settled(), stopped.journal, scorer.sent) == ([], [], [])
+    seen: list[Event] = []
+    later = run(
+        plan_of(9),
+        {"a": FakeAsker(delay=lambda seq: 1.0 + 2 * seq), "s": scorer},
+        scorers=("s",),
+        should_stop=lambda _: "enough" if any(isinstance(e, Settled) for e in seen) else None,
+        on_event=seen.append,
+    )
+    assert later.settled() == [0]
+    assert scorer.sent == [0]
+
+
+def test_an_answer_whose_scoring_cannot_be_paid_for_is_not_settled() -> None:
+    """A text costs 80 microdollars to score at most, and 10 in the end."""
+    prices, limits = {"a": Price(0.0, 0.0), "s": Price(0.0, 10.0)}, Limits(budget_usd=100e-6)
+    result = run(
+        plan_of(9), {"a": FakeAsker(), "s": FakeAsker()}, scorers=("s",), prices=prices, limits=limits, concurrency=1
+    )
+    assert result.settled() == [0, 1, 2]
+    assert result.stopped() == {"a": "budget"}

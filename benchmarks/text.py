@@ -28,6 +28,7 @@ from benchmarks.detection.alarms import stops
 from benchmarks.detection.draws import Stops, count
 from benchmarks.detection.material import ALPHA
 from benchmarks.detection.rows import EIGHT_BITS, FOUR_BITS, FRACTIONS, OTHER, SIX_BITS
+from benchmarks.detection.table import interval
 from qcheck.baselines import Answer, Baseline
 from qcheck.evidence.choice import NEAR_TIE, SEPARATING, Criteria, GreedyPaths
 from qcheck.evidence.envelope import Envelope, freeze
@@ -294,8 +295,7 @@ def _line(what: str, row: Row, trials: Mapping[str, Trial], honest: Sequence[str
     def cell(index: int) -> str:
         """Median / 90 % quantile with the median's confidence interval, and what was asked for."""
         found = pooled(FRACTIONS[index])
-        low, high = found.interval(0.5)
-        text = f"{count(found.quantile(0.5))} / {count(found.quantile(0.9))} [{count(low)}, {count(high)}]"
+        text = f"{count(found.quantile(0.5))} / {count(found.quantile(0.9))}{interval(found)}"
         return text + (f" (asked {row.asked[index]})" if index < len(row.asked) else "")
 
     sizes = sorted({(trial.evaluation, trial.calibration) for trial in trials.values()})

@@ -20,6 +20,7 @@ from qcheck.tailcounts import FULL
 __all__ = [
     "consistent_table",
     "false_alarm_table",
+    "interval",
     "mixture_table",
     "oracle_table",
     "power_table",
@@ -47,13 +48,18 @@ def power_table(cells: Sequence[Cell]) -> str:
     """Requests until *deviates*: median and 90 % quantile, by what is given, what deviates, and how often."""
 
     def text(cell: Cell) -> str:
-        low, high = cell.ours.interval(0.5)
-        measured = f"{_quantiles(cell.ours)} [{count(low)}, {count(high)}]"
+        measured = f"{_quantiles(cell.ours)}{interval(cell.ours)}"
         asked, index = cell.row.asked, FRACTIONS.index(cell.fraction)
         return measured + (f" (asked {asked[index]})" if index < len(asked) else "")
 
     rows = ([*start, str(STREAMS), *map(text, own)] for start, own in _by_row(cells))
     return _table("| given | deviation | streams | 100 % of requests | 10 % | 5 % | 1 % |", rows)
+
+
+def interval(found: Stops) -> str:
+    """The median's confidence interval in brackets; nothing where no end of it is known."""
+    ends = found.interval(0.5)
+    return "" if ends == (None, None) else f" [{', '.join(map(count, ends))}]"
 
 
 def _quantiles(found: Stops) -> str:

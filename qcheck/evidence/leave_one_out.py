@@ -17,10 +17,10 @@ from qcheck.errors import BaselineError
 from qcheck.evidence.answers import is_right, losses
 from qcheck.evidence.greedy import flip_scores
 from qcheck.evidence.observable import graded
-from qcheck.evidence.scoring import EQUAL, NOISE_FACTOR, Yardstick, align, noise, score
+from qcheck.evidence.scoring import EQUAL, NOISE_FACTOR, Yardstick, align, score
 from qcheck.evidence.views import VIEWS, View
 from qcheck.jsonio import significant
-from qcheck.stats.deviation import spreads
+from qcheck.stats.deviation import spread, spreads
 from qcheck.suites import Probe, Suite
 from qcheck.tailcounts import DIRECTION, FLIP, LOSS, SIZE, Score
 
@@ -53,7 +53,7 @@ def _noise_unit(baseline: Baseline, answers: Answers, probe_ids: Iterable[str]) 
     for probe_id in probe_ids:
         reference = ProbeReference(tuple((mine[probe_id],) for mine in kept))
         alignments.append(align(kept[0][probe_id], reference, everyone))
-    noises = [noise(a, everyone) for a in alignments if a]
+    noises = [spread(a.recorded, a.recorded_floor) for a in alignments if a]
     if not noises:
         raise BaselineError("no selection probe has log-probabilities from every deployment; record them again.")
     return significant(max(float(np.median(noises)), EQUAL))

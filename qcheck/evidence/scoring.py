@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from qcheck.baselines import Answer, Baseline, Node, ProbeReference, list_floor
 from qcheck.records import Position, token_bytes
-from qcheck.stats.deviation import deviation, matched_filters, partition_kl, rms, spread, spreads
+from qcheck.stats.deviation import deviation, matched_filters, partition_kl, rms, spreads
 
 # An answer this near to a reference, rms in nats, counts as equal to it: ten times what rounding in files can do.
 EQUAL = 1e-4
@@ -56,7 +56,6 @@ __all__ = [
     "Scores",
     "Yardstick",
     "align",
-    "noise",
     "resemblance",
     "scale",
     "score",
@@ -246,12 +245,6 @@ def _cut(position: Position, length: int) -> Position:
     """The position with its `length` best tokens, and the one that was taken if it lists that."""
     best, others = position.top[:length], position.top[length:]
     return replace(position, top=(*best, *(pair for pair in others if pair[0] == position.token)))
-
-
-def noise(alignment: Alignment, references: Sequence[int]) -> float:
-    """The largest rms deviation between two reference deployments at the answer's path, nats; 0 with fewer than two."""
-    refs = np.asarray(references, int)
-    return spread(alignment.recorded[refs], alignment.recorded_floor[refs])
 
 
 def scale(alignment: Alignment, references: Sequence[int], yardstick: Yardstick) -> float:

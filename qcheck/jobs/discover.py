@@ -18,7 +18,7 @@ from qcheck.records import Attempt
 from qcheck.registry.types import Endpoint
 from qcheck.run.budget import Budget
 
-__all__ = ["Discovery", "Found", "discover", "name_models", "planned"]
+__all__ = ["MOST_S", "Discovery", "Found", "discover", "name_models", "planned"]
 
 TIMEOUT_S: Final = 15.0  # the run itself tries harder
 MOST_S: Final = 60.0  # for one endpoint, so that a slow one does not hold up the others

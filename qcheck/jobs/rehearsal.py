@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from qcheck.evidence.scored_text import MARGIN_NATS, scorable
-from qcheck.jobs.discover import Discovery
+from qcheck.jobs.discover import MOST_S, Discovery
 from qcheck.jobs.inquiry import EndOfInquiry, Inquiry
 from qcheck.records import Position, Request, token_bytes
 from qcheck.registry.types import Endpoint
@@ -27,7 +27,6 @@ from qcheck.suites import Probe, Suite
 __all__ = ["apart_nats", "planned", "rehearse"]
 
 PROMPTS: Final = 3
-MOST_S: Final = 60.0  # for one endpoint
 COMPARED: Final = 5  # tokens at a position: the rarest differ most between honest kernels
 LONGEST: Final = "x" * 256  # a text of the suite's length has fewer bytes, as a rule
 

@@ -174,6 +174,18 @@ def test_a_model_that_cannot_be_named_is_asked_for_in_the_journal_alone(qcheck, 
     assert b["unavailable_reason"].startswith("asking /models: ")
 
 
+def test_a_resumed_run_says_where_it_sends_a_key(qcheck, provider, tmp_path, monkeypatch):
+    """Its folder, which somebody else may have made, names the address."""
+    monkeypatch.setenv("MINE", "sk-a-key-of-mine")
+    (tmp_path / "qcheck.toml").write_text('[providers.a]\nkey_env = "MINE"\n')
+    specs = f"a={provider()},b={provider()}"
+    assert "sends the key" not in qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--run-dir", "runs").err
+    (run,) = (tmp_path / "runs").iterdir()
+    spoken = qcheck("resume", run)
+    (said,) = (line for line in spoken.err.splitlines() if "sends the key" in line)
+    assert said.startswith("note: this run sends the key in MINE to http://127.0.0.1:")
+
+
 def test_a_run_is_not_resumed_with_another_endpoint(qcheck, provider, tmp_path):
     specs = f"a={provider()},b={provider()}"
     qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--run-dir", "runs")

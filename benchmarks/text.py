@@ -1,7 +1,7 @@
 """How soon a deviation shows in greedy text: `python -m benchmarks text`.
 
-*Mined probes.* The pool are the words that the model's baseline was calibrated on deeply (`python -m
-baselines.record_lab lab-twin`), as many as are there. Probes are chosen on two honest recordings and, where they
+*Mined probes.* The pool are words that the model's deployments have answered (`python -m baselines.record_lab lab-twin
+--deep 30000`), as many as are there. Probes are chosen on two honest recordings and, where they
 separate, on the recorded variants, as `qcheck suite new` chooses them; every honest deployment and variant is recorded
 on them, the envelope calibrated, and the candidates, which nobody recorded, are asked the evaluation probes. Prompts on
 which some honest deployment prefers its token by more than `SURE` are left out of the pool, since the variants that are
@@ -40,6 +40,7 @@ from qcheck.suites import Fold, Manifest, Probe, Suite, load_suite, save_suite
 from qcheck.tailcounts import FULL
 
 STREAMS, LIMIT = 1000, 3000
+POOL = 30_000  # words
 SURE = 0.6  # nats
 CHOSEN_ON = ("honest-f32", "honest-torch-bf16")
 ONE_TOKEN = Manifest(
@@ -155,11 +156,13 @@ def report(models: Sequence[str] = ("lab-twin",)) -> str:
 
 
 def _table(model: str) -> str:
-    words = record_lab.deep_bank(model, load_suite("logprobs"))
+    words = record_lab.deep_bank(model, load_suite("logprobs"), POOL)
     honest = _named(model, "reference")
     pool = _close(words, [*honest, *record_lab.DIRECTED])
     if not pool[honest[0]]:
-        return f"Not recorded here: `python -m baselines.record_lab {model} --out build/baselines/{model}`."
+        return (
+            f"Not recorded here: `python -m baselines.record_lab {model} --deep {POOL} --out build/baselines/{model}`."
+        )
     by_id = {p.id: p for p in words.probes}
     variants = [v for v in (*FOUR_BITS.values(), *OTHER) if v in deployments_of(model)]
     pool |= _asked(model, ONE_TOKEN, [by_id[i] for i in pool[honest[0]]], variants)

@@ -24,7 +24,7 @@ from benchmarks import detection
 from benchmarks.detection.observed import Observed, observe
 from qcheck.baselines import Answer, Baseline, load_baseline, read_answers
 from qcheck.evidence.envelope import Envelope, freeze
-from qcheck.evidence.scoring import Yardstick, align, resemblance, scale
+from qcheck.evidence.scoring import Yardstick, align, resemblance, scales
 from qcheck.evidence.views import VIEWS
 from qcheck.lab.bank import Bank
 from qcheck.lab.catalog import deployments_of
@@ -156,7 +156,7 @@ def _likelihoods(
         if not alignment:
             yield 0.0, np.zeros((len(baseline.variants) + 1, 1))
             continue
-        nats = scale(alignment, baseline.references, yardstick)
+        nats = scales(alignment, baseline.references, yardstick)[-1]
         own, recorded, positions = resemblance(alignment, baseline.references, baseline.variants)
         yield log_likelihoods(own / nats, recorded / nats, positions, temper)
 

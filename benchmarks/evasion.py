@@ -138,6 +138,16 @@ def _recognised(own: Answers, honest: Answers, _: np.random.Generator) -> Answer
     return own | {probe_id: honest[probe_id] for probe_id in _part(own, PUBLISHED)}
 
 
+def _prepared(own: Answers, honest: Answers, _: np.random.Generator) -> Answers:
+    """First tokens from an honest machine that reads the prompts, as far as the other one says the same."""
+
+    def handed_over(answer: Answer, first: Position) -> Answer:
+        same = answer.positions[0].token == first.token
+        return replace(answer, positions=(first, *answer.positions[1:])) if same else answer
+
+    return {i: handed_over(answer, honest[i].positions[0]) for i, answer in own.items()}
+
+
 ARMS = (
     Arm("nothing", _each(lambda answer, _: answer)),
     Arm("rounded to two decimals", _rounded(0.01)),
@@ -147,6 +157,7 @@ ARMS = (
     Arm("noise of 0.05 nats", _noised(0.05)),
     Arm("five tokens listed", _listed(5)),
     Arm("one token listed", _listed(1)),
+    Arm("first token from an honest machine", _prepared, all_traffic=False),
     Arm("no log-probabilities", _each(lambda answer, _: replace(answer, positions=()))),
     Arm("temperature retuned", retuned, all_traffic=False),
     Arm("honest answers from a cache", lambda _, honest, __: honest),

@@ -1,8 +1,9 @@
 """What was chosen on lab-tiny, beside what was not: `python -m benchmarks priors`.
 
 The weights of events and of bets, by the mean logarithm of the medians and 90 % quantiles of requests on one half of
-the variants, shown on the other half. And the share of a recorded deviation that is looked for, by how many answers of
-the same format on another engine stand out of the honest ones.
+the variants, shown on the other half. And how directions are looked for, by how many answers of the same format on
+another engine stand out of the honest ones: which share of a recorded deviation, how much one position may add or take,
+and in how many units what speaks against a variant is measured.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from benchmarks.detection.observed import Observed, observe
 from benchmarks.detection.rows import FRACTIONS
 from qcheck.baselines import load_baseline
 from qcheck.evidence import envelope as envelopes
+from qcheck.evidence import scoring
 from qcheck.evidence.envelope import freeze
 from qcheck.evidence.leave_one_out import LeaveOneOut
-from qcheck.evidence.scoring import EXPECTED_SHARE, Yardstick
+from qcheck.evidence.scoring import Yardstick
 from qcheck.evidence.views import VIEWS
 from qcheck.stats import bets
 from qcheck.suites import Suite, load_suite, shipped_folder
@@ -36,22 +38,26 @@ BETS = ((1, 1, 1, 1), (4, 3, 2, 1), (6, 4, 2, 1))
 # By candidate the variant that it is on another engine.
 CHOSEN_ON = {"q4_k_m-torch": "q4_k_m", "int4-bf16": "int4", "q6_k-torch": "q6_k", "q8_0-torch": "q8_0"}
 SHOWN_ON = {"q4_0-torch": "q4_0", "nf4-bf16": "nf4", "fp8-bf16": "fp8", "int8-bf16": "int8"}
-
-
-SHARES, HONEST = (1.0, 2 / 3, 0.5, 0.4), 0.99
 LOOKED_FOR = {"q8_0-torch": "q8_0", "int8-bf16": "int8", "q6_k-torch": "q6_k", "fp8-bf16": "fp8"}
+HONEST = 0.998
+IN_USE = scoring.EXPECTED_SHARE, scoring.MOST, scoring.AGAINST
+DIRECTIONS = (
+    *((share, *IN_USE[1:]) for share in (1.0, 2 / 3, 0.5, 0.4)),
+    *((IN_USE[0], most, IN_USE[2]) for most in (1.0, 3.0, 4.0, 8.0, np.inf)),
+    *((*IN_USE[:2], against) for against in (1.0, 2.0, 4.0)),
+)
 
 
 def report() -> str:
-    """A table for the weights, and one for the share."""
+    """A table for the weights, and one for directions."""
     suite = load_suite("logprobs")
     baseline = load_baseline(shipped_folder("baselines") / MODEL)
     material = gather(baseline, bank(baseline, suite, suite.fold("evaluation")))
-    return f"{_weights(material)}\n\n{_shares_table(material, suite)}"
+    return f"{_weights(material)}\n\n{_directions(material, suite)}"
 
 
-def _shares_table(material: Material, suite: Suite) -> str:
-    """How many answers stand out, in the stratum that is asked first, by the share that is looked for."""
+def _directions(material: Material, suite: Suite) -> str:
+    """How many answers stand out, in the stratum that is asked first, by how directions are looked for."""
     baseline, probes = material.baseline, [p for p in material.probes if p.stratum == STRATUM]
     variants = [i for i in baseline.variants if baseline.names([i])[0] in LOOKED_FOR.values()]
     indices = (*baseline.references, *baseline.variants)
@@ -60,20 +66,23 @@ def _shares_table(material: Material, suite: Suite) -> str:
     table = baseline.table and baseline.table.model_copy(update={"directed": list(LOOKED_FOR.values())})
     narrow = replace(baseline, table=table)
     lines = [
-        f"Share of answers to {len(probes)} words whose direction is larger than {HONEST:.0%} of the noisiest honest "
-        "deployment's, each of these scored beside the others and with the noise factor.",
+        f"Share of answers to {len(probes)} words whose direction is larger than what any honest deployment shows on "
+        f"{HONEST:.1%} of them, each of these scored beside the others and with the noise factor.",
         "",
-        f"| share of a recorded deviation that is looked for | {' | '.join(LOOKED_FOR)} |",
-        f"|---|{'---|' * len(LOOKED_FOR)}",
+        f"| share of a recorded deviation | most of a position | units against | {' | '.join(LOOKED_FOR)} |",
+        f"|---|---|---|{'---|' * len(LOOKED_FOR)}",
     ]
-    for share in SHARES:
-        yardstick = replace(Yardstick.of(narrow), share=share)
-        honest = LeaveOneOut(narrow, suite, yardstick)(answers, probes, variants, VIEWS[0], baseline.references)
-        bound = max(float(frame[DIRECTION].quantile(HONEST)) for frame in honest.values())
-        seen = observe(narrow, yardstick, probes, {c: material.answers[c] for c in LOOKED_FOR}, VIEWS[0])
-        cells = [f"{(seen.scores(c, seen.variants)[DIRECTION] > bound).mean():.2f}" for c in LOOKED_FOR]
-        row = " | ".join([f"{share:.2f}", *cells])
-        lines.append(f"| **{row.replace(' | ', '** | **')}** |" if share == EXPECTED_SHARE else f"| {row} |")
+    yardstick = Yardstick.of(narrow)
+    for share, most, against in DIRECTIONS:
+        with patch.multiple(scoring, EXPECTED_SHARE=share, MOST=most, AGAINST=against):
+            honest = LeaveOneOut(narrow, suite, yardstick)(answers, probes, variants, VIEWS[0], baseline.references)
+            seen = observe(narrow, yardstick, probes, {c: material.answers[c] for c in LOOKED_FOR}, VIEWS[0])
+        largest = np.max([frame[DIRECTION] for frame in honest.values()], axis=0)
+        bound = float(np.quantile(largest, HONEST, method="higher"))
+        cells = [f"{share:.2f}", f"{most:g}", f"{against:g}"]
+        cells += [f"{(seen.scores(c, seen.variants)[DIRECTION] > bound).mean():.2f}" for c in LOOKED_FOR]
+        used = (share, most, against) == IN_USE
+        lines.append(f"| {' | '.join(f'**{cell}**' if used else cell for cell in cells)} |")
     return "\n".join(lines)
 
 

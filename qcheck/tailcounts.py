@@ -22,14 +22,28 @@ from pydantic import (
 
 from qcheck.stats.bets import binomial_lower, binomial_upper
 
-__all__ = ["DIRECTION", "FLIP", "FULL", "LOSS", "SIZE", "CalibrationTable", "Score", "TailCount", "TailEvent"]
+__all__ = [
+    "DIRECTION",
+    "FLIP",
+    "FORMAT",
+    "FULL",
+    "LOSS",
+    "SIZE",
+    "STEADY",
+    "CalibrationTable",
+    "Score",
+    "TailCount",
+    "TailEvent",
+]
 
-Score = Literal["size", "direction", "flip", "loss"]
+Score = Literal["size", "steady", "direction", "flip", "loss"]
 SIZE: Final = "size"
+STEADY: Final = "steady"
 DIRECTION: Final = "direction"
 FLIP: Final = "flip"
 LOSS: Final = "loss"
 WATCHABLE: Final = (SIZE, FLIP, LOSS)
+FORMAT: Final = 2
 FULL: Final = "full"  # the view of an answer that shows all that was recorded
 
 
@@ -64,10 +78,10 @@ class TailCount(_Strict):
 class TailEvent(_Strict):
     """`score > threshold` on answers seen in one view, with its counts by stratum.
 
-    score: "size" (rms deviation from the nearest reference over the probe's noise), "direction" (largest matched filter
-    of a variant over the noise squared), "flip" (margin in nats at which the text leaves the greedy paths of all
-    reference deployments), or "loss" (1 where the answer is wrong and those of all reference deployments are right,
-    else 0).
+    score: "size" (rms deviation from the nearest reference over the probe's noise), "steady" (the smallest that it is
+    at one of several positions), "direction" (largest sum of a variant's matched filters), "flip" (margin in nats at
+    which the text leaves the greedy paths of all reference deployments), or "loss" (1 where the answer is wrong and
+    those of all reference deployments are right, else 0).
     """
 
     score: Score
@@ -96,17 +110,17 @@ class TailEvent(_Strict):
 class CalibrationTable(_Strict):
     """What the calibration answers say about the envelope and about what can be seen outside it.
 
+    format: that of the scores; counts of scores that were defined otherwise are not read.
     directed: variants whose directions the events of that score are about; all of them unless stated.
     usual_deviations: by which those near the envelope usually deviate, nats, where their jumps count as noise
-    (`qcheck.evidence.scoring`). expected_share: of a recorded deviation, what directions expect another engine to show;
-    tables made before expect all of it. noise_factor: by
-    which honest scores were multiplied before counting; null bounds of a loss, which is 0 or 1 and cannot be
-    multiplied, are still to be. noise_unit: nats that are added to each probe's own noise; noise_rms: largest
-    rms deviation of an honest deployment from the others, nats, noise factor applied. envelope_kl, variant_kl: mean KL
-    per position against the nearest reference, nats; the envelope's with the noise factor squared. Where no
-    log-probabilities were compared they are None or empty.
+    (`qcheck.evidence.scoring`). noise_factor: by which honest scores were multiplied before counting; null bounds of a
+    loss, which is 0 or 1 and cannot be multiplied, are still to be. noise_unit: nats that are added to each probe's own
+    noise; noise_rms: largest rms deviation of an honest deployment from the others, nats, noise factor applied.
+    envelope_kl, variant_kl: mean KL per position against the nearest reference, nats; the envelope's with the noise
+    factor squared. Where no log-probabilities were compared they are None or empty.
     """
 
+    format: Literal[2]
     noise_factor: Annotated[float, Field(ge=1)]
     noise_unit: PositiveFloat | None
     noise_rms: NonNegativeFloat | None
@@ -115,7 +129,13 @@ class CalibrationTable(_Strict):
     events: Annotated[list[TailEvent], Field(min_length=1)]
     directed: list[str] | None = None
     usual_deviations: dict[str, PositiveFloat] = {}
-    expected_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_version(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("format") != FORMAT:
+            raise ValueError("it counts scores that another version of qcheck defined; record it anew")
+        return data
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -145,14 +145,18 @@ def test_damaged_manifests_are_one_clear_sentence(folder: Path, text: str) -> No
 
 def test_a_damaged_table_is_one_clear_sentence_although_its_hash_is_right(folder: Path) -> None:
     empty = {"noise_factor": 1.5, "noise_unit": None, "noise_rms": None, "envelope_kl": None, "variant_kl": {}}
-    raw = json.dumps({**empty, "events": []}).encode()
-    (folder / "calibration.json").write_bytes(raw)
-    manifest = load_baseline(folder).manifest.model_copy(update={"calibration_hash": content_hash(raw)})
-    save_manifest(folder, manifest)
-    assert load_baseline(folder, calibrated=False).table is None
-    with pytest.raises(BaselineError, match=r"CalibrationTable\.events: .* at least 1 item") as caught:
-        load_baseline(folder)
-    assert "\n" not in str(caught.value)
+    for version, said in (
+        ({}, "another version of qcheck"),
+        ({"format": 2}, r"CalibrationTable\.events: .* at least 1 item"),
+    ):
+        raw = json.dumps({**version, **empty, "events": []}).encode()
+        (folder / "calibration.json").write_bytes(raw)
+        manifest = load_baseline(folder, calibrated=False).manifest
+        save_manifest(folder, manifest.model_copy(update={"calibration_hash": content_hash(raw)}))
+        assert load_baseline(folder, calibrated=False).table is None
+        with pytest.raises(BaselineError, match=said) as caught:
+            load_baseline(folder)
+        assert "\n" not in str(caught.value)
 
 
 def test_paths_that_leave_the_folder_are_refused(folder: Path) -> None:

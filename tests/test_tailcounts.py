@@ -25,7 +25,7 @@ def event(score: str, **change: Any) -> dict[str, Any]:
 def table(**change: Any) -> dict[str, Any]:
     kl = {"fp8": 0.002, "int4": 0.03}
     usual = {"noise_factor": 1.5, "noise_unit": 0.01, "noise_rms": 0.01, "envelope_kl": 0.0004, "variant_kl": kl}
-    return usual | {"events": [event("size"), event("direction")]} | change
+    return {"format": 2} | usual | {"events": [event("size"), event("direction")]} | change
 
 
 def test_a_table_that_agrees_with_itself_is_read() -> None:
@@ -50,12 +50,13 @@ def test_events_of_one_threshold_are_bounded_once() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"format": 1}, "another version"),
         ({"events": []}, "at least 1 item"),
         ({"noise_factor": 0.9}, "greater than or equal to 1"),
         ({"noise_rms": float("inf")}, "finite"),
         ({"events": [event("size", threshold=float("nan"))]}, "finite"),
         ({"events": [event("size", counts={})]}, "at least 1 item"),
-        ({"events": [event("size"), event("q4")]}, "Input should be 'size', 'direction'"),
+        ({"events": [event("size"), event("q4")]}, "Input should be 'size', 'steady', 'direction'"),
         ({"events": [event("size"), event("size", view="top5"), event("direction", view="top5")]}, "as many events"),
         ({"noise_unit": 0.0}, "greater than 0"),
         ({"events": [event("direction")]}, "one event at least is of the score size, flip or loss"),

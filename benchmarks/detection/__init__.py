@@ -37,9 +37,8 @@ from qcheck.tailcounts import FULL
 
 MODELS = {
     "lab-tiny": "what methods were tuned on",
-    "lab-twin": "what they were not tuned on, but for the floors of thresholds on direction, which were chosen with "
-    "its scores in sight",
-    "lab-moe": "a mixture of experts, on whose selection and calibration folds the rule of jumps was found",
+    "lab-twin": "what they were not tuned on, but that positions are looked at by themselves was tried on its answers",
+    "lab-moe": "a mixture of experts, on whose answers it was found that jumps and single positions mislead",
 }
 CERTAIN = ("lab-twin",)  # on which prompts of nearly certain first tokens are measured
 FIGURES, BUILD = Path("benchmarks/figures"), Path("build/baselines")

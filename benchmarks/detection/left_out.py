@@ -22,7 +22,7 @@ from qcheck.evidence.scoring import NOISE_FACTOR
 from qcheck.evidence.views import View
 from qcheck.stats.bets import log_e_paths
 from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import DIRECTION, FLIP, FULL, SIZE, CalibrationTable, Score
+from qcheck.tailcounts import DIRECTION, FLIP, FORMAT, FULL, SIZE, STEADY, CalibrationTable, Score
 from qcheck.verdict import MIN_DEVIATING, Rules
 
 __all__ = ["REQUESTS", "Case", "Recorded", "Streams", "Tails", "answered", "greedy_text", "log_probabilities"]
@@ -92,12 +92,13 @@ class Tails:
         baseline = self.scorer.baseline
         names = baseline.names(baseline.variants)
         # What variants show themselves matters for *consistent* alone.
-        unseen = dict.fromkeys(names, pd.DataFrame(0.0, rows.index, [SIZE, DIRECTION]))
+        unseen = dict.fromkeys(names, pd.DataFrame(0.0, rows.index, [SIZE, STEADY, DIRECTION]))
         folds = rows.index[chosen], rows[~chosen]
         events = (tail_events(self.scorer, view, {**own, **unseen}, *folds) for view, own in self.honest.items())
         unit = self.scorer.yardstick and self.scorer.yardstick.unit
         unknown = None if unit is None else 0.0
         return CalibrationTable(
+            format=FORMAT,
             noise_factor=NOISE_FACTOR,
             noise_unit=unit,
             noise_rms=unknown,
@@ -115,7 +116,7 @@ def answered(suite: Suite, answers: Answers) -> list[Probe]:
 def log_probabilities(
     others: Baseline, suite: Suite, answers: Answers, honest: Mapping[View, Pairwise], case: Case, own: Recorded
 ) -> Tails:
-    """Size and direction in all views of `honest`.
+    """Scores in all views of `honest`.
 
     others: the baseline without the absent deployments, with the directed variants. answers: of its deployments to the
     selection and calibration probes, of which `honest` has the scores. own: the provider's to the evaluation probes.

@@ -16,7 +16,7 @@ from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.scoring import Yardstick, align, score
 from qcheck.evidence.views import View
 from qcheck.suites import Probe
-from qcheck.tailcounts import DIRECTION, SIZE, Score
+from qcheck.tailcounts import DIRECTION, SIZE, STEADY, Score
 
 __all__ = ["Observed", "observe"]
 
@@ -27,15 +27,16 @@ Array = NDArray[np.float64]
 class Observed:
     """Scores in one view.
 
-    strata: (probes,) names. variants: names of those that are looked for. The others by deployment: sizes (probes,),
-    directions (probes, variants), and full (probes,), whether an answer shows as much as was recorded. One that does
-    not is no evidence.
+    strata: (probes,) names. variants: names of those that are looked for. The others by deployment: sizes and steady
+    (probes,), directions (probes, variants), and full (probes,), whether an answer shows as much as was recorded. One
+    that does not is no evidence.
     """
 
     view: str
     strata: NDArray[np.str_]
     variants: tuple[str, ...]
     sizes: dict[str, Array]
+    steady: dict[str, Array]
     directions: dict[str, Array]
     full: dict[str, NDArray[np.bool_]]
 
@@ -43,7 +44,7 @@ class Observed:
         """(probes,) of each score, as seen by somebody who has recorded the variants `known`."""
         columns = [self.variants.index(v) for v in known]
         direction = self.directions[deployment][:, columns].max(axis=1, initial=-np.inf)
-        return {SIZE: self.sizes[deployment], DIRECTION: direction}
+        return {SIZE: self.sizes[deployment], STEADY: self.steady[deployment], DIRECTION: direction}
 
     def hits(self, deployment: str, envelope: Envelope, known: Sequence[str]) -> NDArray[np.bool_]:
         """(probes, events): which tail events its answers show."""
@@ -70,8 +71,8 @@ def observe(
     """
     recorded = {p.id: reference for p in probes if (reference := baseline.probe(p.id))}
     strata = np.array([p.stratum for p in probes if p.id in recorded])
-    nothing = (0.0, np.full(len(baseline.directed), -np.inf), False)
-    sizes, directions, full = {}, {}, {}
+    nothing = (0.0, 0.0, np.full(len(baseline.directed), -np.inf), False)
+    sizes, steady, directions, full = {}, {}, {}, {}
     for name, kept in answers.items():
         rows = []
         for probe_id, reference in recorded.items():
@@ -80,7 +81,6 @@ def observe(
                 rows.append(nothing)
                 continue
             s = score(alignment, baseline.references, baseline.directed, yardstick)
-            rows.append((s.size, s.directions, alignment.full))
-        columns = list(zip(*rows, strict=True))
-        sizes[name], directions[name], full[name] = np.array(columns[0]), np.stack(columns[1]), np.array(columns[2])
-    return Observed(view.name, strata, baseline.names(baseline.directed), sizes, directions, full)
+            rows.append((s.size, s.steady, s.directions, alignment.full))
+        sizes[name], steady[name], directions[name], full[name] = map(np.array, zip(*rows, strict=True))
+    return Observed(view.name, strata, baseline.names(baseline.directed), sizes, steady, directions, full)

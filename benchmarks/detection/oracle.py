@@ -1,10 +1,10 @@
 """The oracle: how soon somebody would know who knew what the scores of both sides are distributed like.
 
-It sees what qcheck's test sees, an answer's pair of scores (size, direction), and tests by the sequential likelihood
-ratio, Π (1 − ε + ε f₁/f₀) ≥ 1/α, with everything given that qcheck has not: the fraction ε, the density f₁ of the
-deviating deployment's scores, and the density f₀ of those of the very honest deployment that answers the other
-requests. On the log-probabilities themselves there would be no such thing: a deployment without batching always gives
-the same answer, so that whoever knew both would need one request.
+Of an answer's three scores it sees the two that tell most (eight hundred answers fill no grid of three), and tests by
+the sequential likelihood ratio, Π (1 − ε + ε f₁/f₀) ≥ 1/α, with everything given that qcheck has not: the fraction ε,
+the density f₁ of the deviating deployment's scores, and the density f₀ of those of the very honest deployment that
+answers the other requests. On the log-probabilities themselves there would be no such thing: a deployment without
+batching always gives the same answer, so that whoever knew both would need one request.
 
 The densities are histograms of the recorded answers on a grid of quantiles, of which one fold's answers are judged by
 the others'. No recording of N answers tells a probability from zero that lies below 1/N, so a cell that one side was
@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from benchmarks.detection.draws import Stops, blocks, deepest_first, first_reach
 from benchmarks.detection.observed import Observed
 from qcheck.evidence.envelope import Envelope
 from qcheck.stats.bets import log_e_paths
-from qcheck.tailcounts import DIRECTION, SIZE
+from qcheck.tailcounts import Score
 from qcheck.verdict import MIN_DEVIATING
 
 __all__ = ["Growth", "density_ratios", "growth", "log_growth", "oracle_stops"]
@@ -88,17 +89,23 @@ def log_growth(honest: Array, deviating: Array, fraction: float) -> float:
 
 
 def _ratios(
-    observed: Observed, honest: Sequence[str], deviating: str, known: Sequence[str], resolution: int
+    observed: Observed, honest: Sequence[str], deviating: str, fraction: float, known: Sequence[str], resolution: int
 ) -> tuple[Array, Array]:
-    """Density ratios at the honest deployments' scores and at the deviating one's, (honest, probes) each."""
-    own, *others = (_pair(observed, name, known) for name in (deviating, *honest))
-    at_honest, at_deviating = zip(*(density_ratios(other, own, resolution) for other in others), strict=True)
-    return np.stack(at_honest), np.stack(at_deviating)
+    """Density ratios at the honest deployments' scores and at the deviating one's, (honest, probes) each.
 
+    Of the pairs of scores the one whose growth is largest beside the honest deployment where it is smallest.
+    """
+    scores = {name: observed.scores(name, known) for name in (deviating, *honest)}
 
-def _pair(observed: Observed, deployment: str, known: Sequence[str]) -> Array:
-    scores = observed.scores(deployment, known)
-    return np.stack([scores[SIZE], scores[DIRECTION]], axis=1)
+    def ratios(*pair: Score) -> tuple[Array, Array]:
+        own, *others = (np.stack([scores[name][kind] for kind in pair], axis=1) for name in (deviating, *honest))
+        at_honest, at_deviating = zip(*(density_ratios(other, own, resolution) for other in others), strict=True)
+        return np.stack(at_honest), np.stack(at_deviating)
+
+    def worst(found: tuple[Array, Array]) -> float:
+        return min(log_growth(h, d, fraction) for h, d in zip(*found, strict=True))
+
+    return max((ratios(*pair) for pair in combinations(scores[deviating], 2)), key=worst)
 
 
 def growth(
@@ -113,7 +120,7 @@ def growth(
     """What one request adds where a share `fraction` of them is answered by `deviating`."""
     bounds = observed.bounds(envelope)
     asked = deepest_first(observed.strata, bounds) == 0
-    at_honest, at_deviating = _ratios(observed, honest, deviating, known, resolution)
+    at_honest, at_deviating = _ratios(observed, honest, deviating, fraction, known, resolution)
     by_server = [log_growth(h[asked], d[asked], fraction) for h, d in zip(at_honest, at_deviating, strict=True)]
     hardest = int(np.argmin(by_server))
 
@@ -139,7 +146,7 @@ def oracle_stops(
     limit: int,
 ) -> Stops:
     """Requests that the oracle needs, in the streams that `alarms.stops` draws with the same generator."""
-    at_honest, at_deviating = _ratios(observed, honest, deviating, known, resolution)
+    at_honest, at_deviating = _ratios(observed, honest, deviating, fraction, known, resolution)
     turns = deepest_first(observed.strata, observed.bounds(envelope))
     found = []
     for block in blocks(turns, len(honest), fraction, rng, streams, limit):

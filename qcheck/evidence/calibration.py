@@ -25,25 +25,27 @@ from qcheck.errors import BaselineError
 from qcheck.evidence.leave_one_out import DISTANCE, KL, Answers, LeaveOneOut, Scores, yardstick_of
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.observable import evidence_of
-from qcheck.evidence.scoring import EQUAL, NOISE_FACTOR
+from qcheck.evidence.scoring import EQUAL, MOST, NOISE_FACTOR
 from qcheck.evidence.views import View
 from qcheck.jsonio import significant
 from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import DIRECTION, FLIP, LOSS, SIZE, CalibrationTable, Score, TailCount, TailEvent
+from qcheck.tailcounts import DIRECTION, FLIP, FORMAT, LOSS, SIZE, STEADY, CalibrationTable, Score, TailCount, TailEvent
 
 __all__ = ["Block", "calibrate", "deepened", "tail_events"]
 
-# Thresholds: quantiles that honest answers pass now and then, their largest score, and beyond.
-QUANTILES, MULTIPLES = (0.985, 0.998), (1.0, 1.4)
-# The least that each threshold is. Not looked at: an answer that lies within a fraction of the noise, one that no
-# variant explains, and a text that leaves a path where rounding in files could have made the difference. Where no
-# variant explains any honest answer of the selection fold, thresholds on direction rise all the same: the score is a
-# log-likelihood ratio in the noise unit's terms, and what honest answers rarely show at 0.05 they hardly do at 16.
-FLOORS: Mapping[Score, tuple[float, ...]] = {
-    SIZE: (0.2,) * 4,
-    DIRECTION: (0.05, 1.0, 4.0, 16.0),
-    FLIP: (EQUAL,) * 4,
+# Thresholds: quantiles that honest answers pass now and then, and multiples of their largest score.
+QUANTILES: Mapping[Score, tuple[float, ...]] = {
+    SIZE: (0.985, 0.998),
+    FLIP: (0.985, 0.998),
+    STEADY: (0.985,),
+    DIRECTION: (0.985, 0.998),
 }
+MULTIPLES: Mapping[Score, tuple[float, ...]] = {SIZE: (1.0, 1.4), FLIP: (1.0, 1.4), STEADY: (1.0, 1.4, 2.0)}
+# The least that thresholds are. Not looked at: an answer that lies within a fraction of the noise, one that no variant
+# explains, and a text that leaves a path where rounding in files could have made the difference.
+FLOORS: Mapping[Score, tuple[float, ...]] = {SIZE: (0.2,) * 2, FLIP: (EQUAL,) * 2, STEADY: (0.2,), DIRECTION: (0.05, 1)}
+# The higher ones on direction by how many tokens answers have: more than one of several positions can show, or two.
+AGREED = {1: (0.7 * MOST, 0.9 * MOST), 2: (1.25 * MOST, 1.75 * MOST), 3: (1.25 * MOST, 2.25 * MOST)}
 MIN_CLUSTERS = 100
 DIRECTION_REFERENCES = 3  # so that a direction has two references when one honest deployment is left out
 LOST = 0.5  # a threshold between the two scores that an answer's loss can have
@@ -96,12 +98,19 @@ def calibrate(
         events = deepened(events, scorer, block, looked_for)
     if yardstick is None:
         return CalibrationTable(
-            noise_factor=NOISE_FACTOR, noise_unit=None, noise_rms=None, envelope_kl=None, variant_kl={}, events=events
+            format=FORMAT,
+            noise_factor=NOISE_FACTOR,
+            noise_unit=None,
+            noise_rms=None,
+            envelope_kl=None,
+            variant_kl={},
+            events=events,
         )
     kl = {name: float(frame.loc[counted.index, KL].mean()) for name, frame in full.items()}
     rms = {name: float(np.sqrt((frame.loc[counted.index, DISTANCE] ** 2).mean())) for name, frame in full.items()}
     honest, variants = baseline.names(baseline.references), baseline.names(baseline.variants)
     return CalibrationTable(
+        format=FORMAT,
         noise_factor=NOISE_FACTOR,
         noise_unit=yardstick.unit,
         noise_rms=significant(NOISE_FACTOR * max(rms[name] for name in honest)),
@@ -110,7 +119,6 @@ def calibrate(
         events=events,
         directed=None if directed is None else list(directed),
         usual_deviations=dict(zip(baseline.names(list(yardstick.usual)), yardstick.usual.values(), strict=True)),
-        expected_share=yardstick.share,
     )
 
 
@@ -170,7 +178,12 @@ def tail_events(
     honest = {n: scores[n] for n in scorer.baseline.names(scorer.baseline.references)}
     variants = {n: scores[n] for n in scorer.baseline.names(scorer.baseline.variants)}
     directed = scorer.yardstick is not None and variants and len(honest) >= DIRECTION_REFERENCES
-    kinds: tuple[Score, ...] = (scorer.watched, DIRECTION) if directed else (scorer.watched,)
+    kinds: list[Score] = [scorer.watched]
+    tokens = scorer.suite.manifest.max_tokens
+    if scorer.yardstick is not None and tokens > 1:
+        kinds.append(STEADY)
+    if directed:
+        kinds.append(DIRECTION)
     return [
         TailEvent(
             score=kind,
@@ -179,18 +192,23 @@ def tail_events(
             counts=_counts(kind, threshold, counted, honest, variants),
         )
         for kind in kinds
-        for threshold in _thresholds(kind, [frame.loc[chosen, kind] for frame in honest.values()])
+        for threshold in _thresholds(kind, [frame.loc[chosen, kind] for frame in honest.values()], tokens)
     ]
 
 
-def _thresholds(kind: Score, honest: Sequence[pd.Series[float]]) -> list[float]:
-    """Rising thresholds from the honest deployments' scores of one kind on the selection fold; one for losses."""
+def _thresholds(kind: Score, honest: Sequence[pd.Series[float]], tokens: int) -> list[float]:
+    """Rising thresholds from the honest deployments' scores of one kind on the selection fold; one for losses.
+
+    tokens: that answers have at most.
+    """
     if kind == LOSS:
         return [LOST]
-    usual = [max(float(values.quantile(q)) for values in honest) for q in QUANTILES]
-    largest = max(FLOORS[kind][0], *(float(values.max()) for values in honest))
-    values = (*usual, *(m * largest for m in MULTIPLES))
-    return [significant(max(value, floor)) for value, floor in zip(values, FLOORS[kind], strict=True)]
+    usual = [max(float(values.quantile(q)) for values in honest) for q in QUANTILES[kind]]
+    lower = [max(value, floor) for value, floor in zip(usual, FLOORS[kind], strict=True)]
+    if kind == DIRECTION:
+        return [significant(value) for value in (*lower, *(max(value, lower[-1]) for value in AGREED[min(tokens, 3)]))]
+    largest = max(lower[0], *(float(values.max()) for values in honest))
+    return [significant(value) for value in (*lower, *(m * largest for m in MULTIPLES[kind]))]
 
 
 def _counts(

@@ -80,7 +80,7 @@ class Envelope:
 
 
 def freeze(table: CalibrationTable, alpha: float) -> Envelope:
-    """The envelope of one suite at `alpha`. Half of the weight lies on size, half on direction; or all on losses.
+    """The envelope of one suite at `alpha`. The scores that are looked at have the same weight.
 
     Of a score's weight rare events have most. An event that is bounded no better than one with a lower threshold can
     never show more, and leaves its weight to that one.

@@ -20,14 +20,15 @@ from qcheck.evidence.observable import graded
 from qcheck.evidence.scoring import EQUAL, NOISE_FACTOR, Yardstick, align, score
 from qcheck.evidence.views import VIEWS, View
 from qcheck.jsonio import significant
-from qcheck.stats.deviation import spread, spreads
+from qcheck.stats.deviation import pair_sums, root_mean, spread
 from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import DIRECTION, FLIP, LOSS, SIZE, Score
+from qcheck.tailcounts import DIRECTION, FLIP, LOSS, SIZE, STEADY, Score
 
 __all__ = ["DISTANCE", "KL", "Answers", "LeaveOneOut", "Scores", "yardstick_of"]
 
 NEAR = 5.0  # noise units: variants that usually deviate by more move every probe, and tell nothing of a single one
 DISTANCE, KL = "distance", "kl"
+COLUMNS = [SIZE, STEADY, DIRECTION, DISTANCE, KL]
 
 Answers = Mapping[int, Mapping[str, Answer]]  # by deployment index, by probe id
 Scores = Mapping[str, pd.DataFrame]  # by deployment name: a row per probe, a column per score, and distance and KL
@@ -72,7 +73,9 @@ def _usual_deviations(
     for probe_id in probe_ids:
         recorded = ProbeReference(tuple((answers[i][probe_id],) for i in indices))
         if a := align(answers[indices[0]][probe_id], recorded, rows[:r]):
-            found.append(spreads(a.recorded, a.recorded_floor)[:r, r:].max(axis=0))
+            sums = pair_sums(a.recorded, a.recorded_floor, a.positions)
+            apart = root_mean(*(s.sum(axis=-1) for s in sums))
+            found.append(apart[:r, r:].max(axis=0))
     medians = np.median(found, axis=0) if found else np.full(len(variants), np.inf)
     return {v: significant(max(float(m), EQUAL)) for v, m in zip(variants, medians, strict=True) if m <= NEAR * unit}
 
@@ -150,12 +153,11 @@ class LeaveOneOut:
             for index, mine in rows.items():
                 others = [i for i in everyone if order[i] != index]
                 factor = NOISE_FACTOR if index in references else 1.0
-                scores = (0.0, 0.0, 0.0, 0.0)  # nothing listed: no deviation is seen
+                scores = (0.0,) * len(COLUMNS)  # nothing listed: no deviation is seen
                 answer = view.of(answers[index][probe.id])
                 if alignment := align(answer, reference, everyone, view.tokens):
                     s = score(alignment, others, directions, yardstick, factor)
-                    scores = (s.size, s.direction, s.distance, s.kl)
+                    scores = (*s.named.values(), s.distance, s.kl)
                 mine.append(scores)
         ids, names = [p.id for p in probes], self.baseline.names(list(rows))
-        columns = [SIZE, DIRECTION, DISTANCE, KL]
-        return {name: pd.DataFrame(mine, ids, columns) for name, mine in zip(names, rows.values(), strict=True)}
+        return {name: pd.DataFrame(mine, ids, COLUMNS) for name, mine in zip(names, rows.values(), strict=True)}

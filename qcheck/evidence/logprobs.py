@@ -1,4 +1,4 @@
-"""Top-k log-probabilities against a recorded envelope: size and direction of what they deviate by.
+"""Top-k log-probabilities against a recorded envelope: size, steadiness and direction of what they deviate by.
 
 An answer without log-probabilities shows nothing, nor does one that lists fewer tokens, or coarser values, than any
 view that was calibrated.
@@ -33,7 +33,7 @@ from qcheck.packing import DIGITS
 from qcheck.result import Divergence, Finding
 from qcheck.stats.attribution import Attribution, log_likelihoods
 from qcheck.suites import Suite
-from qcheck.tailcounts import DIRECTION, FULL, SIZE, Score
+from qcheck.tailcounts import FULL
 
 __all__ = ["LogprobEvidence"]
 
@@ -72,21 +72,23 @@ class LogprobEvidence(TailEvidence):
             self._kl[probe_id] = s.kl
             own, recorded, positions = resemblance(alignment, self._baseline.references, self._baseline.variants)
             self._attribution.fold(*log_likelihoods(own / s.noise, recorded / s.noise, positions))
-        scores: dict[Score, float] = {SIZE: s.size, DIRECTION: s.direction}
         known = self._view is before
         unended = known and alignment.unended and alignment.deep
         agrees = unended and not self._may_hide(reference, len(answer.positions))
         self._unended += agrees
         full = known and alignment.full
-        return Shown(scores, self._view.name, full=full or agrees, bets=full and not alignment.merged)
+        return Shown(s.named, self._view.name, full=full or agrees, bets=full and not alignment.merged)
 
     def _may_hide(self, reference: ProbeReference, positions: int) -> bool:
         """Whether some variant's recorded answer shows the watched event, and its first `positions` alone do not."""
-        threshold = self._envelope.levels[self._view.name][self._envelope.watched].threshold
+        watched = self._envelope.levels[self._view.name][self._envelope.watched]
 
         def shows(answer: Answer) -> bool:
             seen = align(self._view.of(answer), reference, self._baseline.references, self._view.tokens)
-            return seen is not None and score(seen, self._baseline.references, (), self._yardstick).size > threshold
+            if seen is None:
+                return False
+            scores = score(seen, self._baseline.references, (), self._yardstick)
+            return scores.named[watched.score] > watched.threshold
 
         answers = (reference.answers[v][0] for v in self._baseline.variants)
         return any(shows(a) and not shows(replace(a, positions=a.positions[:positions])) for a in answers)

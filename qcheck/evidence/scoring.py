@@ -8,16 +8,26 @@ deviation. Where a router is almost undecided between two experts, whatever move
 quantisation as well as another kernel, and an answer then lies dozens of times farther away than elsewhere. That ten
 references took the same expert does not show it; that one of four variants took the other does.
 
-Size. The rms deviation from the *nearest* reference deployment, over the noise. Adding deployments can only lower it,
-so the scores of a deployment left out of the references bound the scores that it has when it stands among them.
+Size. The rms deviation from the *nearest* reference deployment, over the noise.
 
-Direction. How much better some recorded variant's deviation explains the answer than the envelope does: the largest
-matched filter of all variants, over the noise squared, for half of the recorded deviation: another engine shows some of
-it, not all, the less the smaller it is beside the engines' own noise. The answer's deviation is taken from reference a,
-the variant's from another reference b: a reference shared by both would put its own noise into both and accuse honest
-providers. The *smallest* over all such pairs counts, which again can only fall when references are added, as long as it
-is positive. The largest over the variants is one score with one null bound, so that searching among many variants costs
-what it costs the honest deployments.
+Steadiness. The same at each position by itself, beside the noise of that position: the *smallest* counts. Where a
+router turns at one token, one position of an honest answer lies far off, and the next ones hardly: other weights move
+all of them. Looked at are the positions that at least two reference deployments took; where that is a single one,
+as where the answer leaves their paths at once, it shows `ALONE` at most. Of a deployment that is left out the larger
+score counts, with and without itself among those who took them: the first bounds what it scores once it is in the
+baseline, the second is what one like it scores that is not.
+
+Direction. How much better some recorded variant's deviation explains the answer than the envelope does: at each
+position the matched filter of the variant, for half of the recorded deviation: another engine shows some of it, not
+all, the less the smaller it is beside the engines' own noise. The answer's deviation is taken from reference a, the
+variant's from another reference b: a reference shared by both would put its own noise into both and accuse honest
+providers; the *smallest* over all such pairs counts. What speaks for the variant is divided by the square of the
+position's noise, what speaks against it by that of a fixed one; no position adds or takes more than `MOST`, so that
+one of them alone, however far off, proves little. The largest sum over the variants is one score with one null bound,
+so that searching among many variants costs what it costs the honest deployments.
+
+All of them can only fall when references are added, for one `Alignment`: so the scores of a deployment left out of the
+references bound the scores that it has when it stands among them.
 
 A control token, or a part of a character, may go by another key at another server. Where an answer or the recording
 has such a token that shows neither id nor bytes, those that only one of them lists are left out. Where an answer lists
@@ -39,15 +49,20 @@ from numpy.typing import NDArray
 
 from qcheck.baselines import Answer, Baseline, Node, ProbeReference, list_floor
 from qcheck.records import Position, token_bytes
-from qcheck.stats.deviation import deviation, matched_filters, partition_kl, rms, spreads
+from qcheck.stats.deviation import by_position, deviation, matched_filters, pair_sums, partition_kl, root_mean
+from qcheck.tailcounts import DIRECTION, SIZE, STEADY, Score
 
 # An answer this near to a reference, rms in nats, counts as equal to it: ten times what rounding in files can do.
 EQUAL = 1e-4
 NOISE_FACTOR = 1.5  # by which honest deviations are multiplied, for kernels that nobody recorded
 JUMP = 2.0  # times its usual deviation, from where on a variant is taken to have jumped; a convention
 EXPECTED_SHARE = 0.5  # of a recorded deviation that another engine shows; chosen on lab-tiny
+ALONE = 1.0  # that a single position may show of steadiness; a convention
+MOST = 2.0  # that one position may add to a direction, or take from it; chosen on lab-tiny
+AGAINST = 3.0  # noise units, by the square of which what speaks against a direction is divided; chosen on lab-tiny
 
 __all__ = [
+    "ALONE",
     "EQUAL",
     "EXPECTED_SHARE",
     "JUMP",
@@ -56,8 +71,11 @@ __all__ = [
     "Scores",
     "Yardstick",
     "align",
+    "and_all",
+    "direction_sums",
+    "distances_from",
     "resemblance",
-    "scale",
+    "scales",
     "score",
 ]
 
@@ -70,7 +88,8 @@ class Alignment:
 
     All four arrays have shape (deployments, n). candidate: the answer's log-probabilities, its lists cut to the
     lengths of each deployment's, NaN where unlisted; recorded: the deployments'. candidate_floor, recorded_floor:
-    their floors, NaN where the deployment has not the path. positions (n,): which shared position. complete:
+    their floors, NaN where the deployment has not the path. positions (n,): which shared position. trodden: how many
+    of them, from the first one on, at least two honest deployments took. complete:
     whether the answer has all positions that some honest deployment on its path had, or, where it has left their
     paths, as many as some honest deployment or all that its text says. merged: whether a list may be shorter since
     tokens without a text share one key. unended: whether it lacks the last of them alone, where that deployment's
@@ -83,6 +102,7 @@ class Alignment:
     recorded: Array
     recorded_floor: Array
     positions: NDArray[np.intp]
+    trodden: int
     complete: bool
     merged: bool
     unended: bool
@@ -100,13 +120,11 @@ class Yardstick:
     """What deviations are measured by.
 
     unit: nats that are added to each probe's noise. usual: by index of a variant whose jumps count as noise, nats by
-    which it usually deviates from the reference that is farthest from it. share: of a recorded deviation, what
-    directions expect another engine to show.
+    which it usually deviates from the reference that is farthest from it.
     """
 
     unit: float
     usual: Mapping[int, float] = field(default_factory=dict)
-    share: float = EXPECTED_SHARE
 
     @classmethod
     def of(cls, baseline: Baseline) -> Self:
@@ -116,22 +134,24 @@ class Yardstick:
             raise ValueError(f"{baseline.folder} is not calibrated on log-probabilities")
         names = zip(baseline.directed, baseline.names(baseline.directed), strict=True)
         usual = {i: table.usual_deviations[name] for i, name in names if name in table.usual_deviations}
-        return cls(table.noise_unit, usual, table.expected_share)
+        return cls(table.noise_unit, usual)
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """distance: rms deviation from the nearest reference, nats. size: the same over the probe's noise.
+    """distance: rms deviation from the nearest reference, nats. size: the same over the probe's noise. steady: the
+    smallest that it is at a position by itself.
 
     common: whether every shared position has a token that the answer and the nearest reference list. kl: nats per
     shared position against the nearest reference.
 
-    directions (variants,): smallest matched filters over pairs of references, over the noise squared, 0 with fewer than
-    two references. noise: the probe's, with unit and jump, nats.
+    directions (variants,): sums over positions of matched filters, 0 with fewer than two references. noise: the
+    probe's, with unit and jump, nats.
     """
 
     distance: float
     size: float
+    steady: float
     common: bool
     kl: float
     directions: Array
@@ -142,11 +162,19 @@ class Scores:
         """The largest of the directions; 0 where no variant is recorded."""
         return float(self.directions.max()) if len(self.directions) else 0.0
 
+    @property
+    def named(self) -> dict[Score, float]:
+        """What tail events are about."""
+        return {SIZE: self.size, STEADY: self.steady, DIRECTION: self.direction}
+
 
 def align(
     answer: Answer, reference: ProbeReference, references: Sequence[int], tokens: int | None = None
 ) -> Alignment | None:
     """Lay an answer beside the recorded ones; None where it shows no log-probabilities at a recorded path.
+
+    None too where only one of several honest deployments listed anything to begin with: left out itself, it would have
+    nothing to be compared with.
 
     references: indices of all honest deployments, whoever the answer is then scored against: what is `complete` and
     `deep` must not depend on whom is left out. tokens: how many the lists of the answer are cut to, all that were
@@ -155,7 +183,7 @@ def align(
     blocks: list[tuple[Array, Array, Array, Array]] = []
     path: tuple[str, ...] = ()
     honest = np.asarray(references, int)
-    deep, merged, shortest = True, False, sys.maxsize
+    deep, merged, shortest, trodden = True, False, sys.maxsize, 0
     for position in answer.positions:
         node = reference.nodes.get(path)
         if node is None:
@@ -164,6 +192,9 @@ def align(
         lengths = (~np.isnan(node.values)).sum(axis=1)
         if tokens is not None:
             lengths = np.minimum(lengths, tokens)
+        took = int((lengths[honest] > 0).sum())
+        if not path and took < min(2, len(honest)):
+            break
         due = np.minimum(lengths, _merged_lengths(node)) if "?" in listed else lengths
         if (due[honest] > 0).any():
             deep = deep and len(listed) >= due[honest][due[honest] > 0].min()
@@ -175,6 +206,7 @@ def align(
         if not block[0].size:
             break
         blocks.append(block)
+        trodden += trodden == len(blocks) - 1 and took > 1
         path += (position.token,)
     if not blocks:
         return None
@@ -183,9 +215,8 @@ def align(
     )
     positions = np.repeat(np.arange(len(blocks)), [block[0].shape[1] for block in blocks])
     complete, unended = _shows_all(answer, [reference.answers[i][0] for i in references])
-    return Alignment(
-        candidates, candidate_floors, recorded, recorded_floors, positions, complete, merged, unended, deep, shortest
-    )
+    lists = candidates, candidate_floors, recorded, recorded_floors
+    return Alignment(*lists, positions, trodden, complete, merged, unended, deep, shortest)
 
 
 def _shows_all(answer: Answer, honest: Sequence[Answer]) -> tuple[bool, bool]:
@@ -247,12 +278,22 @@ def _cut(position: Position, length: int) -> Position:
     return replace(position, top=(*best, *(pair for pair in others if pair[0] == position.token)))
 
 
-def scale(alignment: Alignment, references: Sequence[int], yardstick: Yardstick) -> float:
-    """What deviations are measured in at the answer's path, nats: noise, unit and jump. It grows with references."""
+def scales(alignment: Alignment, references: Sequence[int], yardstick: Yardstick) -> Array:
+    """What deviations are measured in, nats: noise, unit and jump, of each position and, as the last one, of all.
+
+    They grow with references.
+    """
     rows, r = [*references, *yardstick.usual], len(references)
-    apart = spreads(alignment.recorded[rows], alignment.recorded_floor[rows])
-    beyond = apart[:r, r:].max(axis=0) - JUMP * np.array(list(yardstick.usual.values()))
-    return yardstick.unit + float(apart[:r, :r].max()) + float(beyond.max(initial=0.0))
+    total, count = pair_sums(alignment.recorded[rows], alignment.recorded_floor[rows], alignment.positions)
+    apart = root_mean(and_all(total), and_all(count))
+    beyond = apart[:r, r:].max(axis=0) - JUMP * np.array(list(yardstick.usual.values()))[:, None]
+    noise: Array = yardstick.unit + apart[:r, :r].max(axis=(0, 1)) + beyond.max(axis=0, initial=0.0)
+    return noise
+
+
+def and_all(sums: Array) -> Array:
+    """(..., positions + 1): sums of each position, and of all."""
+    return np.concatenate([sums, sums.sum(axis=-1, keepdims=True)], axis=-1)
 
 
 def score(
@@ -264,31 +305,65 @@ def score(
 ) -> Scores:
     """All scores of one aligned answer against the chosen deployments (indices into the recorded rows).
 
-    factor: what the answer's deviations are multiplied by in `size` and `direction`.
+    factor: what the answer's deviations are multiplied by in what is measured in noise.
     """
     a = alignment
     refs, varis = np.asarray(references, int), np.asarray(variants, int)
-    ref, ref_floor, candidate = a.recorded[refs], a.recorded_floor[refs], a.candidate[refs]
-    listed, ref_listed, present = ~np.isnan(candidate), ~np.isnan(ref), ~np.isnan(ref_floor)
-    measure = scale(a, references, yardstick)
+    ref, candidate = a.recorded[refs], a.candidate[refs]
+    *each, whole = measures = scales(a, references, yardstick)
+    distances = distances_from(a, references)
+    nearest = int(np.argmin(distances[:, -1]))
+    distance = float(distances[nearest, -1]) if np.isfinite(distances[nearest, -1]) else 0.0
+    # Somebody like a deployment that is left out may be met by an envelope that knows it or by one that does not.
+    without = leading(np.isfinite(distances[:, :-1]).sum(axis=0) > 1)
+    by_itself = np.minimum.accumulate(np.append(np.inf, factor * distances[:, :-1].min(axis=0) / measures[:-1]))
+    steady = max(float(np.minimum(by_itself[n], most_steady(n))) for n in (a.trodden, without))
 
-    devs = deviation(candidate, a.candidate_floor[refs], ref, ref_floor)
-    weights = (present & (listed | ref_listed)).astype(float)
-    distances = np.where(weights.sum(axis=1) > 0, rms(np.where(present, devs, 0.0), weights), np.inf)
-    nearest = int(np.argmin(distances))
     own = candidate[nearest]
-    positions = [where for p in np.unique(a.positions) if present[nearest][where := a.positions == p].any()]
-    kl = float(np.mean([partition_kl(ref[nearest][where], own[where]) for where in positions])) if positions else 0.0
-    distance = float(distances[nearest]) if np.isfinite(distances[nearest]) else 0.0
-    both = listed[nearest] & ref_listed[nearest]
-    common_everywhere = all(both[a.positions == p].any() for p in np.unique(a.positions))
+    there = np.flatnonzero(np.isfinite(distances[nearest, :-1]))
+    kls = [partition_kl(ref[nearest][where], own[where]) for where in (a.positions == p for p in there)]
+    both = by_position((~np.isnan(own) & ~np.isnan(ref[nearest])).astype(float), a.positions) > 0
     directions = np.zeros(len(varis))
     if len(refs) > 1 and len(varis):
-        filters = matched_filters(candidate, ref, a.recorded[varis], a.positions, factor, yardstick.share)
-        directions = filters[~np.eye(len(refs), dtype=bool)].min(axis=0) / measure**2
+        filters = matched_filters(candidate, ref, a.recorded[varis], a.positions, factor, EXPECTED_SHARE)
+        pairs = ~np.eye(len(refs), dtype=bool)
+        directions = direction_sums(filters[:, pairs].min(axis=1), np.array(each), yardstick.unit)
         if not (a.full and distance > EQUAL):
             directions = np.minimum(directions, 0.0)
-    return Scores(distance, factor * distance / measure, common_everywhere, kl, directions, measure)
+    kl = float(np.mean(kls)) if kls else 0.0
+    return Scores(distance, factor * distance / whole, steady, bool(both.all()), kl, directions, whole)
+
+
+def distances_from(alignment: Alignment, references: Sequence[int]) -> Array:
+    """(references, positions + 1) rms deviation from each, nats, at each position and over all; infinite from one that
+    has not the path."""
+    a, refs = alignment, np.asarray(references, int)
+    floors, candidate, recorded = a.recorded_floor[refs], a.candidate[refs], a.recorded[refs]
+    compared = ~np.isnan(floors) & ~(np.isnan(candidate) & np.isnan(recorded))
+    deviations = np.where(compared, deviation(candidate, a.candidate_floor[refs], recorded, floors), 0.0)
+    total, count = (and_all(by_position(x, a.positions)) for x in (deviations**2, compared.astype(float)))
+    return np.where(count > 0, root_mean(total, count), np.inf)
+
+
+def leading(true: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """(...,) how many of (..., n) are true before the first that is not."""
+    count: NDArray[np.intp] = np.logical_and.accumulate(true, axis=-1).sum(axis=-1)
+    return count
+
+
+def most_steady(trodden: int | NDArray[np.intp]) -> Array:
+    """The most that `steady` is where so many positions are looked at."""
+    return np.array([0.0, ALONE, np.inf])[np.minimum(trodden, 2)]
+
+
+def direction_sums(filters: Array, measures: Array, unit: float) -> Array:
+    """(..., variants): directions of answers, from the smallest filters over pairs of references at each position.
+
+    filters (..., positions, variants), nats²; measures (..., positions): what deviations there are measured in, nats.
+    """
+    squared = np.where(filters > 0, measures[..., None] ** 2, (AGAINST * unit) ** 2)
+    result: Array = np.clip(filters / squared, -MOST, MOST).sum(axis=-2)
+    return result
 
 
 def resemblance(

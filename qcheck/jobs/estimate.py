@@ -17,7 +17,7 @@ from qcheck.jobs.reach import Reach
 from qcheck.jobs.seen import PROMPT
 from qcheck.records import size_bytes
 from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import FLIP, LOSS, SIZE, CalibrationTable, Score
+from qcheck.tailcounts import FLIP, FULL, LOSS, SIZE, CalibrationTable, Score
 from qcheck.verdict import UNPINNED
 
 __all__ = ["DISCOVERY", "Detectable", "Estimate", "ProviderEstimate", "estimate"]
@@ -26,7 +26,7 @@ FRACTIONS = (1.0, 0.1, 0.05, 0.01)
 BYTES_PER_TOKEN = 3.5  # of natural prompts, where no baseline says how many tokens they have
 TEMPLATE_TOKENS = 10
 # How a deviation that nobody recorded is seen, by the score that shows whatever deviates.
-SEEN_BY: Mapping[Score, str] = {SIZE: "their size", FLIP: "other texts", LOSS: "wrong answers"}
+SEEN_BY: Mapping[Score, str] = {SIZE: "their size and steadiness", FLIP: "other texts", LOSS: "wrong answers"}
 PROMPT_TOKENS = round(TEMPLATE_TOKENS + len(PROMPT) / BYTES_PER_TOKEN)
 DISCOVERY = "discovery"
 SECONDS_PER_REQUEST = 1.5  # a hosted endpoint's usual time for a few tokens; for the estimate of minutes only
@@ -181,10 +181,13 @@ def _unknown(panels: Sequence[Panel]) -> str:
 
 
 def _basis(table: CalibrationTable) -> str:
-    """On how many calibration clusters the null bounds of size or loss rest, and on how many all else, in words."""
-    first = table.events[0]
-    deep, own = sum(table.clusters.values()), sum(count.variant_clusters for count in first.counts.values())
-    return f"{deep} calibration clusters" + ("" if deep == own else f" for {first.score}, and {own} for all else")
+    """On how many calibration clusters null bounds rest, and on how many what variants show, in words."""
+    seen, counts = table.seen(FULL), table.events[0].counts.values()
+    deep, own = sum(table.clusters.values()), sum(count.variant_clusters for count in counts)
+    least = min(seen, key=lambda event: sum(count.clusters for count in event.counts.values()))
+    shallow = sum(count.clusters for count in least.counts.values())
+    but = f", {shallow} for {least.score}" if shallow < deep else ""
+    return f"{deep} calibration clusters{but}" + ("" if deep == own else f", and {own} for what variants show")
 
 
 def _expected(asked: Sequence[str], needed: Mapping[str, int | None]) -> Counter[str] | None:

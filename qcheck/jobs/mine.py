@@ -4,13 +4,13 @@ Everybody who is named is asked every prompt of the pool once, for one token and
 flips are as systematic as a variant's, so that prompts are chosen on two honest recordings at least, and how often a
 deployment that was not chosen on flips is bounded by others: by a third recording here, by the calibration later. For
 that the chosen clusters are dealt to the folds at random, which makes calibration probes exchangeable with those that
-providers are asked.
+providers are asked; of each cluster the best prompt alone is taken.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -30,7 +30,19 @@ from qcheck.run.budget import Limits, worst_case_usd
 from qcheck.run.execute import Asker
 from qcheck.suites import Fold, Manifest, Probe, Suite, load_prompts, load_suite, plain, save_suite
 
-__all__ = ["Mined", "Purpose", "Source", "Stratum", "Wanted", "ask", "deal", "draw_pool", "mine", "worst_cases_usd"]
+__all__ = [
+    "Mined",
+    "Purpose",
+    "Source",
+    "Stratum",
+    "Wanted",
+    "ask",
+    "deal",
+    "draw_pool",
+    "mine",
+    "one_of_each",
+    "worst_cases_usd",
+]
 
 Purpose = Literal["greedy", "logprobs"]
 TOP = 20
@@ -197,8 +209,8 @@ def mine(wanted: Wanted, pool: Suite, recorded: Baseline, sources: Sequence[Sour
         found, unchosen = paths.choose(wanted.criteria), paths.unchosen(wanted.criteria)
     else:
         found, unchosen = {OPEN: paths.most_open(wanted.criteria.size)}, {}
-    kinds = {kind: [by_id[i] for i in ids] for kind, ids in found.items()}
-    strata = {kind: probes for kind, probes in kinds.items() if len({p.cluster for p in probes}) >= MIN_CHOSEN}
+    kinds = one_of_each({kind: [by_id[i] for i in ids] for kind, ids in found.items()})
+    strata = {kind: probes for kind, probes in kinds.items() if len(probes) >= MIN_CHOSEN}
     few = {kind: len(probes) for kind, probes in kinds.items() if kind not in strata}
     asked = len(paths.paths)
     if not strata:
@@ -208,10 +220,21 @@ def mine(wanted: Wanted, pool: Suite, recorded: Baseline, sources: Sequence[Sour
     evaluation = [p.stratum for p in suite.fold("evaluation")]
 
     def stratum(kind: str) -> Stratum:
-        flips = {v: paths.flips(v, found[kind]) for v in paths.variants if kind != OPEN}
-        return Stratum(kind, len(found[kind]), evaluation.count(kind), flips, unchosen.get(kind, {}))
+        chosen = [p.id for p in strata[kind]]
+        flips = {v: paths.flips(v, chosen) for v in paths.variants if kind != OPEN}
+        return Stratum(kind, len(chosen), evaluation.count(kind), flips, unchosen.get(kind, {}))
 
     return Mined(suite, tuple(map(stratum, strata)), few, asked)
+
+
+def one_of_each(kinds: Mapping[str, Iterable[Probe]]) -> dict[str, list[Probe]]:
+    """Of each cluster its first probe alone: what a deployment makes of one prompt tells what it makes of its like."""
+    clusters, kept = set[str](), dict[str, list[Probe]]()
+    for kind, probes in kinds.items():
+        first = {p.cluster: p for p in reversed(list(probes)) if p.cluster not in clusters}
+        clusters |= first.keys()
+        kept[kind] = list(first.values())[::-1]
+    return kept
 
 
 def deal(strata: Mapping[str, Sequence[Probe]], rng: np.random.Generator) -> list[Probe]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["deviation", "matched_filters", "partition_kl", "rms", "spread", "spreads"]
+__all__ = ["by_position", "deviation", "matched_filters", "pair_sums", "partition_kl", "rms", "root_mean", "spread"]
 
 NOTHING = 1e-9  # of a squared deviation: what cancellation may leave of a mere offset
 
@@ -34,11 +34,21 @@ def deviation(x: Array, x_floor: Array | float, y: Array, y_floor: Array | float
     return np.where(x_known | y_known, left - right, 0.0)
 
 
+def root_mean(total: Array, count: Array) -> Array:
+    """Square roots of `total` / `count`; 0 where nothing was counted."""
+    result: Array = np.sqrt(np.divide(total, count, out=np.zeros_like(total), where=count > 0))
+    return result
+
+
 def rms(deviations: Array, weights: Array) -> Array:
     """Root mean square over the last axis; `weights` (0 or 1) choose the coordinates. 0 where there are none."""
-    count = weights.sum(axis=-1)
-    total = (weights * deviations**2).sum(axis=-1)
-    result: Array = np.sqrt(np.divide(total, count, out=np.zeros_like(total), where=count > 0))
+    return root_mean((weights * deviations**2).sum(axis=-1), weights.sum(axis=-1))
+
+
+def by_position(values: Array, positions: NDArray[np.intp]) -> Array:
+    """(..., positions): sums of (..., n) values over the coordinates of each position. positions (n,): rising."""
+    starts = np.flatnonzero(np.diff(positions, prepend=-1))
+    result: Array = np.add.reduceat(values, starts, axis=-1) if len(starts) else values
     return result
 
 
@@ -55,7 +65,7 @@ def matched_filters(
 
     The answer's deviation c is taken from reference a, the variant's deviation d from reference b, on the
     coordinates that all four list. Both lose what the tokens of a position share (a common offset is the
-    normalisation constant, which every change of the model moves); then `factor`·⟨c, d⟩ − `share`·⟨d, d⟩/2. Times
+    normalisation constant, which every change of the model moves); then ⟨c, d⟩ − `share`·⟨d, d⟩/2. Times
     `share`, and divided by the variance of independent Gaussian noise, that is the log-likelihood ratio of "such a
     share of the variant's deviation" to "the reference", the filter matched to it in such noise (Turin 1960, "An
     introduction to matched filters", IRE Trans. Inf. Theory 6:311). A variant that hardly deviates explains hardly
@@ -66,22 +76,23 @@ def matched_filters(
     candidate (n,), or (r, n) where it is another one beside each reference, references (r, n), variants (v, n):
     log-probabilities in nats, NaN where unlisted.
     positions (n,): which position each coordinate belongs to, rising from 0.
-    factor: what c is multiplied by. share: of d, how much is expected in c.
+    factor: what c is multiplied by where it points the variant's way, so that a larger factor never gives less.
+    share: of d, how much is expected in c.
 
     Returns
     -------
-    (r, r, v) in nats², indexed [a, b, variant]; 0 where there is nothing to show: fewer than two common coordinates at
-    every position, or a recorded deviation that is a mere offset.
+    (positions, r, r, v) in nats², indexed [position, a, b, variant]; 0 where there is nothing to show: fewer than two
+    common coordinates at the position, or a recorded deviation that is a mere offset there.
     """
     listed = ~np.isnan(candidate)
     shape = (len(references), len(references), len(variants))
-    inner, norm, size = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    found = np.zeros((int(positions[-1]) + 1 if len(positions) else 0, *shape))
     ref_listed, var_listed = ~np.isnan(references), ~np.isnan(variants)
     left = np.where(ref_listed & listed, candidate - references, 0.0)
     right = np.where(ref_listed[:, None] & var_listed, variants - references[:, None], 0.0)
     left_weight = (ref_listed & listed).astype(float)
     right_weight = (ref_listed[:, None] & var_listed).astype(float)
-    for position in range(int(positions[-1]) + 1 if len(positions) else 0):
+    for position, filters in enumerate(found):
         at = positions == position
         c, d, one_c = left[:, at], right[:, :, at].reshape(-1, int(at.sum())).T, left_weight[:, at]
         one_d = right_weight[:, :, at].reshape(-1, int(at.sum())).T
@@ -89,22 +100,23 @@ def matched_filters(
         count, sum_c, sum_d, sum_cd, sum_dd = (
             (x @ y).reshape(shape) for x, y in ((one_c, one_d), (c, one_d), (one_c, d), (c, d), (one_c, d * d))
         )
-        several = count > 1
-        mean = np.divide(sum_d, count, out=np.zeros(shape), where=several)
-        inner += np.where(several, sum_cd - sum_c * mean, 0.0)
-        norm += np.where(several, sum_dd - sum_d * mean, 0.0)
-        size += np.where(several, sum_dd, 0.0)
-    result: Array = np.where(norm > NOTHING * size, factor * inner - share * norm / 2, 0.0)
-    return result
+        mean = np.divide(sum_d, count, out=np.zeros(shape), where=count > 1)
+        norm = sum_dd - sum_d * mean
+        product = sum_cd - sum_c * mean
+        gains = np.where(product > 0, factor, 1.0) * product - share * norm / 2
+        filters[:] = np.where((count > 1) & (norm > NOTHING * sum_dd), gains, 0.0)
+    return found
 
 
 def spread(values: Array, floors: Array) -> float:
-    """The largest rms deviation, in nats, between two rows of (r, n) log-probabilities (see `spreads`)."""
-    return float(spreads(values, floors).max())
+    """The largest rms deviation, in nats, between two rows of (r, n) log-probabilities (see `pair_sums`)."""
+    total, count = pair_sums(values, floors, np.zeros(values.shape[1], int))
+    return float(root_mean(total, count).max(initial=0.0))
 
 
-def spreads(values: Array, floors: Array) -> Array:
-    """(r, r) rms deviation, in nats, between each two rows of (r, n) log-probabilities, each with its floors.
+def pair_sums(values: Array, floors: Array, positions: NDArray[np.intp]) -> tuple[Array, Array]:
+    """(r, r, positions) squared deviations, nats², between each two rows of (r, n) log-probabilities, each with its
+    floors, summed over the coordinates of each position, and how many coordinates these are.
 
     A row without a floor at a coordinate has no list there: what another row lists of it is not compared.
     """
@@ -112,7 +124,7 @@ def spreads(values: Array, floors: Array) -> Array:
     listed = ~np.isnan(values)
     both = present[:, None] & present & (listed[:, None] | listed)
     deviations = deviation(values[:, None], floors[:, None], values, floors)
-    return rms(np.where(both, deviations, 0.0), both.astype(float))
+    return by_position(np.where(both, deviations**2, 0.0), positions), by_position(both.astype(float), positions)
 
 
 def partition_kl(p: Array, q: Array) -> float:

@@ -59,7 +59,7 @@ def test_the_interval_is_that_of_the_evidence(envelope: Envelope) -> None:
         name, outside = "logprobs", "are odd"
 
         def _shown(self, _: str, answer: Any) -> Shown:
-            return Shown({SIZE: answer, "direction": -1.0})
+            return Shown({SIZE: answer, "steady": -1.0, "direction": -1.0})
 
         def _findings(self) -> tuple[()]:
             return ()

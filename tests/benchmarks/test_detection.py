@@ -39,7 +39,7 @@ def observed(view: str = "full") -> Observed:
     honest = np.where(np.arange(count) % 10 == 0, 2.0, 0.0)
     towards = {"honest": np.full((count, 2), -1.0), "variant": np.stack([np.ones(count), -np.ones(count)], axis=1)}
     sizes = {"honest": honest, "variant": np.full(count, 2.0)}
-    return Observed(view, strata, ("known", "other"), sizes, towards, dict.fromkeys(sizes, np.full(count, True)))
+    return Observed(view, strata, ("known", "other"), sizes, sizes, towards, dict.fromkeys(sizes, np.full(count, True)))
 
 
 def drawn(fraction: float, known: tuple[str, ...] = ("known", "other"), view: str = "full", limit: int = 1000) -> Stops:

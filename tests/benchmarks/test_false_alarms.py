@@ -19,7 +19,7 @@ from qcheck.evidence.leave_one_out import LeaveOneOut
 from qcheck.evidence.scoring import Yardstick
 from qcheck.evidence.views import VIEWS, View
 from qcheck.suites import Suite
-from qcheck.tailcounts import DIRECTION, SIZE
+from qcheck.tailcounts import DIRECTION, SIZE, STEADY
 from qcheck.verdict import Rules
 from tests.evidence import synthetic
 
@@ -56,7 +56,7 @@ def test_one_pass_says_what_each_choice_of_references_does(
     )
     assert list(found) == list(expected)
     for name, scores in found.items():
-        assert np.allclose(scores, expected[name][[SIZE, DIRECTION]], rtol=1e-9, atol=1e-9)
+        assert np.allclose(scores, expected[name][[SIZE, STEADY, DIRECTION]], rtol=1e-9, atol=1e-9)
         assert (scores[SIZE] > 0).any()
 
 

@@ -46,7 +46,7 @@ def test_runs_stop_at_the_verdict_and_fold_what_was_answered() -> None:
     sizes = {"known": np.full(COUNT, 2.0), "honest": np.zeros(COUNT)}
     directions = {name: np.zeros((COUNT, 0)) for name in sizes}
     full = {name: np.ones(COUNT, bool) for name in sizes}
-    observed = Observed("full", np.full(COUNT, "only"), (), sizes, directions, full)
+    observed = Observed("full", np.full(COUNT, "only"), (), sizes, sizes, directions, full)
     says = {"known": (0.0, np.array([[9.0], [3.0], [6.0]])), "honest": (9.0, np.zeros((3, 1)))}
     likelihoods = {1.0: {name: [says[name]] * COUNT for name in sizes}}
     envelope = Envelope(0.01, 0.002, {"full": (level,)}, 0, {}, None)

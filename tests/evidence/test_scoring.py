@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from synthetic import World
 
 from qcheck.baselines import Answer, ProbeReference
-from qcheck.evidence.scoring import Yardstick, align, resemblance, score
+from qcheck.evidence.scoring import ALONE, MOST, Scores, Yardstick, align, resemblance, score
 from qcheck.records import Position
 
 K = 12
@@ -150,15 +150,14 @@ def test_several_tokens_without_a_text_may_stand_under_the_empty_string(key: str
 
 def test_a_cause_needs_a_second_reference_on_the_path() -> None:
     """Else the one reference's noise would stand in the answer's deviation and in the variant's."""
-    elsewhere = Answer(9, (Position("=a", None, ()),))
-    same = answer("a")
-    for others, tokens in ((elsewhere, 0), (same, 4)):
+    elsewhere, same = answer("c", "b"), answer("a", "b")
+    for others, tokens in ((elsewhere, 3), (same, 8)):  # of the first list three are common to both
         alignment = align(same, ProbeReference(((same,), (others,), (others,), (same,))), REFERENCES)
         assert alignment is not None
         own, recorded_deviations, positions = resemblance(alignment, REFERENCES, VARIANTS)
         assert own.tolist() == [0.0] * tokens
         assert recorded_deviations.shape == (1, tokens)
-        assert positions.tolist() == [0] * tokens
+        assert positions.tolist() == [0] * min(tokens, 4) + [1] * max(0, tokens - 4)
 
 
 def test_a_cause_rests_on_deviations_from_the_mean_of_the_references() -> None:
@@ -211,3 +210,74 @@ def test_more_references_and_repeats_never_raise_a_size(
     assert few is not None
     assert many is not None
     assert score(many, [0, *some], [], Yardstick(UNIT)).size <= score(few, some, [], Yardstick(UNIT)).size + 1e-12
+
+
+STEPS = st.tuples(st.sampled_from("ab"), st.integers(-9, 9), st.integers(-9, 9))
+PATHS, FULL_PATHS = st.lists(STEPS, max_size=4), st.lists(STEPS, min_size=1, max_size=4)
+
+
+def walked(path: list[tuple[str, int, int]]) -> Answer:
+    """An answer that takes these tokens; the numbers say how far two of its log-probabilities are off, in 0.01 nats."""
+    lists = ((("=a", -0.7 + x / 100), ("=b", -0.9 + y / 100), ("=c", -3.0)) for _, x, y in path)
+    return Answer(9, tuple(Position(f"={token}", -0.7, top) for (token, *_), top in zip(path, lists, strict=True)))
+
+
+@given(honest=st.lists(PATHS, min_size=3, max_size=5), near=PATHS, far=PATHS, own=FULL_PATHS)
+def test_no_score_rises_with_a_reference_more(
+    honest: list[list[tuple[str, int, int]]],
+    near: list[tuple[str, int, int]],
+    far: list[tuple[str, int, int]],
+    own: list[tuple[str, int, int]],
+) -> None:
+    """Wherever the paths part: what was counted with some reference left out bounds what is with it there.
+
+    And what a deployment like that one shows to a baseline that lacks it, up to the factor.
+    """
+    reference = ProbeReference(tuple((walked(path),) for path in (*honest, near, far)))
+    everyone, variants = list(range(len(honest))), [len(honest), len(honest) + 1]
+    alignment = align(walked(own), reference, everyone)
+    if alignment is None:
+        return
+    yardstick = Yardstick(UNIT, {variants[0]: 0.02})
+    known = score(alignment, everyone, variants, yardstick, 1.5)
+    for left_out in everyone:
+        others = [i for i in everyone if i != left_out]
+        counted = score(alignment, others, variants, yardstick, 1.5)
+        shown = [known]
+        stranger = align(walked(own), reference, others)
+        if stranger and stranger.full == alignment.full:
+            shown += [score(stranger, others, variants, yardstick, factor) for factor in (1.0, 1.2, 1.5)]
+        for one in shown:
+            assert one.size <= counted.size + 1e-12
+            assert one.steady <= counted.steady + 1e-12
+            assert (np.maximum(one.directions, 0) <= np.maximum(counted.directions, 0) + 1e-12).all()
+
+
+STILL = [("a", 0, 0)] * 4
+MOVED = [("a", 5, -5)] * 4
+
+
+def scored(own: list[tuple[str, int, int]], *more: list[tuple[str, int, int]]) -> Scores:
+    """Beside three references that agree, some more of them, and a variant."""
+    paths = [STILL, STILL, STILL, *more]
+    reference = ProbeReference(tuple((walked(path),) for path in (*paths, MOVED)))
+    alignment = align(walked(own), reference, range(len(paths)))
+    assert alignment is not None
+    return score(alignment, range(len(paths)), [len(paths)], Yardstick(UNIT))
+
+
+def test_one_position_that_lies_far_off_is_not_steady_and_proves_no_direction() -> None:
+    everywhere, jumped = scored(MOVED), scored([*STILL[:3], *MOVED[3:]])
+    assert (jumped.steady, everywhere.steady) == (0.0, pytest.approx(everywhere.size))
+    assert jumped.size == pytest.approx(everywhere.size / 2)  # the root of a quarter
+    assert everywhere.direction == pytest.approx(4 * MOST)
+    assert jumped.direction < MOST
+
+
+def test_what_one_deployment_alone_has_said_is_not_looked_at_for_steadiness() -> None:
+    """Where a text leaves all paths but one, as many positions are compared whether that one is left out or not."""
+    parted = [("b", 5, -5), *MOVED[1:]]
+    aside = [("b", 0, 0), *STILL[1:]]
+    assert scored(parted).steady == scored(parted, aside).steady == ALONE
+    assert scored(parted, aside, aside).steady > ALONE
+    assert scored(parted, parted).steady == 0.0

@@ -79,7 +79,7 @@ def test_several_suites_are_planned_in_their_order(both: list[tuple[Suite, Refer
     assert 100 <= logprobs.requests_expected <= 200
     assert answers.requests_expected == 0  # it is its turn where log-probabilities have not decided
     assert whole.observables == ("logprobs", "prompt_tokens", "answers")
-    assert "their size or wrong answers" in whole.detectability
+    assert "their size and steadiness or wrong answers" in whole.detectability
     assert "(logprobs); 1600 calibration clusters (lab-answers)" in whole.detectability
 
     limited = plan(300, detectability=True)
@@ -113,7 +113,7 @@ def test_where_the_date_is_not_pinned_nothing_can_be_detected(both: list[tuple[S
 
 
 def test_what_the_estimates_rest_on_is_stated(suite: Suite, shipped: Reference) -> None:
-    """A deep calibration counts size alone; directions and variants rest on the suite's own prompts as before."""
+    """A deep calibration counts honest deployments; what variants show rests on the suite's own prompts."""
     baseline = shipped.baseline
     assert baseline is not None
     assert baseline.table is not None
@@ -122,4 +122,4 @@ def test_what_the_estimates_rest_on_is_stated(suite: Suite, shipped: Reference) 
     manifest = make_manifest("r", datetime.now(UTC), get_model("lab-tiny"), [PRICED], [(suite, shipped)], Settings(1))
     said = estimate(manifest, manifest.load_panels(), detectability=False).detectability
     assert deep >= own + 40_000
-    assert f"from {deep} calibration clusters for size, and {own} for all else" in said
+    assert f"from {deep} calibration clusters, and {own} for what variants show" in said

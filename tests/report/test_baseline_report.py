@@ -47,6 +47,7 @@ def table():
         return TailEvent(score=score, threshold=threshold, counts={"all": count})
 
     return CalibrationTable(
+        format=2,
         noise_factor=1.5,
         noise_unit=0.018,
         noise_rms=0.0123,

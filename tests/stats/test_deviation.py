@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcheck.stats.deviation import deviation, matched_filters, partition_kl, rms, spread
+from qcheck.stats.deviation import by_position, deviation, matched_filters, partition_kl, rms, spread
 
 NAN = float("nan")
 
@@ -39,7 +39,7 @@ def naive_filter(x: np.ndarray, a: np.ndarray, b: np.ndarray, v: np.ndarray, pos
         if at.sum() > 1:
             c, d = (x - a)[at], (v - b)[at]
             c, d = c - c.mean(), d - d.mean()
-            total += 1.5 * float(c @ d) - float(d @ d) / 2
+            total += (1.5 if c @ d > 0 else 1.0) * float(c @ d) - float(d @ d) / 2
     return total
 
 
@@ -53,7 +53,7 @@ def test_matched_filters_are_what_they_are_defined_as(seed: int, unlisted: float
         return np.where(rng.random(shape) < unlisted, NAN, rng.normal(-3, 1, shape))
 
     x, refs, variants = lists(30), lists(4, 30), lists(3, 30)
-    found = matched_filters(x, refs, variants, positions, 1.5)
+    found = matched_filters(x, refs, variants, positions, 1.5).sum(axis=0)
     expected = [[[naive_filter(x, a, b, v, positions) for v in variants] for b in refs] for a in refs]
     assert found == pytest.approx(np.array(expected), rel=1e-6, abs=1e-9)
 
@@ -65,13 +65,13 @@ def test_a_variant_explains_itself_best_and_what_a_position_shares_is_no_directi
     change = np.array([0.3, -0.1, -0.2, 0.5, -0.5])
     variants = ref + np.stack([change, 2 * change, -change, offset])
     own = float(change @ change)
-    found = matched_filters(ref[0] + change + offset, ref, variants, positions)[0, 0]
+    found = matched_filters(ref[0] + change + offset, ref, variants, positions).sum(axis=0)[0, 0]
     assert found == pytest.approx([own / 2, 0.0, -1.5 * own, 0.0])
-    assert matched_filters(ref[0] + offset, ref, variants, positions)[0, 0] == pytest.approx(
+    assert matched_filters(ref[0] + offset, ref, variants, positions).sum(axis=0)[0, 0] == pytest.approx(
         [-own / 2, -2 * own, -own / 2, 0]
     )
     lone = matched_filters(ref[0][:1], ref[:, :1], variants[:, :1], positions[:1])
-    assert lone.tolist() == [[[0.0] * 4]]
+    assert lone.tolist() == [[[[0.0] * 4]]]
 
 
 def test_a_matched_filter_is_the_log_likelihood_ratio_in_gaussian_noise() -> None:
@@ -80,7 +80,7 @@ def test_a_matched_filter_is_the_log_likelihood_ratio_in_gaussian_noise() -> Non
     change -= change.mean()
     answer = change + noise - noise.mean()
     log_likelihood = lambda residual: -float(residual @ residual) / (2 * 0.1**2)  # noqa: E731
-    found = matched_filters(answer, np.zeros((1, 20)), change[None], np.zeros(20, int))[0, 0, 0] / 0.1**2
+    found = matched_filters(answer, np.zeros((1, 20)), change[None], np.zeros(20, int)).item() / 0.1**2
     assert found == pytest.approx(log_likelihood(answer - change) - log_likelihood(answer))
 
 
@@ -104,6 +104,12 @@ def test_spread_is_the_largest_deviation_of_a_pair_and_only_grows_with_rows(seed
 def test_rms_counts_chosen_coordinates() -> None:
     assert rms(np.array([3.0, 4.0, 100.0]), np.array([1.0, 1.0, 0.0])) == pytest.approx(np.sqrt(12.5))
     assert rms(np.array([3.0]), np.array([0.0])) == 0.0
+
+
+def test_sums_are_those_of_each_position() -> None:
+    positions = np.array([0, 0, 1, 2, 2, 2])
+    assert by_position(np.arange(12.0).reshape(2, 6), positions).tolist() == [[1, 2, 12], [13, 8, 30]]
+    assert by_position(np.zeros((3, 0)), np.zeros(0, int)).shape == (3, 0)
 
 
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 11))

@@ -74,6 +74,7 @@ __all__ = [
     "and_all",
     "direction_sums",
     "distances_from",
+    "leading",
     "resemblance",
     "scales",
     "score",

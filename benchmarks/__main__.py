@@ -21,6 +21,7 @@ PARTS = {
     "detection": "Requests until a deviation is detected, and false alarms, α = 0.01",
     "sampled": "Requests until a deviation is detected in sampled text alone, α = 0.01",
     "scored": "Requests until a deviation is detected in sampled text that a live reference scores, α = 0.01",
+    "graded": "Graded answers, α = 0.01",
     "text": "Greedy text, α = 0.01",
     "coverage": "Coverage of the routing fraction's interval, α = 0.01",
     "evasion": "What providers may do to hide a deviation, α = 0.01",

@@ -1,12 +1,12 @@
 """How soon a deviation shows in greedy text: `python -m benchmarks text`.
 
-*Mined probes.* The pool are words that the model's deployments have answered (`python -m baselines.record_lab lab-twin
---deep 30000`), as many as are there. Probes are chosen on two honest recordings and, where they
-separate, on the recorded variants, as `qcheck suite new` chooses them; every honest deployment and variant is recorded
-on them, the envelope calibrated, and the candidates, which nobody recorded, are asked the evaluation probes. Prompts on
-which some honest deployment prefers its token by more than `SURE` are left out of the pool, since the variants that are
-not in the deep recording are asked the others alone. A suite that separates one format is the part of the common one
-that separates it, with bounds of its own.
+*Mined probes.* The pool are words, each in several frames. As a thrifty user would, the benchmark asks in stages, one
+token each: an honest deployment all of it; another one those prompts on which the first prefers its token by less than
+is looked at; the recorded variants those on which both prefer the same token by about as much as their probes ask for;
+all other honest deployments the probes that are chosen, as `qcheck suite new` chooses them, one of each word at most;
+and the candidates, which nobody recorded, the evaluation probes. A suite that separates one format is mined for it
+alone, of one that separates several the part is tried as well on which most of these answer otherwise. How near a tie
+prompts must be was set by what a smaller pool's recorded variants would lose, a tenth of the probes of some format.
 
 *Natural prompts.* Hand-written ones, answered in 32 tokens, of which candidates show the text alone.
 """
@@ -22,26 +22,30 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines import record_lab
 from benchmarks.calibrated import calibrated
 from benchmarks.detection.alarms import stops
-from benchmarks.detection.draws import Stops, count
+from benchmarks.detection.draws import BLOCK, Stops, count
+from benchmarks.detection.left_out import REQUESTS, greedy_text
 from benchmarks.detection.material import ALPHA
 from benchmarks.detection.rows import EIGHT_BITS, FOUR_BITS, FRACTIONS, OTHER, SIX_BITS
 from benchmarks.detection.table import interval
+from probes.compose import framed
 from qcheck.baselines import Answer, Baseline
 from qcheck.evidence.choice import NEAR_TIE, SEPARATING, Criteria, GreedyPaths
-from qcheck.evidence.envelope import Envelope, freeze
+from qcheck.evidence.envelope import CALIBRATION_SHARE, Envelope, freeze
 from qcheck.evidence.greedy import GreedyPath, flip
-from qcheck.jobs.mine import TOP, deal
+from qcheck.evidence.views import VIEWS
+from qcheck.jobs.mine import TOP, deal, one_of_each
 from qcheck.lab.bank import DEFAULT_FOLDER, Bank
 from qcheck.lab.catalog import deployments_of
+from qcheck.records import Message
 from qcheck.suites import Fold, Manifest, Probe, Suite, load_suite, save_suite
 from qcheck.tailcounts import FULL
+from qcheck.verdict import Rules
 
 STREAMS, LIMIT = 1000, 3000
-POOL = 30_000  # words
-SURE = 0.6  # nats
+WORDS, TURNS = 45_000, 4  # prompts of a word
+SIZE = 4000  # probes of a suite
 CHOSEN_ON = ("honest-f32", "honest-torch-bf16")
 ONE_TOKEN = Manifest(
     name="text",
@@ -60,38 +64,54 @@ Texts = Mapping[str, Mapping[str, Answer]]  # by deployment, by probe id
 
 @dataclass(frozen=True, slots=True)
 class Mined:
-    """A kind of probes. against: the variants that it separates; none for near-ties."""
+    """A kind of probes.
+
+    close: the honest deployments that they are chosen on prefer their token by less, in nats; where they prefer it by
+    more the variants would seldom say another. against: the variants that are separated; none for near-ties.
+    """
 
     kind: str
     criteria: Criteria
+    close: float
     against: tuple[str, ...] = ()
+
+    def may_be(self, paths: Sequence[GreedyPath]) -> bool:
+        """Whether a prompt may be chosen, by the honest paths."""
+        leads = [path.lead for path in paths]
+        least = self.criteria.margin if self.criteria.gap is None else self.criteria.gap[0]
+        return len({path.text for path in paths}) == 1 and least < min(leads) < self.close
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """Candidates, each of a recorded variant, and the medians and 90 % quantiles asked for.
 
-    apart: whether each one's variant alone is recorded, and separated.
+    apart: whether each one's variant alone is recorded, and separated. size: of the suite, at most.
     """
 
     deviation: str
     candidates: Mapping[str, str]
     asked: tuple[str, ...] = ()
     apart: bool = False
+    size: int = SIZE
 
 
 ASKED_4, ASKED_6 = ("3 / 4", "30 / 65", "60 / 140", "650 / 1400"), ("6 / 12", "60 / 130")
 ROWS: Mapping[str, tuple[Mined, tuple[Row, ...]]] = {
     "separating by 0.08 nats:": (
-        Mined(SEPARATING, Criteria(0.08, None, None), ("q4_k_m", "q4_0", "int4", "nf4")),
-        (Row("4-bit", FOUR_BITS, ASKED_4, apart=True), Row("4-bit", FOUR_BITS, ASKED_4)),
+        Mined(SEPARATING, Criteria(0.08, None), 0.4, ("q4_k_m", "q4_0", "int4", "nf4")),
+        (
+            Row("4-bit", FOUR_BITS, ASKED_4, apart=True),
+            Row("4-bit", FOUR_BITS, ASKED_4, size=2000),
+            Row("4-bit", FOUR_BITS, ASKED_4),
+        ),
     ),
     "separating by 0.04 nats:": (
-        Mined(SEPARATING, Criteria(0.04, None, None), ("q6_k", "fp8")),
+        Mined(SEPARATING, Criteria(0.04, None), 0.25, ("q6_k", "fp8")),
         (Row("fp8, Q6_K", SIX_BITS, ASKED_6, apart=True), Row("fp8, Q6_K", SIX_BITS, ASKED_6)),
     ),
     "near-ties, recorded:": (
-        Mined(NEAR_TIE, Criteria(0.0, (0.05, 0.15), None)),
+        Mined(NEAR_TIE, Criteria(0.0, (0.05, 0.15)), 0.15),
         (
             Row("4-bit", FOUR_BITS, ("15 / 30",)),
             Row("fp8, Q6_K", SIX_BITS),
@@ -135,17 +155,22 @@ class Flips:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What deployments outside a calibrated baseline show on its evaluation probes. known: the recorded variants."""
+    """What deployments outside a calibrated baseline show on its evaluation probes.
+
+    known: the recorded variants. left_out: of streams of the reference deployments that probes were not chosen on, each
+    left out of the baseline in turn, how many raised an alarm, and how many there are.
+    """
 
     envelope: Envelope
     seen: Flips
     known: tuple[str, ...]
     evaluation: int
     calibration: int
+    left_out: tuple[int, int]
 
     def stops(self, honest: Sequence[str], candidate: str, fraction: float, streams: int) -> Stops:
         """Requests until *deviates*, of `LIMIT` at most, where `candidate` answers so many and `honest` the others."""
-        rng = np.random.default_rng(round(100 * fraction))
+        rng = np.random.default_rng([round(100 * fraction), list(self.seen.scores).index(candidate)])
         found = stops(self.seen, self.envelope, honest, candidate, fraction, self.known, rng, streams, LIMIT)
         return Stops(np.where(found.requests > found.limit, LIMIT + 1, found.requests), LIMIT)
 
@@ -156,50 +181,59 @@ def report(models: Sequence[str] = ("lab-twin",)) -> str:
 
 
 def _table(model: str) -> str:
-    words = record_lab.deep_bank(model, load_suite("logprobs"), POOL)
-    honest = _named(model, "reference")
-    pool = _close(words, [*honest, *record_lab.DIRECTED])
-    if not pool[honest[0]]:
-        return (
-            f"Not recorded here: `python -m baselines.record_lab {model} --deep {POOL} --out build/baselines/{model}`."
-        )
-    by_id = {p.id: p for p in words.probes}
-    variants = [v for v in (*FOUR_BITS.values(), *OTHER) if v in deployments_of(model)]
-    pool |= _asked(model, ONE_TOKEN, [by_id[i] for i in pool[honest[0]]], variants)
+    prompts, recorded = _pool(model)
     lines = [
-        f"{len(pool[honest[0]])} words of the pool are near enough to a tie. Probes: asked of providers / calibrated. "
-        "Alarms: in streams of honest deployments that the baseline does not know.",
+        f"On {len(prompts)} of {TURNS * WORDS} prompts two honest deployments hesitate. Probes: asked of providers / "
+        "calibrated. Alarms: in streams of honest deployments that the baseline does not know, two of which compute "
+        f"much as those do that probes are chosen on; then in streams of {REQUESTS} requests at most to the reference "
+        "deployments that they are not chosen on, each left out of the baseline in turn.",
         "",
-        "| what is asked | probes | deviation | 100 % of requests | 10 % | 5 % | 1 % | alarms |",
-        "|---|---|---|---|---|---|---|---|",
+        "| what is asked | probes | deviation | 100 % of requests | 10 % | 5 % | 1 % | alarms | of those left out |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for what, (mined, wanted) in ROWS.items():
         rows = [row for row in wanted if all(c in deployments_of(model) for c in row.candidates)]
-        lines += _mined_rows(model, pool, by_id, what, mined, rows)
+        lines += _mined_rows(model, prompts, recorded, what, mined, rows)
     return "\n".join([*lines, _natural_row(model)])
+
+
+def _pool(model: str) -> tuple[dict[str, Probe], Texts]:
+    """Prompts on which honest deployments hesitate, by id, and what was answered to them in stages."""
+    prompts: dict[str, Probe] = {}
+    recorded: dict[str, dict[str, Answer]] = {}
+    for turn in range(TURNS):
+        some, answers = asked_in_turn(model, turn)
+        prompts |= {p.id: p for p in some}
+        for name, kept in answers.items():
+            recorded[name] = recorded.get(name, {}) | {p.id: kept[p.id] for p in some if p.id in kept}
+    return prompts, recorded
+
+
+def asked_in_turn(model: str, turn: int) -> tuple[list[Probe], Texts]:
+    """Of one prompt of each word those on which all that are chosen on say the same, and may choose; and all answers.
+
+    Every turn has answers of its own, so that turns can be asked side by side.
+    """
+    prompts = [
+        Probe(p["id"], p["cluster"], "calibration", tuple(Message(**m) for m in p["messages"]), stratum=p["stratum"])
+        for p in framed(WORDS, TURNS)[turn::TURNS]
+    ]
+    answers: dict[str, dict[str, Answer]] = {}
+
+    def paths(prompt: Probe) -> list[GreedyPath]:
+        return [GreedyPath.of(answers[name][prompt.id]) for name in CHOSEN_ON if name in answers]
+
+    kinds = [mined for mined, _ in ROWS.values()]
+    for name in CHOSEN_ON:
+        answers |= _asked(model, ONE_TOKEN, prompts, [name])
+        prompts = [p for p in prompts if any(mined.may_be(paths(p)) for mined in kinds)]
+    for mined in kinds:
+        answers |= _asked(model, ONE_TOKEN, [p for p in prompts if mined.may_be(paths(p))], mined.against)
+    return prompts, answers
 
 
 def _named(model: str, kind: str) -> list[str]:
     return [name for name, d in deployments_of(model).items() if d.kind == kind]
-
-
-def _close(words: Bank, names: Sequence[str]) -> dict[str, dict[str, Answer]]:
-    """First tokens of the recorded words on which some honest deployment hesitates, as far as all were asked."""
-    kept: dict[str, dict[str, Answer]] = {name: {} for name in names}
-    for number in words.numbers:
-        chunks = {name: words.chunk(name, number) for name in names}
-        if not all(chunks.values()):
-            continue
-        for probe_id in chunks[names[0]] or {}:
-            answers = {name: _first(chunk[probe_id][0]) for name, chunk in chunks.items() if chunk}
-            if min(GreedyPath.of(answers[name]).lead for name in CHOSEN_ON) < SURE:
-                for name, answer in answers.items():
-                    kept[name][probe_id] = answer
-    return kept
-
-
-def _first(answer: Answer) -> Answer:
-    return Answer(answer.prompt_tokens, answer.positions[:1])
 
 
 def _asked(
@@ -213,29 +247,37 @@ def _asked(
 
 
 def _mined_rows(
-    model: str, pool: Texts, by_id: Mapping[str, Probe], what: str, mined: Mined, rows: Sequence[Row]
+    model: str, prompts: Mapping[str, Probe], recorded: Texts, what: str, mined: Mined, rows: Sequence[Row]
 ) -> Iterator[str]:
     """The rows of one kind of mined probes."""
-    honest, held_out = _named(model, "reference"), _named(model, "held-out")
-    names = (*CHOSEN_ON, *mined.against)
-    paths = {i: {name: GreedyPath.of(pool[name][i]) for name in names} for i in pool[honest[0]]}
+    names, held_out = (*CHOSEN_ON, *mined.against), _named(model, "held-out")
+    answered = set.intersection(*(set(recorded[name]) for name in names))
+    paths = {i: {name: GreedyPath.of(recorded[name][i]) for name in names} for i in prompts if i in answered}
+    everyone: dict[str, dict[str, Answer]] = {name: dict(recorded[name]) for name in names}
 
-    def choose(against: tuple[str, ...]) -> list[str]:
-        return GreedyPaths(paths, CHOSEN_ON, against).choose(mined.criteria)[mined.kind]
+    def ask(probes: Sequence[Probe], deployments: Sequence[str]) -> None:
+        for name in deployments:
+            kept = everyone.setdefault(name, {})
+            kept |= _asked(model, ONE_TOKEN, [p for p in probes if p.id not in kept], [name])[name]
 
-    probes = deal({mined.kind: [by_id[i] for i in choose(mined.against)]}, np.random.default_rng(0))
-    candidates = list(dict.fromkeys(c for row in rows for c in row.candidates))
-    texts = _asked(model, ONE_TOKEN, _fold(probes, "evaluation"), [*held_out, *candidates])
+    def trial(against: tuple[str, ...], size: int, candidates: Sequence[str]) -> Trial:
+        chosen = GreedyPaths(paths, CHOSEN_ON, against).choose(mined.criteria)[mined.kind]
+        kept = one_of_each({mined.kind: [prompts[i] for i in chosen]})[mined.kind][:size]
+        probes = deal({mined.kind: kept}, np.random.default_rng(0))
+        ask(probes, _named(model, "reference"))
+        ask(_fold(probes, "evaluation"), [*held_out, *candidates])
+        known = {name: everyone[name] for name in (*_named(model, "reference"), *against)}
+        return _trial(
+            model, ONE_TOKEN, probes, known, against, {name: everyone[name] for name in (*held_out, *candidates)}
+        )
 
-    def trial(against: tuple[str, ...]) -> Trial:
-        chosen = set(choose(against))
-        recorded = {name: pool[name] for name in (*honest, *against)}
-        return _trial(model, ONE_TOKEN, [p for p in probes if p.id in chosen], recorded, against, texts)
-
-    whole = trial(mined.against)
     for row in rows:
-        trials = {c: trial((v,)) if row.apart else whole for c, v in row.candidates.items()}
-        apart = "that format" if row.apart else f"any of {len(mined.against)} formats" if mined.against else "nothing"
+        if row.apart:
+            trials = {c: trial((v,), row.size, [c]) for c, v in row.candidates.items()}
+            apart = "that format"
+        else:
+            trials = dict.fromkeys(row.candidates, trial(mined.against, row.size, list(row.candidates)))
+            apart = f"any of {len(mined.against)} formats" if mined.against else "nothing"
         yield _line(f"{what} {apart}", row, trials, held_out)
 
 
@@ -283,8 +325,26 @@ def _trial(
         table, evaluation = baseline.table, suite.fold("evaluation")
         if table is None:
             raise ValueError(f"no envelope of {len(probes)} probes")
-        seen = Flips.of(baseline, evaluation, shown)
-    return Trial(freeze(table, ALPHA), seen, variants, len(evaluation), len(suite.fold("calibration")))
+        seen, left_out = Flips.of(baseline, evaluation, shown), _left_out(baseline, suite, recorded)
+    return Trial(freeze(table, ALPHA), seen, variants, len(evaluation), len(suite.fold("calibration")), left_out)
+
+
+def _left_out(baseline: Baseline, suite: Suite, recorded: Texts) -> tuple[int, int]:
+    """Alarms and streams of a `Trial`'s reference deployments that are left out."""
+    rules = Rules(ALPHA, CALIBRATION_SHARE * ALPHA, 1, 0.05)
+    further = [p.id for p in suite.probes if p.fold != "evaluation"]
+    references = [d for d in baseline.manifest.deployments if d.role == "reference"]
+    alarms, unchosen = 0, [d for d in references if d.name not in CHOSEN_ON]
+    for number, own in enumerate(unchosen):
+        kept = [d for d in references if d is not own]
+        manifest = baseline.manifest.model_copy(update={"deployments": kept})
+        others = Baseline(baseline.name, baseline.folder, manifest, baseline.hash, None)
+        answers = {i: {p: recorded[d.name][p] for p in further} for i, d in enumerate(kept)}
+        shown = {p.id: [recorded[own.name][p.id]] for p in suite.fold("evaluation")}
+        tails, rng = greedy_text(others, suite, answers, shown, VIEWS[0]), np.random.default_rng(number)
+        envelope = freeze(tails.redrawn(rng), ALPHA)
+        alarms += tails.streams(envelope, FULL, np.arange(len(tails.strata)), rng).alarms(rules)
+    return alarms, BLOCK * len(unchosen)
 
 
 def _line(what: str, row: Row, trials: Mapping[str, Trial], honest: Sequence[str]) -> str:
@@ -305,4 +365,6 @@ def _line(what: str, row: Row, trials: Mapping[str, Trial], honest: Sequence[str
     probes = " to ".join(f"{asked} / {calibrated}" for asked, calibrated in dict.fromkeys((sizes[0], sizes[-1])))
     cells = [what, probes, row.deviation, *map(cell, range(len(FRACTIONS)))]
     alarms = pooled(0.0)
-    return f"| {' | '.join(cells)} | {(alarms.requests <= LIMIT).sum()} of {len(alarms.requests)} |"
+    left_out = np.sum([trial.left_out for trial in {id(t): t for t in trials.values()}.values()], axis=0)
+    cells += [f"{(alarms.requests <= LIMIT).sum()} of {len(alarms.requests)}", f"{left_out[0]} of {left_out[1]}"]
+    return f"| {' | '.join(cells)} |"

@@ -34,24 +34,43 @@ SEED = 20261123
 def words(seed: int) -> Iterator[dict[str, object]]:
     """Probes of all words in random order, without a fold."""
     rng = np.random.default_rng([seed, 1])
-    frames = json.loads((FOLDER / "frames.json").read_text(encoding="utf-8"))["any fold"]["word"]
-    parts = (FOLDER / "words.txt").read_text(encoding="utf-8").splitlines()
+    frames, parts = _frames_and_words()
     for index in rng.permutation(len(parts)):
-        name = f"word-{index + 1:05d}"
-        text = frames[int(rng.integers(len(frames)))].replace("{}", parts[index])
-        yield {
-            "id": name,
-            "cluster": name,
-            "stratum": "words",
-            "messages": [{"role": "user", "content": text}],
-            "tags": {"kind": "word"},
-        }
+        yield _word(index, frames[int(rng.integers(len(frames)))].replace("{}", parts[index]))
 
 
 def further(count: int, seed: int = SEED) -> list[dict[str, object]]:
     """Calibration probes of the stratum `words` beyond those of the suite."""
     start = sum(WORDS.values())
     return [{**probe, "fold": "calibration"} for probe in islice(words(seed), start, start + count)]
+
+
+def framed(count: int, turns: int, seed: int = SEED) -> list[dict[str, object]]:
+    """The words of `further`, each in so many different frames: a pool to mine. Prompts of one word are one cluster."""
+    rng = np.random.default_rng([seed, 2])
+    frames, parts = _frames_and_words()
+    start, order = sum(WORDS.values()), np.random.default_rng([seed, 1]).permutation(len(parts))
+    return [
+        {**_word(index, frames[frame].replace("{}", parts[index])), "id": f"word-{index + 1:05d}-{turn}"}
+        for index in order[start : start + count]
+        for turn, frame in enumerate(rng.permutation(len(frames))[:turns].tolist(), 1)
+    ]
+
+
+def _frames_and_words() -> tuple[list[str], list[str]]:
+    frames = json.loads((FOLDER / "frames.json").read_text(encoding="utf-8"))["any fold"]["word"]
+    return frames, (FOLDER / "words.txt").read_text(encoding="utf-8").splitlines()
+
+
+def _word(index: int, text: str) -> dict[str, object]:
+    name = f"word-{index + 1:05d}"
+    return {
+        "id": name,
+        "cluster": name,
+        "stratum": "words",
+        "messages": [{"role": "user", "content": text}],
+        "tags": {"kind": "word"},
+    }
 
 
 def compose(seed: int, per_part: int) -> list[dict[str, object]]:

@@ -43,7 +43,7 @@ DIRECTION: Final = "direction"
 FLIP: Final = "flip"
 LOSS: Final = "loss"
 WATCHABLE: Final = (SIZE, FLIP, LOSS)
-FORMAT: Final = 2
+FORMAT: Final = 3
 FULL: Final = "full"  # the view of an answer that shows all that was recorded
 
 
@@ -115,14 +115,15 @@ class CalibrationTable(_Strict):
     usual_deviations: by which those near the envelope usually deviate, nats, where their jumps count as noise
     (`qcheck.evidence.scoring`). noise_factor: by which honest scores were multiplied before counting; null bounds of a
     loss, which is 0 or 1 and cannot be multiplied, are still to be. noise_unit: nats that are added to each probe's own
-    noise; noise_rms: largest rms deviation of an honest deployment from the others, nats, noise factor applied.
-    envelope_kl, variant_kl: mean KL per position against the nearest reference, nats; the envelope's with the noise
-    factor squared. Where no log-probabilities were compared they are None or empty.
+    noise; most: that one position may add to a direction; noise_rms: largest rms deviation of an honest deployment from
+    the others, nats, noise factor applied. envelope_kl, variant_kl: mean KL per position against the nearest reference,
+    nats; the envelope's with the noise factor squared. Where no log-probabilities were compared they are None or empty.
     """
 
-    format: Literal[2]
+    format: Literal[3]
     noise_factor: Annotated[float, Field(ge=1)]
     noise_unit: PositiveFloat | None
+    most: PositiveFloat | None
     noise_rms: NonNegativeFloat | None
     envelope_kl: NonNegativeFloat | None
     variant_kl: dict[str, NonNegativeFloat]

@@ -24,6 +24,7 @@ from qcheck.errors import BaselineError, UnknownNameError
 from qcheck.jsonio import content_hash
 from qcheck.packing import pack
 from qcheck.records import Position, Response
+from qcheck.tailcounts import FORMAT
 
 
 def answer(prompt_tokens: int | None, *positions: tuple[str, dict[str, float]]) -> Answer:
@@ -144,10 +145,17 @@ def test_damaged_manifests_are_one_clear_sentence(folder: Path, text: str) -> No
 
 
 def test_a_damaged_table_is_one_clear_sentence_although_its_hash_is_right(folder: Path) -> None:
-    empty = {"noise_factor": 1.5, "noise_unit": None, "noise_rms": None, "envelope_kl": None, "variant_kl": {}}
+    empty = {
+        "noise_factor": 1.5,
+        "noise_unit": None,
+        "most": None,
+        "noise_rms": None,
+        "envelope_kl": None,
+        "variant_kl": {},
+    }
     for version, said in (
         ({}, "another version of qcheck"),
-        ({"format": 2}, r"CalibrationTable\.events: .* at least 1 item"),
+        ({"format": FORMAT}, r"CalibrationTable\.events: .* at least 1 item"),
     ):
         raw = json.dumps({**version, **empty, "events": []}).encode()
         (folder / "calibration.json").write_bytes(raw)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from qcheck.tailcounts import CalibrationTable
+from qcheck.tailcounts import FORMAT, CalibrationTable
 
 
 def count(**change: Any) -> dict[str, Any]:
@@ -24,8 +24,15 @@ def event(score: str, **change: Any) -> dict[str, Any]:
 
 def table(**change: Any) -> dict[str, Any]:
     kl = {"fp8": 0.002, "int4": 0.03}
-    usual = {"noise_factor": 1.5, "noise_unit": 0.01, "noise_rms": 0.01, "envelope_kl": 0.0004, "variant_kl": kl}
-    return {"format": 2} | usual | {"events": [event("size"), event("direction")]} | change
+    usual = {
+        "noise_factor": 1.5,
+        "noise_unit": 0.01,
+        "most": 1.0,
+        "noise_rms": 0.01,
+        "envelope_kl": 0.0004,
+        "variant_kl": kl,
+    }
+    return {"format": FORMAT} | usual | {"events": [event("size"), event("direction")]} | change
 
 
 def test_a_table_that_agrees_with_itself_is_read() -> None:
@@ -50,7 +57,7 @@ def test_events_of_one_threshold_are_bounded_once() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 1}, "another version"),
+        ({"format": FORMAT - 1}, "another version"),
         ({"events": []}, "at least 1 item"),
         ({"noise_factor": 0.9}, "greater than or equal to 1"),
         ({"noise_rms": float("inf")}, "finite"),

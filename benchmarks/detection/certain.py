@@ -27,7 +27,7 @@ from qcheck.suites import Probe, Suite
 __all__ = ["SURE", "certain"]
 
 SURE, CHOSEN_ON = 0.97, ("honest-f32", "honest-torch-bf16")
-POOL = {"copying": 450, "holder": 225, "position": 225}  # tasks by family, those that the lab's models are surest of
+POOL = {"copying": 2700, "holder": 1350, "position": 1350}  # tasks by family, those that the lab's models are surest of
 LEVEL, SEED = 3, 20261128
 
 
@@ -42,7 +42,8 @@ def certain(
     asked = Bank(banks, model, suite, pool)
     for name in CHOSEN_ON:
         asked.fill(name, on_progress)
-    surest = np.min([[_certainty(asked.answers(name)[p.id][0]) for p in pool] for name in CHOSEN_ON], axis=0)
+    sure = [asked.answers(name) for name in CHOSEN_ON]
+    surest = np.min([[_certainty(mine[p.id][0]) for p in pool] for mine in sure], axis=0)
     chosen = [p for p, certainty in zip(pool, surest, strict=True) if certainty > SURE]
     probes = tuple(deal({"certain": chosen}, np.random.default_rng(SEED)))
     recorded = [d for d in deployments_of(model).values() if d.kind == "reference" or d.name in DIRECTED]

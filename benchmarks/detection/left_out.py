@@ -101,6 +101,7 @@ class Tails:
             format=FORMAT,
             noise_factor=NOISE_FACTOR,
             noise_unit=unit,
+            most=self.scorer.yardstick and self.scorer.yardstick.most,
             noise_rms=unknown,
             envelope_kl=unknown,
             variant_kl=dict.fromkeys(names, 0.0) if names else {},
@@ -123,7 +124,7 @@ def log_probabilities(
     """
     probes = answered(suite, answers)
     selection = [p.id for p in probes if p.fold == "selection"]
-    yardstick = yardstick_of(others, answers, selection, others.variants)
+    yardstick = yardstick_of(others, suite, answers, selection, others.variants)
     evaluation, provider = suite.fold("evaluation"), case.provider
     seen = [observe(others, yardstick, evaluation, {provider: own}, view) for view in honest]
     shown = {
@@ -131,7 +132,8 @@ def log_probabilities(
         for o in seen
     }
     places = {others.variants.index(v): nats for v, nats in yardstick.usual.items()}
-    scores = {view: pairs.beside(case.absent, replace(yardstick, usual=places)) for view, pairs in honest.items()}
+    own_places = replace(yardstick, usual=places)
+    scores = {view: pairs.beside(case.absent, own_places.on_grid(view.step)) for view, pairs in honest.items()}
     return Tails(LeaveOneOut(others, suite, yardstick), probes, scores, seen[0].strata, shown)
 
 

@@ -80,7 +80,7 @@ def observe(
             if alignment is None:
                 rows.append(nothing)
                 continue
-            s = score(alignment, baseline.references, baseline.directed, yardstick)
+            s = score(alignment, baseline.references, baseline.directed, yardstick.on_grid(view.step))
             rows.append((s.size, s.steady, s.directions, alignment.full))
         sizes[name], steady[name], directions[name], full[name] = map(np.array, zip(*rows, strict=True))
     return Observed(view.name, strata, baseline.names(baseline.directed), sizes, steady, directions, full)

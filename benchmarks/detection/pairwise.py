@@ -117,7 +117,7 @@ class Pairwise:
             if len(others) > 1:
                 two = ~np.eye(len(others), dtype=bool)
                 filters = self.filters[:, own][:, :, *pairs][:, :, two].min(axis=2)
-                best = direction_sums(filters, measures[:, :-1], yardstick.unit).max(axis=1)
+                best = direction_sums(filters, measures[:, :-1], yardstick).max(axis=1)
             best = np.where(self.full[:, own] & (distance > EQUAL), best, np.minimum(best, 0.0))
             columns = {SIZE: NOISE_FACTOR * distance / measures[:, -1], STEADY: steady, DIRECTION: best}
             scores[self.names[own]] = pd.DataFrame(columns, self.probe_ids)

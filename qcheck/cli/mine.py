@@ -181,7 +181,7 @@ def _wanted(
         words += [f"--gap {near[0]:g}:{near[1]:g}"] if near else []
     words += [f"--size {size}"] if size else []
     made_by = f"qcheck suite new {name} --model {model} --for {purpose} {' '.join(words)}"
-    return Wanted(name, purpose, Criteria(chosen, near, size), seed, made_by)
+    return Wanted(name, purpose, Criteria(chosen, near), size, seed, made_by)
 
 
 def _interval(text: str) -> tuple[float, float]:

@@ -25,7 +25,7 @@ from qcheck.errors import BaselineError
 from qcheck.evidence.leave_one_out import DISTANCE, KL, Answers, LeaveOneOut, Scores, yardstick_of
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.observable import evidence_of
-from qcheck.evidence.scoring import EQUAL, MOST, NOISE_FACTOR
+from qcheck.evidence.scoring import EQUAL, NOISE_FACTOR, most_of
 from qcheck.evidence.views import View
 from qcheck.jsonio import significant
 from qcheck.suites import Probe, Suite
@@ -43,9 +43,14 @@ QUANTILES: Mapping[Score, tuple[float, ...]] = {
 MULTIPLES: Mapping[Score, tuple[float, ...]] = {SIZE: (1.0, 1.4), FLIP: (1.0, 1.4), STEADY: (1.0, 1.4, 2.0)}
 # The least that thresholds are. Not looked at: an answer that lies within a fraction of the noise, one that no variant
 # explains, and a text that leaves a path where rounding in files could have made the difference.
-FLOORS: Mapping[Score, tuple[float, ...]] = {SIZE: (0.2,) * 2, FLIP: (EQUAL,) * 2, STEADY: (0.2,), DIRECTION: (0.05, 1)}
-# The higher ones on direction by how many tokens answers have: more than one of several positions can show, or two.
-AGREED = {1: (0.7 * MOST, 0.9 * MOST), 2: (1.25 * MOST, 1.75 * MOST), 3: (1.25 * MOST, 2.25 * MOST)}
+FLOORS: Mapping[Score, tuple[float, ...]] = {
+    SIZE: (0.2,) * 2,
+    FLIP: (EQUAL,) * 2,
+    STEADY: (0.2,),
+    DIRECTION: (0.05, 0.5),
+}
+AGREED = (1.25, 2.25)  # the higher ones on direction: more than one of four positions can show, and more than two
+REACHED = 0.9  # of what all positions can show together: thresholds on direction are no higher
 MIN_CLUSTERS = 100
 DIRECTION_REFERENCES = 3  # so that a direction has two references when one honest deployment is left out
 LOST = 0.5  # a threshold between the two scores that an answer's loss can have
@@ -84,7 +89,7 @@ def calibrate(
     named = zip(baseline.variants, baseline.names(baseline.variants), strict=True)
     looked_for = [index for index, name in named if directed is None or name in directed]
     lists = evidence_of(suite) is LogprobEvidence
-    yardstick = yardstick_of(baseline, answers, list(chosen), looked_for) if lists else None
+    yardstick = yardstick_of(baseline, suite, answers, list(chosen), looked_for) if lists else None
     scorer = LeaveOneOut(baseline, suite, yardstick)
     events: list[TailEvent] = []
     full: Scores = {}
@@ -101,6 +106,7 @@ def calibrate(
             format=FORMAT,
             noise_factor=NOISE_FACTOR,
             noise_unit=None,
+            most=None,
             noise_rms=None,
             envelope_kl=None,
             variant_kl={},
@@ -113,6 +119,7 @@ def calibrate(
         format=FORMAT,
         noise_factor=NOISE_FACTOR,
         noise_unit=yardstick.unit,
+        most=yardstick.most,
         noise_rms=significant(NOISE_FACTOR * max(rms[name] for name in honest)),
         envelope_kl=significant(NOISE_FACTOR**2 * max(kl[name] for name in honest)),
         variant_kl={name: significant(kl[name]) for name in variants},
@@ -206,7 +213,8 @@ def _thresholds(kind: Score, honest: Sequence[pd.Series[float]], tokens: int) ->
     usual = [max(float(values.quantile(q)) for values in honest) for q in QUANTILES[kind]]
     lower = [max(value, floor) for value, floor in zip(usual, FLOORS[kind], strict=True)]
     if kind == DIRECTION:
-        return [significant(value) for value in (*lower, *(max(value, lower[-1]) for value in AGREED[min(tokens, 3)]))]
+        most = REACHED * tokens * most_of(tokens)
+        return [significant(min(value, most)) for value in (*lower, *(max(value, lower[-1]) for value in AGREED))]
     largest = max(lower[0], *(float(values.max()) for values in honest))
     return [significant(value) for value in (*lower, *(m * largest for m in MULTIPLES[kind]))]
 

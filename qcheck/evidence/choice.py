@@ -10,7 +10,7 @@ Log-probabilities. On an *open* prompt the first token is uncertain, so that man
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from typing import Final, Self
@@ -35,12 +35,11 @@ class Criteria:
     """What makes a greedy prompt worth asking, in nats.
 
     margin: how sure, at least, references and variant must be on a separating one. gap: between which margins it is a
-    near-tie; None where these are not wanted. size: how many of a kind at most; None for all.
+    near-tie; None where these are not wanted.
     """
 
     margin: float
     gap: tuple[float, float] | None
-    size: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +79,12 @@ class GreedyPaths:
         found = {}
         if self.variants:
             worth = margins[list(self.variants)]
-            found[SEPARATING] = _in_turn(worth.where(worth > criteria.margin, 0.0))[: criteria.size]
+            found[SEPARATING] = _in_turn(worth.where(worth > criteria.margin, 0.0))
         if criteria.gap:
             low, high = criteria.gap
             rest = margins.drop(index=found.get(SEPARATING, []))
             near = rest.index[(rest[LEAST] > low) & (rest[MOST] < high)]
-            found[NEAR_TIE] = near.tolist()[: criteria.size]
+            found[NEAR_TIE] = near.tolist()
         return found
 
     def unchosen(self, criteria: Criteria) -> dict[str, dict[str, tuple[int, int]]]:
@@ -113,17 +112,25 @@ class GreedyPaths:
         variants = (paths[name] for name in self.variants)
         return min(leads), max(leads), *(min(*leads, v.lead, flip(v.text, honest)) for v in variants)
 
-    def most_open(self, size: int | None) -> list[str]:
-        """The prompts whose first token is least certain to every honest deployment; half of all unless sized."""
+    def most_open(self) -> list[str]:
+        """The prompts, that first whose first token is least certain to every honest deployment."""
         entropies = {i: min(_entropy(mine[name]) for name in self.honest) for i, mine in self.paths.items()}
-        ranked = sorted(entropies, key=lambda i: -entropies[i])
-        return ranked[: len(ranked) // 2 if size is None else size]
+        return sorted(entropies, key=lambda i: -entropies[i])
 
 
 def _in_turn(worth: pd.DataFrame) -> list[str]:
-    """The rows that are worth something to a variant: each variant's best in turn, the rarest variant's first."""
-    ranked = (worth[v][worth[v] > 0].sort_values(ascending=False, kind="stable").index for v in worth)
-    turns = chain.from_iterable(zip_longest(*sorted(ranked, key=len)))
+    """The rows that are worth something to a variant: each variant's best in turn, the rarest variant's first.
+
+    Best are those that are worth something to most variants, then those that are worth most to this one.
+    """
+    shared = (worth > 0).sum(axis=1)
+
+    def ranked(variant: Hashable) -> pd.Index[str]:
+        own = worth[variant] > 0
+        rows = pd.DataFrame({"shared": shared[own], "worth": worth[variant][own]})
+        return rows.sort_values(["shared", "worth"], ascending=False, kind="stable").index
+
+    turns = chain.from_iterable(zip_longest(*sorted(map(ranked, worth), key=len)))
     return list(dict.fromkeys(i for i in turns if i is not None))
 
 

@@ -17,7 +17,7 @@ from qcheck.errors import BaselineError
 from qcheck.evidence.answers import is_right, losses
 from qcheck.evidence.greedy import flip_scores
 from qcheck.evidence.observable import graded
-from qcheck.evidence.scoring import EQUAL, NOISE_FACTOR, Yardstick, align, score
+from qcheck.evidence.scoring import EQUAL, NOISE_FACTOR, Yardstick, align, most_of, score
 from qcheck.evidence.views import VIEWS, View
 from qcheck.jsonio import significant
 from qcheck.stats.deviation import pair_sums, root_mean, spread
@@ -34,13 +34,16 @@ Answers = Mapping[int, Mapping[str, Answer]]  # by deployment index, by probe id
 Scores = Mapping[str, pd.DataFrame]  # by deployment name: a row per probe, a column per score, and distance and KL
 
 
-def yardstick_of(baseline: Baseline, answers: Answers, probe_ids: Sequence[str], variants: Sequence[int]) -> Yardstick:
+def yardstick_of(
+    baseline: Baseline, suite: Suite, answers: Answers, probe_ids: Sequence[str], variants: Sequence[int]
+) -> Yardstick:
     """What deviations are measured by, from what everybody answered to some probes; jumps are those of `variants`.
 
     Raises BaselineError where there are no log-probabilities.
     """
     unit = _noise_unit(baseline, answers, probe_ids)
-    return Yardstick(unit, _usual_deviations(baseline, answers, probe_ids, variants, unit))
+    usual = _usual_deviations(baseline, answers, probe_ids, variants, unit)
+    return Yardstick(unit, usual, most_of(suite.manifest.max_tokens))
 
 
 def _noise_unit(baseline: Baseline, answers: Answers, probe_ids: Iterable[str]) -> float:
@@ -146,7 +149,7 @@ class LeaveOneOut:
         everyone = [order.index(r) for r in references]
         directions = [order.index(v) for v in variants]
         usual = {order.index(v): nats for v, nats in yardstick.usual.items() if v in answers}
-        yardstick = replace(yardstick, usual=usual)
+        yardstick = replace(yardstick.on_grid(view.step), usual=usual)
         rows: dict[int, list[tuple[float, ...]]] = {i: [] for i in order if whose is None or i in whose}
         for probe in probes:
             reference = ProbeReference(tuple((kept[probe.id],) for kept in answers.values()))

@@ -66,7 +66,7 @@ class LogprobEvidence(TailEvidence):
             i for i in self._baseline.references if any(answer.positions == a.positions for a in reference.answers[i])
         ]
         self._repeated.update([*alike, *([None] if alike else [])])
-        s = score(alignment, self._baseline.references, self._baseline.directed, self._yardstick)
+        s = score(alignment, self._baseline.references, self._baseline.directed, self._in_view)
         self._coarse += self._view.name != FULL
         if self._view.name == FULL:  # what it is compared with was measured in that view
             self._kl[probe_id] = s.kl
@@ -79,6 +79,11 @@ class LogprobEvidence(TailEvidence):
         full = known and alignment.full
         return Shown(s.named, self._view.name, full=full or agrees, bets=full and not alignment.merged)
 
+    @property
+    def _in_view(self) -> Yardstick:
+        """What deviations are measured by in the provider's view."""
+        return self._yardstick.on_grid(self._view.step)
+
     def _may_hide(self, reference: ProbeReference, positions: int) -> bool:
         """Whether some variant's recorded answer shows the watched event, and its first `positions` alone do not."""
         watched = self._envelope.levels[self._view.name][self._envelope.watched]
@@ -87,8 +92,7 @@ class LogprobEvidence(TailEvidence):
             seen = align(self._view.of(answer), reference, self._baseline.references, self._view.tokens)
             if seen is None:
                 return False
-            scores = score(seen, self._baseline.references, (), self._yardstick)
-            return scores.named[watched.score] > watched.threshold
+            return score(seen, self._baseline.references, (), self._in_view).named[watched.score] > watched.threshold
 
         answers = (reference.answers[v][0] for v in self._baseline.variants)
         return any(shows(a) and not shows(replace(a, positions=a.positions[:positions])) for a in answers)

@@ -2,11 +2,12 @@
 
 Noise. What honest deployments make of a probe differs from probe to probe: near a router's tie or a rare token much,
 elsewhere hardly. So deviations are measured in units of the probe's own noise: the largest deviation between two of
-its reference deployments, plus a `unit` that keeps it from being taken for nothing where they happen to agree, plus the
-*jump* of recorded variants: how far one of them, that usually stays near the envelope, lies beyond twice its usual
-deviation. Where a router is almost undecided between two experts, whatever moves it a little may turn it, a
-quantisation as well as another kernel, and an answer then lies dozens of times farther away than elsewhere. That ten
-references took the same expert does not show it; that one of four variants took the other does.
+its reference deployments, plus a `unit` that keeps it from being taken for nothing where they happen to agree (on a
+grid more, by what rounding adds), plus the *jump* of recorded variants: how far one of them, that usually stays near
+the envelope, lies beyond twice its usual deviation. Where a router is almost undecided between two experts, whatever
+moves it a little may turn it, a quantisation as well as another kernel, and an answer then lies dozens of times farther
+away than elsewhere. That ten references took the same expert does not show it; that one of four variants took the other
+does.
 
 Size. The rms deviation from the *nearest* reference deployment, over the noise.
 
@@ -18,13 +19,13 @@ score counts, with and without itself among those who took them: the first bound
 baseline, the second is what one like it scores that is not.
 
 Direction. How much better some recorded variant's deviation explains the answer than the envelope does: at each
-position the matched filter of the variant, for half of the recorded deviation: another engine shows some of it, not
+position the matched filter of the variant, for a fifth of the recorded deviation: another engine shows some of it, not
 all, the less the smaller it is beside the engines' own noise. The answer's deviation is taken from reference a, the
 variant's from another reference b: a reference shared by both would put its own noise into both and accuse honest
 providers; the *smallest* over all such pairs counts. What speaks for the variant is divided by the square of the
-position's noise, what speaks against it by that of a fixed one; no position adds or takes more than `MOST`, so that
-one of them alone, however far off, proves little. The largest sum over the variants is one score with one null bound,
-so that searching among many variants costs what it costs the honest deployments.
+position's noise, what speaks against it by that of `AGAINST` units; no position adds or takes more than `most_of` the
+answer's tokens, so that one of them alone, however far off, proves little. The largest sum over the variants is one
+score with one null bound, so that searching among many variants costs what it costs the honest deployments.
 
 All of them can only fall when references are added, for one `Alignment`: so the scores of a deployment left out of the
 references bound the scores that it has when it stands among them.
@@ -56,10 +57,11 @@ from qcheck.tailcounts import DIRECTION, SIZE, STEADY, Score
 EQUAL = 1e-4
 NOISE_FACTOR = 1.5  # by which honest deviations are multiplied, for kernels that nobody recorded
 JUMP = 2.0  # times its usual deviation, from where on a variant is taken to have jumped; a convention
-EXPECTED_SHARE = 0.5  # of a recorded deviation that another engine shows; chosen on lab-tiny
+EXPECTED_SHARE = 0.2  # of a recorded deviation that another engine shows; chosen on lab-tiny
 ALONE = 1.0  # that a single position may show of steadiness; a convention
-MOST = 2.0  # that one position may add to a direction, or take from it; chosen on lab-tiny
-AGAINST = 3.0  # noise units, by the square of which what speaks against a direction is divided; chosen on lab-tiny
+MOST = 1.0  # that one of four positions, or more, may add to a direction, or take from it; chosen on lab-tiny
+TOGETHER = 4.0  # that fewer may together; as many as four do
+AGAINST = 4.0  # units, by the square of which what speaks against a direction is divided; chosen on lab-tiny
 
 __all__ = [
     "ALONE",
@@ -75,6 +77,7 @@ __all__ = [
     "direction_sums",
     "distances_from",
     "leading",
+    "most_of",
     "resemblance",
     "scales",
     "score",
@@ -121,21 +124,27 @@ class Yardstick:
     """What deviations are measured by.
 
     unit: nats that are added to each probe's noise. usual: by index of a variant whose jumps count as noise, nats by
-    which it usually deviates from the reference that is farthest from it.
+    which it usually deviates from the reference that is farthest from it. most: that one position may add to a
+    direction, or take from it.
     """
 
     unit: float
     usual: Mapping[int, float] = field(default_factory=dict)
+    most: float = MOST
 
     @classmethod
     def of(cls, baseline: Baseline) -> Self:
         """That of a calibrated baseline. Raises ValueError for one that is not calibrated on log-probabilities."""
         table = baseline.table
-        if table is None or table.noise_unit is None:
+        if table is None or table.noise_unit is None or table.most is None:
             raise ValueError(f"{baseline.folder} is not calibrated on log-probabilities")
         names = zip(baseline.directed, baseline.names(baseline.directed), strict=True)
         usual = {i: table.usual_deviations[name] for i, name in names if name in table.usual_deviations}
-        return cls(table.noise_unit, usual)
+        return cls(table.noise_unit, usual, table.most)
+
+    def on_grid(self, step: float) -> Self:
+        """The same for values that were rounded to multiples of `step` nats: that adds its own noise."""
+        return replace(self, unit=self.unit + step / np.sqrt(12))
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +337,7 @@ def score(
     if len(refs) > 1 and len(varis):
         filters = matched_filters(candidate, ref, a.recorded[varis], a.positions, factor, EXPECTED_SHARE)
         pairs = ~np.eye(len(refs), dtype=bool)
-        directions = direction_sums(filters[:, pairs].min(axis=1), np.array(each), yardstick.unit)
+        directions = direction_sums(filters[:, pairs].min(axis=1), np.array(each), yardstick)
         if not (a.full and distance > EQUAL):
             directions = np.minimum(directions, 0.0)
     kl = float(np.mean(kls)) if kls else 0.0
@@ -357,14 +366,19 @@ def most_steady(trodden: int | NDArray[np.intp]) -> Array:
     return np.array([0.0, ALONE, np.inf])[np.minimum(trodden, 2)]
 
 
-def direction_sums(filters: Array, measures: Array, unit: float) -> Array:
+def direction_sums(filters: Array, measures: Array, yardstick: Yardstick) -> Array:
     """(..., variants): directions of answers, from the smallest filters over pairs of references at each position.
 
     filters (..., positions, variants), nats²; measures (..., positions): what deviations there are measured in, nats.
     """
-    squared = np.where(filters > 0, measures[..., None] ** 2, (AGAINST * unit) ** 2)
-    result: Array = np.clip(filters / squared, -MOST, MOST).sum(axis=-2)
+    squared = np.where(filters > 0, measures[..., None] ** 2, (AGAINST * yardstick.unit) ** 2)
+    result: Array = np.clip(filters / squared, -yardstick.most, yardstick.most).sum(axis=-2)
     return result
+
+
+def most_of(tokens: int) -> float:
+    """What one position may add to a direction, or take from it, where answers have at most so many tokens."""
+    return max(MOST, TOGETHER / tokens)
 
 
 def resemblance(

@@ -53,11 +53,16 @@ MIN_CHOSEN: Final = int(np.ceil(MIN_CLUSTERS / SHARES["calibration"]))  # cluste
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What suite is to be made. seed: deals the prompts to folds. made_by: how it is made, for its manifest."""
+    """What suite is to be made.
+
+    size: prompts of a kind at most; all unless given, but the more open half of them. seed: deals the prompts to folds.
+    made_by: how it is made, for its manifest.
+    """
 
     name: str
     purpose: Purpose
     criteria: Criteria
+    size: int | None
     seed: int
     made_by: str
 
@@ -208,8 +213,9 @@ def mine(wanted: Wanted, pool: Suite, recorded: Baseline, sources: Sequence[Sour
     if wanted.purpose == "greedy":
         found, unchosen = paths.choose(wanted.criteria), paths.unchosen(wanted.criteria)
     else:
-        found, unchosen = {OPEN: paths.most_open(wanted.criteria.size)}, {}
+        found, unchosen = {OPEN: paths.most_open()}, {}
     kinds = one_of_each({kind: [by_id[i] for i in ids] for kind, ids in found.items()})
+    kinds = {kind: some[: wanted.size or (len(some) // 2 if kind == OPEN else None)] for kind, some in kinds.items()}
     strata = {kind: probes for kind, probes in kinds.items() if len(probes) >= MIN_CHOSEN}
     few = {kind: len(probes) for kind, probes in kinds.items() if kind not in strata}
     asked = len(paths.paths)
@@ -231,9 +237,11 @@ def one_of_each(kinds: Mapping[str, Iterable[Probe]]) -> dict[str, list[Probe]]:
     """Of each cluster its first probe alone: what a deployment makes of one prompt tells what it makes of its like."""
     clusters, kept = set[str](), dict[str, list[Probe]]()
     for kind, probes in kinds.items():
-        first = {p.cluster: p for p in reversed(list(probes)) if p.cluster not in clusters}
-        clusters |= first.keys()
-        kept[kind] = list(first.values())[::-1]
+        kept[kind] = []
+        for probe in probes:
+            if probe.cluster not in clusters:
+                clusters.add(probe.cluster)
+                kept[kind].append(probe)
     return kept
 
 

@@ -52,7 +52,7 @@ def test_one_pass_says_what_each_choice_of_references_does(
     answers = {position: everyone[i] for position, i in enumerate(kept)}
     expected = LeaveOneOut(others, suite, yardstick)(answers, probes, others.variants, view, others.references)
     found = Pairwise.of(baseline, everyone, probes, view).beside(
-        absent, Yardstick(0.003, {len(others.variants) - 1: 0.01})
+        absent, Yardstick(0.003, {len(others.variants) - 1: 0.01}).on_grid(view.step)
     )
     assert list(found) == list(expected)
     for name, scores in found.items():

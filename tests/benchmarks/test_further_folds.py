@@ -39,7 +39,7 @@ def recorded() -> Baseline:
     own = sum(p.stratum == "words" for p in suite.fold("calibration"))
 
     def reduced(count: TailCount) -> TailCount:
-        honest = {name: min(times, CHUNK) for name, times in count.honest.items() if name in KEPT}
+        honest = {name: CHUNK for name in count.honest if name in KEPT}
         clusters = own + 2 * CHUNK if count.clusters >= own else count.clusters
         return count.model_copy(update={"clusters": clusters, "honest": honest, "honest_any": 2 * CHUNK})
 

@@ -25,9 +25,10 @@ PROBES = [Probe(f"p{i}", f"c{i}", "evaluation", (Message("user", f"q{i}"),)) for
 FORMATS = list(FOUR_BITS.values())
 
 
-def says(first: str, second: str) -> Answer:
-    """One token that is preferred to another by 0.2 nats."""
-    return Answer(None, (Position(f"={first}", -0.5, ((f"={first}", -0.5), (f"={second}", -0.7), ("=rest", -9.0))),))
+def says(first: str, second: str, lead: float = 0.2) -> Answer:
+    """One token that is preferred to another by `lead` nats."""
+    top = ((f"={first}", -0.5), (f"={second}", -0.5 - lead), ("=rest", -9.0))
+    return Answer(None, (Position(f"={first}", -0.5, top),))
 
 
 def everybody() -> Texts:
@@ -81,11 +82,37 @@ def test_probes_of_one_format_prove_it_sooner_than_those_of_all(monkeypatch: pyt
     monkeypatch.setattr(text, "STREAMS", 80)
     mined, _ = text.ROWS["separating by 0.08 nats:"]
     row = Row("4-bit", FOUR_BITS, apart=True)
-    by_id = {p.id: p for p in PROBES}
-    own, common = text._mined_rows(MODEL, answers, by_id, "probes of", mined, (row, replace(row, apart=False)))
-    # A format's own probes are dealt with those of the others.
-    assert re.match(r"\| probes of that format \| 8\d / 17\d to 10\d / 1[67]\d \|", own)
+    prompts = {p.id: p for p in PROBES}
+    own, common = text._mined_rows(MODEL, prompts, answers, "probes of", mined, (row, replace(row, apart=False)))
+    assert own.startswith("| probes of that format | 90 / 174 |")
     assert common.startswith("| probes of any of 4 formats | 360 / 696 |")
     sooner, later = (int(re.findall(r"(\d+) / \d+ \[", line)[0]) for line in (own, common))
     assert sooner < later
-    assert all(line.endswith("| 0 of 80 |") for line in (own, common))
+    # Of eight deployments that probes are not chosen on, beside each of four suites and beside the one of all.
+    assert own.endswith("| 0 of 80 | 0 of 8000 |")
+    assert common.endswith("| 0 of 80 | 0 of 2000 |")
+
+
+def test_a_pool_is_asked_in_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is asked later is asked less: what those before have left."""
+    sure, says_no = says("yes", "no", 3.0), says("no", "yes", 0.2)
+    asked: dict[str, list[str]] = {}
+
+    def ask(model: str, manifest: Manifest, probes: Sequence[Probe], names: Sequence[str]) -> Texts:
+        asked.update({name: [p.id for p in probes] for name in names})
+        return {name: {p.id: answer(name, i) for i, p in enumerate(probes)} for name in names}
+
+    def answer(name: str, index: int) -> Answer:
+        if name == text.CHOSEN_ON[0]:
+            return sure if index % 2 else says("yes", "no", 0.2 if index % 4 else 0.3)
+        return says_no if name == text.CHOSEN_ON[1] and index % 3 == 0 else says("yes", "no", 0.2)
+
+    monkeypatch.setattr(text, "_asked", ask)
+    monkeypatch.setattr(text, "WORDS", 60)
+    prompts, answers = text.asked_in_turn(MODEL, 0)
+    first, second = text.CHOSEN_ON
+    assert (len(asked[first]), len(asked[second]), len(prompts)) == (60, 30, 20)
+    assert asked["q4_0"] == [p.id for p in prompts]
+    assert asked["q6_k"] == asked["q4_0"]
+    assert set(answers) == {first, second, *FORMATS, "q6_k", "fp8"}
+    assert {p.id for p in prompts}.isdisjoint(p.id for p in text.asked_in_turn(MODEL, 1)[0])

@@ -6,13 +6,15 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic import Items, World
 
 from qcheck.baselines import Answer, Baseline
 from qcheck.errors import BaselineError
 from qcheck.evidence import leave_one_out
-from qcheck.evidence.calibration import Block, calibrate
+from qcheck.evidence.calibration import Block, _thresholds, calibrate
+from qcheck.evidence.scoring import most_of
 from qcheck.evidence.views import VIEWS
 from qcheck.expected import IntegerAnswer
 from qcheck.suites import Probe, Suite
@@ -177,3 +179,12 @@ def test_further_prompts_of_an_unknown_stratum_are_refused(recorded: tuple[Basel
     strange = [dataclasses.replace(p, stratum="strange") for p in block.probes[:10]]
     with pytest.raises(BaselineError, match="stratum strange"):
         calibrate(baseline, suite, further=[Block(strange, block.answers)])
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 3, 4, 8])
+def test_thresholds_on_direction_can_be_passed_however_many_tokens_answers_have(tokens: int) -> None:
+    most, quiet = tokens * most_of(tokens), pd.Series(np.zeros(100))
+    assert most >= 4
+    assert _thresholds(DIRECTION, [quiet, quiet], tokens) == [0.05, 0.5, 1.25, 2.25]
+    noisy = _thresholds(DIRECTION, [quiet, pd.Series(np.full(100, most))], tokens)
+    assert 2.25 < min(noisy) <= max(noisy) < most

@@ -41,7 +41,8 @@ def test_the_bounds_of_all_views_together_fail_as_seldom_as_delta_says(table: Ca
     """What each bound spends is read off the bound itself, and visibilities are counted in every event and stratum."""
     envelope, spent = freeze(table, ALPHA), 0.0
     for view, levels in envelope.levels.items():
-        for level, event in zip(levels, table.seen(view), strict=True):
+        events = {(e.score, e.threshold): (level, e) for level, e in zip(levels, table.seen(view), strict=True)}
+        for level, event in events.values():  # those of one threshold are one
             for stratum, bound in level.null_bounds.items():
                 count = event.counts[stratum]
                 spent += float(stats.binom.cdf(count.honest_any, count.clusters, bound)) if bound < 1 else 0.0

@@ -80,12 +80,12 @@ def everyone() -> dict[str, Formula]:
 
 
 def made(pool: Suite, askers: dict[str, Formula], criteria: Criteria, seed: int = 0) -> Mined:
-    wanted = Wanted("made", "greedy", criteria, seed, "made by a test")
+    wanted = Wanted("made", "greedy", criteria, None, seed, "made by a test")
     return mine(wanted, pool, asked(pool, askers), [source(name) for name in askers], pool.folder.parent)
 
 
 def test_a_suite_of_separating_probes_and_near_ties(pool: Suite) -> None:
-    mined = made(pool, everyone(), Criteria(0.5, (0.0, 0.45), None))
+    mined = made(pool, everyone(), Criteria(0.5, (0.0, 0.45)))
     suite = load_suite(str(pool.folder.parent))
     assert suite == mined.suite
     assert suite.manifest.observes == ["greedy_text", "prompt_tokens"]
@@ -110,7 +110,7 @@ def test_a_suite_of_separating_probes_and_near_ties(pool: Suite) -> None:
 
 
 def test_folds_share_no_cluster_and_are_of_the_usual_sizes(pool: Suite) -> None:
-    mined = made(pool, everyone(), Criteria(0.5, (0.0, 0.45), None))
+    mined = made(pool, everyone(), Criteria(0.5, (0.0, 0.45)))
     folds = [{p.cluster for p in mined.suite.fold(fold)} for fold in FOLDS]
     assert sum(map(len, folds)) == len(set.union(*folds)) == len(mined.suite.probes)  # one prompt of each
     shares = [len(fold) / sum(map(len, folds)) for fold in folds]
@@ -124,7 +124,7 @@ def test_the_seed_deals_the_folds_and_nothing_else_depends_on_chance(pool: Suite
     sources = [source(name) for name in everyone()]
 
     def suite(seed: int, name: str) -> Suite:
-        wanted = Wanted("made", "greedy", Criteria(0.3, None, None), seed, "made by a test")
+        wanted = Wanted("made", "greedy", Criteria(0.3, None), None, seed, "made by a test")
         return mine(wanted, pool, recorded, sources, tmp_path / name).suite
 
     first, again, other = suite(1, "first"), suite(1, "again"), suite(2, "other")
@@ -160,21 +160,21 @@ def test_variants_that_are_not_named_now_do_not_choose(pool: Suite) -> None:
     sources = [source(name) for name in ("h1", "h2", "v1")]
     recorded = asked(pool, everyone() | {"v2": Formula(turned=1.0)})
     mined = mine(
-        Wanted("made", "greedy", Criteria(0.3, None, None), 0, ""), pool, recorded, sources, pool.folder.parent
+        Wanted("made", "greedy", Criteria(0.3, None), None, 0, ""), pool, recorded, sources, pool.folder.parent
     )
     assert list(mined.strata[0].flips) == ["v1"]
 
 
 def test_too_few_probes_say_how_many_prompts_would_do(pool: Suite) -> None:
     with pytest.raises(SuiteError, match=rf"0 separating ones were found, and an envelope takes {MIN_CHOSEN}"):
-        made(pool, {"h1": Formula(), "h2": Formula(), "v2": Formula()}, Criteria(0.3, None, None))
+        made(pool, {"h1": Formula(), "h2": Formula(), "v2": Formula()}, Criteria(0.3, None))
     with pytest.raises(SuiteError, match=r"ask about [0-9]+ prompts"):
-        made(pool, everyone(), Criteria(0.9, None, None))
+        made(pool, everyone(), Criteria(0.9, None))
     assert not (pool.folder.parent / "suite.json").exists()
 
 
 def test_a_kind_with_too_few_probes_is_left_out(pool: Suite) -> None:
-    mined = made(pool, everyone(), Criteria(0.3, (0.0, 0.05), None))
+    mined = made(pool, everyone(), Criteria(0.3, (0.0, 0.05)))
     assert [s.name for s in mined.strata] == [SEPARATING]
     assert 0 < mined.few[NEAR_TIE] < MIN_CHOSEN
     assert {p.stratum for p in mined.suite.probes} == {SEPARATING}
@@ -182,7 +182,7 @@ def test_a_kind_with_too_few_probes_is_left_out(pool: Suite) -> None:
 
 def test_open_prompts_for_log_probabilities(pool: Suite) -> None:
     askers = {"h1": Formula(), "h2": Formula(noise=0.002)}
-    wanted = Wanted("made", "logprobs", Criteria(0.1, None, None), 0, "made by a test")
+    wanted = Wanted("made", "logprobs", Criteria(0.1, None), None, 0, "made by a test")
     mined = mine(wanted, pool, asked(pool, askers), [source(name) for name in askers], pool.folder.parent)
     assert mined.suite.manifest.observes == ["logprobs", "prompt_tokens"]
     clusters = {p.cluster for p in mined.suite.probes}

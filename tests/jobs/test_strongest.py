@@ -199,7 +199,7 @@ def test_what_is_withheld_is_said_with_its_cost(both: Asked, offer: KnownOffer |
 def test_what_shows_sooner_is_the_fuller_list(both: Asked) -> None:
     (said,) = promised(both, NONE).providers[0].withheld
     full = int(said.split("would show after about ")[1].split()[0])
-    (coarse,) = promised(both, OFFER.model_copy(update={"listed": 5, "lattice": 0.125})).providers[0].withheld
+    (coarse,) = promised(both, OFFER.model_copy(update={"listed": 5})).providers[0].withheld
     assert full < int(coarse.split("as it is after about ")[1].split()[0])
     assert "in its answers a 5.0 % share of finetuned after" in said
 

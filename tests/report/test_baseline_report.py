@@ -12,7 +12,7 @@ from qcheck.baselines import (
 )
 from qcheck.report.baseline import render
 from qcheck.report.paper import Paper
-from qcheck.tailcounts import CalibrationTable, TailCount, TailEvent
+from qcheck.tailcounts import FORMAT, CalibrationTable, TailCount, TailEvent
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -47,9 +47,10 @@ def table():
         return TailEvent(score=score, threshold=threshold, counts={"all": count})
 
     return CalibrationTable(
-        format=2,
+        format=FORMAT,
         noise_factor=1.5,
         noise_unit=0.018,
+        most=1.0,
         noise_rms=0.0123,
         envelope_kl=0.000456,
         variant_kl={"fp8": 0.0021, "int4": 0.031},

@@ -42,9 +42,9 @@ LOOKED_FOR = {"q8_0-torch": "q8_0", "int8-bf16": "int8", "q6_k-torch": "q6_k", "
 HONEST = 0.998
 IN_USE = scoring.EXPECTED_SHARE, scoring.MOST, scoring.AGAINST
 DIRECTIONS = (
-    *((share, *IN_USE[1:]) for share in (1.0, 2 / 3, 0.5, 0.4)),
-    *((IN_USE[0], most, IN_USE[2]) for most in (1.0, 3.0, 4.0, 8.0, np.inf)),
-    *((*IN_USE[:2], against) for against in (1.0, 2.0, 4.0)),
+    *((share, *IN_USE[1:]) for share in (1.0, 0.5, 0.3, 0.2, 0.15, 0.1, 0.05)),
+    *((IN_USE[0], most, IN_USE[2]) for most in (0.5, 2.0, 4.0, np.inf)),
+    *((*IN_USE[:2], against) for against in (2.0, 3.0, 5.0, 8.0)),
 )
 
 
@@ -72,9 +72,9 @@ def _directions(material: Material, suite: Suite) -> str:
         f"| share of a recorded deviation | most of a position | units against | {' | '.join(LOOKED_FOR)} |",
         f"|---|---|---|{'---|' * len(LOOKED_FOR)}",
     ]
-    yardstick = Yardstick.of(narrow)
     for share, most, against in DIRECTIONS:
-        with patch.multiple(scoring, EXPECTED_SHARE=share, MOST=most, AGAINST=against):
+        yardstick = replace(Yardstick.of(narrow), most=most)
+        with patch.multiple(scoring, EXPECTED_SHARE=share, AGAINST=against):
             honest = LeaveOneOut(narrow, suite, yardstick)(answers, probes, variants, VIEWS[0], baseline.references)
             seen = observe(narrow, yardstick, probes, {c: material.answers[c] for c in LOOKED_FOR}, VIEWS[0])
         largest = np.max([frame[DIRECTION] for frame in honest.values()], axis=0)

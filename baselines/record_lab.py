@@ -38,7 +38,7 @@ from qcheck.suites import Probe, Suite, load_suite
 BUILD = Path("build/recording")
 CONCURRENCY = 8
 HONEST_REPEATS = 2  # so that prompt-token counts are seen to be constant
-DEEP = {"lab-tiny": 40_000, "lab-twin": 40_000, "lab-moe": 20_000}  # further prompts
+DEEP = dict.fromkeys(("lab-tiny", "lab-twin", "lab-moe"), 40_000)  # further prompts
 # Answers cost 24 tokens each, so that graded suites are recorded from fewer.
 GRADED = (
     "honest", "honest-f32", "honest-batch", "honest-torch-bf16", "honest-torch-fp16",

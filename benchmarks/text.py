@@ -44,7 +44,8 @@ from qcheck.tailcounts import FULL
 from qcheck.verdict import Rules
 
 STREAMS, LIMIT = 1000, 3000
-WORDS, TURNS = 45_000, 4  # prompts of a word
+WORDS = 45_000
+MODELS = {"lab-twin": 8, "lab-moe": 1}  # prompts of a word, at most
 SIZE = 4000  # probes of a suite
 CHOSEN_ON = ("honest-f32", "honest-torch-bf16")
 ONE_TOKEN = Manifest(
@@ -67,12 +68,14 @@ class Mined:
     """A kind of probes.
 
     close: the honest deployments that they are chosen on prefer their token by less, in nats; where they prefer it by
-    more the variants would seldom say another. against: the variants that are separated; none for near-ties.
+    more the variants would seldom say another. turns: how many prompts of a word are looked at, where the model has so
+    many. against: the variants that are separated; none for near-ties.
     """
 
     kind: str
     criteria: Criteria
     close: float
+    turns: int
     against: tuple[str, ...] = ()
 
     def may_be(self, paths: Sequence[GreedyPath]) -> bool:
@@ -99,19 +102,19 @@ class Row:
 ASKED_4, ASKED_6 = ("3 / 4", "30 / 65", "60 / 140", "650 / 1400"), ("6 / 12", "60 / 130")
 ROWS: Mapping[str, tuple[Mined, tuple[Row, ...]]] = {
     "separating by 0.08 nats:": (
-        Mined(SEPARATING, Criteria(0.08, None), 0.4, ("q4_k_m", "q4_0", "int4", "nf4")),
+        Mined(SEPARATING, Criteria(0.08, None), 0.4, 4, ("q4_k_m", "q4_0", "int4", "nf4")),
         (
-            Row("4-bit", FOUR_BITS, ASKED_4, apart=True),
+            Row("4-bit", FOUR_BITS, ASKED_4, apart=True, size=9600),
             Row("4-bit", FOUR_BITS, ASKED_4, size=2000),
             Row("4-bit", FOUR_BITS, ASKED_4),
         ),
     ),
-    "separating by 0.04 nats:": (
-        Mined(SEPARATING, Criteria(0.04, None), 0.25, ("q6_k", "fp8")),
+    "separating by 0.065 nats:": (
+        Mined(SEPARATING, Criteria(0.065, None), 0.25, 8, ("q6_k", "fp8")),
         (Row("fp8, Q6_K", SIX_BITS, ASKED_6, apart=True), Row("fp8, Q6_K", SIX_BITS, ASKED_6)),
     ),
     "near-ties, recorded:": (
-        Mined(NEAR_TIE, Criteria(0.0, (0.05, 0.15)), 0.15),
+        Mined(NEAR_TIE, Criteria(0.0, (0.05, 0.15)), 0.15, 4),
         (
             Row("4-bit", FOUR_BITS, ("15 / 30",)),
             Row("fp8, Q6_K", SIX_BITS),
@@ -175,15 +178,16 @@ class Trial:
         return Stops(np.where(found.requests > found.limit, LIMIT + 1, found.requests), LIMIT)
 
 
-def report(models: Sequence[str] = ("lab-twin",)) -> str:
-    """Tables of requests until *deviates* for each model."""
-    return "\n\n".join(f"**{model}**\n\n{_table(model)}" for model in models)
+def report(models: Mapping[str, int] = MODELS) -> str:
+    """Tables of requests until *deviates* for each model, with so many prompts of a word at most."""
+    return "\n\n".join(f"**{model}**\n\n{_table(model, most)}" for model, most in models.items())
 
 
-def _table(model: str) -> str:
-    prompts, recorded = _pool(model)
+def _table(model: str, most: int) -> str:
+    turns = [asked_in_turn(model, turn) for turn in range(most)]
+    hesitant = sum(len(prompts) for prompts, _ in turns)
     lines = [
-        f"On {len(prompts)} of {TURNS * WORDS} prompts two honest deployments hesitate. Probes: asked of providers / "
+        f"On {hesitant} of {most * WORDS} prompts two honest deployments hesitate. Probes: asked of providers / "
         "calibrated. Alarms: in streams of honest deployments that the baseline does not know, two of which compute "
         f"much as those do that probes are chosen on; then in streams of {REQUESTS} requests at most to the reference "
         "deployments that they are not chosen on, each left out of the baseline in turn.",
@@ -193,16 +197,15 @@ def _table(model: str) -> str:
     ]
     for what, (mined, wanted) in ROWS.items():
         rows = [row for row in wanted if all(c in deployments_of(model) for c in row.candidates)]
-        lines += _mined_rows(model, prompts, recorded, what, mined, rows)
+        lines += _mined_rows(model, *_together(turns[: mined.turns]), what, mined, rows)
     return "\n".join([*lines, _natural_row(model)])
 
 
-def _pool(model: str) -> tuple[dict[str, Probe], Texts]:
-    """Prompts on which honest deployments hesitate, by id, and what was answered to them in stages."""
+def _together(turns: Sequence[tuple[Sequence[Probe], Texts]]) -> tuple[dict[str, Probe], Texts]:
+    """The prompts of some turns by id, and what was answered to them."""
     prompts: dict[str, Probe] = {}
     recorded: dict[str, dict[str, Answer]] = {}
-    for turn in range(TURNS):
-        some, answers = asked_in_turn(model, turn)
+    for some, answers in turns:
         prompts |= {p.id: p for p in some}
         for name, kept in answers.items():
             recorded[name] = recorded.get(name, {}) | {p.id: kept[p.id] for p in some if p.id in kept}
@@ -216,14 +219,14 @@ def asked_in_turn(model: str, turn: int) -> tuple[list[Probe], Texts]:
     """
     prompts = [
         Probe(p["id"], p["cluster"], "calibration", tuple(Message(**m) for m in p["messages"]), stratum=p["stratum"])
-        for p in framed(WORDS, TURNS)[turn::TURNS]
+        for p in framed(WORDS, turn + 1)[turn :: turn + 1]
     ]
     answers: dict[str, dict[str, Answer]] = {}
 
     def paths(prompt: Probe) -> list[GreedyPath]:
         return [GreedyPath.of(answers[name][prompt.id]) for name in CHOSEN_ON if name in answers]
 
-    kinds = [mined for mined, _ in ROWS.values()]
+    kinds = [mined for mined, _ in ROWS.values() if turn < mined.turns]
     for name in CHOSEN_ON:
         answers |= _asked(model, ONE_TOKEN, prompts, [name])
         prompts = [p for p in prompts if any(mined.may_be(paths(p)) for mined in kinds)]

@@ -75,7 +75,7 @@ def tables(model: str, suite: Suite) -> str:
     """All tables of one model."""
     recorded, shipped = record_lab.recording(model, suite), Path("baselines", model)
     folder = recorded if (recorded / "calibration.json").exists() else shipped
-    how = f"`python -m baselines.record_lab {model} --deep 0 --out build/baselines/{model}`"
+    how = f"`python -m baselines.record_lab {model} --out build/baselines/{model}`"
     if not (folder / "manifest.json").exists():
         return f"Not recorded here: {how}."
     baseline = load_baseline(folder)

@@ -2,12 +2,13 @@
 
 The pool are tasks that the lab's models were taught. Those are kept to whose first token two honest deployments of
 different engines give more than `SURE`; no variant or candidate is looked at. They are dealt to the folds at random, so
-that calibration prompts are like those that providers are asked.
+that calibration prompts are like those that providers are asked: so many to be asked, so many to choose thresholds, and
+all others to calibrate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,18 +17,18 @@ import numpy as np
 from baselines.record_lab import DIRECTED
 from benchmarks.calibrated import calibrated
 from qcheck.baselines import Answer, Baseline, load_baseline
-from qcheck.jobs.mine import deal
 from qcheck.jsonio import content_hash, to_plain
 from qcheck.lab.bank import Bank
 from qcheck.lab.catalog import deployments_of
 from qcheck.lab.training.tasks import generate
 from qcheck.records import Message
-from qcheck.suites import Probe, Suite
+from qcheck.suites import Fold, Probe, Suite
 
 __all__ = ["SURE", "certain"]
 
 SURE, CHOSEN_ON = 0.97, ("honest-f32", "honest-torch-bf16")
-POOL = {"copying": 2700, "holder": 1350, "position": 1350}  # tasks by family, those that the lab's models are surest of
+POOL = 2 * (("copying", 2700), ("holder", 1350), ("position", 1350))  # tasks that the lab's models are surest of
+FOLDS: Mapping[Fold, int] = {"evaluation": 1300, "selection": 500}
 LEVEL, SEED = 3, 20261128
 
 
@@ -45,7 +46,7 @@ def certain(
     sure = [asked.answers(name) for name in CHOSEN_ON]
     surest = np.min([[_certainty(mine[p.id][0]) for p in pool] for mine in sure], axis=0)
     chosen = [p for p, certainty in zip(pool, surest, strict=True) if certainty > SURE]
-    probes = tuple(deal({"certain": chosen}, np.random.default_rng(SEED)))
+    probes = _dealt(chosen)
     recorded = [d for d in deployments_of(model).values() if d.kind == "reference" or d.name in DIRECTED]
     bank = Bank(banks, model, suite, probes)
     for deployment in recorded:
@@ -59,12 +60,20 @@ def certain(
 
 def _tasks() -> tuple[Probe, ...]:
     rng, prompts = np.random.default_rng(SEED), dict[str, None]()
-    for family, count in POOL.items():
+    for family, count in POOL:
         wanted = len(prompts) + count
         while len(prompts) < wanted:
             prompts[generate(rng, family, LEVEL).prompt] = None
     numbered = ((f"task-{number:04d}", prompt) for number, prompt in enumerate(prompts, 1))
     return tuple(Probe(name, name, "evaluation", (Message("user", prompt),)) for name, prompt in numbered)
+
+
+def _dealt(chosen: Sequence[Probe]) -> tuple[Probe, ...]:
+    """The chosen prompts in random order, each in a fold."""
+    further = len(chosen) - sum(FOLDS.values())
+    folds: list[Fold] = [fold for fold, count in FOLDS.items() for _ in range(count)] + ["calibration"] * further
+    order = np.random.default_rng(SEED).permutation(len(chosen))
+    return tuple(replace(chosen[i], stratum="certain", fold=fold) for i, fold in zip(order, folds, strict=True))
 
 
 def _certainty(answer: Answer) -> float:

@@ -44,7 +44,8 @@ EPILOG = examples(
     "",
     "Then record references with it: `qcheck baseline record MODEL --suite suites/few-words --provider …`.",
 )
-MARGIN_NATS, GAP_NATS = 0.04, (0.05, 0.15)
+MARGIN_NATS = 0.065  # more than a step of bfloat16 logits between 8 and 16
+GAP_NATS = (0.05, 0.15)
 FRACTIONS = (1.0, 0.1)
 NOTES_PER_SOURCE = 10
 
@@ -96,7 +97,7 @@ def new(
             metavar="LOW:HIGH",
             help="Take prompts, too, on which the references prefer their first token by so many nats: they tell of "
             "deviations that nobody recorded.",
-            show_default="0.05:0.15 without --against, else none",
+            show_default=f"{GAP_NATS[0]:g}:{GAP_NATS[1]:g} without --against, else none",
         ),
     ] = None,
     out: Annotated[
@@ -284,3 +285,7 @@ def _parts(mined: Mined) -> Iterator[RenderableType]:
             name, (flips, of) = max(stratum.unchosen.items(), key=lambda item: item[1][0] / max(1, item[1][1]))
             text = f"{name} answers otherwise on {flips} of the {of} prompts that are chosen without it"
             yield entry(f"honest, {stratum.name}", text)
+        if stratum.rounded:
+            name, step = stratum.rounded
+            text = f"{name} is sure by multiples of {step:g} nats; what computes like it may differ by one of them"
+            yield entry(f"rounding, {stratum.name}", f"{text}: ask for a --margin of more")

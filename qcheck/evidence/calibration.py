@@ -216,7 +216,9 @@ def _thresholds(kind: Score, honest: Sequence[pd.Series[float]], tokens: int) ->
         most = REACHED * tokens * most_of(tokens)
         return [significant(min(value, most)) for value in (*lower, *(max(value, lower[-1]) for value in AGREED))]
     largest = max(lower[0], *(float(values.max()) for values in honest))
-    return [significant(value) for value in (*lower, *(m * largest for m in MULTIPLES[kind]))]
+    # Where nobody passes the first one there is nothing to multiply, and events that coincide are paid for once.
+    higher = [m * largest if largest > lower[0] else lower[-1] for m in MULTIPLES[kind]]
+    return [significant(value) for value in (*lower, *higher)]
 
 
 def _counts(

@@ -18,7 +18,7 @@ from qcheck.evidence.scoring import most_of
 from qcheck.evidence.views import VIEWS
 from qcheck.expected import IntegerAnswer
 from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import DIRECTION, FULL, SIZE, TailEvent
+from qcheck.tailcounts import DIRECTION, FLIP, FULL, SIZE, TailEvent
 
 FURTHER = 2000
 
@@ -188,3 +188,9 @@ def test_thresholds_on_direction_can_be_passed_however_many_tokens_answers_have(
     assert _thresholds(DIRECTION, [quiet, quiet], tokens) == [0.05, 0.5, 1.25, 2.25]
     noisy = _thresholds(DIRECTION, [quiet, pd.Series(np.full(100, most))], tokens)
     assert 2.25 < min(noisy) <= max(noisy) < most
+
+
+def test_thresholds_on_flips_coincide_where_no_honest_deployment_flips() -> None:
+    never, once = pd.Series(np.zeros(100)), pd.Series([*np.zeros(99), 0.5])
+    assert len(set(_thresholds(FLIP, [never, never], 1))) == 1
+    assert _thresholds(FLIP, [never, once], 1)[-2:] == [0.5, 0.7]

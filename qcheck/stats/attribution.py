@@ -43,7 +43,7 @@ NOISE = 0.5  # a probe's noise is the largest difference of two references on it
 LOOSENESS = 0.3
 SIZES = np.geomspace(0.5, 40.0, 12)  # of a deviation that nobody recorded, in units of the noise
 DEGREES = 8.0
-TEMPER = 0.2
+TEMPER = 0.45
 
 Array = NDArray[np.float64]
 

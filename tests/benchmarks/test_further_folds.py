@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from qcheck.lab.bank import Bank
 from qcheck.lab.catalog import deployments_of
 from qcheck.packing import pack
 from qcheck.records import Position
-from qcheck.suites import load_suite, shipped_folder
+from qcheck.suites import Probe, load_suite, shipped_folder
 from qcheck.tailcounts import FULL, TailCount
 
 # The packages' functions have the names of their modules.
@@ -97,10 +98,12 @@ def test_there_is_none_where_the_words_were_not_counted(
 
 def test_prompts_are_those_of_which_both_engines_are_sure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, int] = {}
+    dealt: list[Probe] = []
 
     def answers(bank: Bank, deployment: str) -> dict[str, tuple[Answer, ...]]:
         """Every fourth task is sure, every other one only for the second engine."""
         asked[deployment] = len(bank.probes)
+        dealt[:] = bank.probes
         found = {}
         for p in bank.probes:
             number = int(p.id.removeprefix("task-"))
@@ -110,16 +113,18 @@ def test_prompts_are_those_of_which_both_engines_are_sure(tmp_path: Path, monkey
             found[p.id] = (Answer(3, (Position("=a", top[0][1], top),)),)
         return found
 
-    monkeypatch.setattr(CERTAIN, "POOL", {"copying": 60, "holder": 20})
+    monkeypatch.setattr(CERTAIN, "POOL", 2 * (("copying", 30), ("holder", 10)))
+    monkeypatch.setattr(CERTAIN, "FOLDS", {"evaluation": 8, "selection": 4})
     monkeypatch.setattr("benchmarks.calibrated.recalibrate", lambda *_, **__: True)
     monkeypatch.setattr(Bank, "fill", lambda *_, **__: None)
     monkeypatch.setattr(Bank, "answers", answers)
     baseline, prompts = certain("lab-twin", load_suite("logprobs"), tmp_path / "banks", tmp_path, print)
     numbers = {int(p.id.removeprefix("task-")) for p in prompts}
-    assert numbers
+    assert len(numbers) == 8
     assert all(number % 4 == 0 for number in numbers)
     assert {p.fold for p in prompts} == {"evaluation"}
     assert asked["q8_0"] == 20
+    assert sorted(Counter(p.fold for p in dealt).items()) == [("calibration", 8), ("evaluation", 8), ("selection", 4)]
     honest = [name for name, d in deployments_of("lab-twin").items() if d.kind == "reference"]
     assert list(baseline.names(baseline.references)) == honest
     assert all(baseline.probe(p.id) for p in prompts)

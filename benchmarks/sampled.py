@@ -105,7 +105,7 @@ def _tables(model: str) -> str:
     if not folder.exists():
         folder = record_lab.recording(model, suite)
     if not (folder / "calibration.json").exists():
-        return f"Not recorded here: `python -m baselines.record_lab {model} --deep 0 --out build/baselines/{model}`."
+        return f"Not recorded here: `python -m baselines.record_lab {model} --out build/baselines/{model}`."
     baseline = load_baseline(folder)
     banked = bank(baseline, suite, suite.fold("evaluation"))
     probe_ids = [p.id for p in suite.draw("evaluation", 0)]

@@ -5,8 +5,10 @@ token each: an honest deployment all of it; another one those prompts on which t
 is looked at; the recorded variants those on which both prefer the same token by about as much as their probes ask for;
 all other honest deployments the probes that are chosen, as `qcheck suite new` chooses them, one of each word at most;
 and the candidates, which nobody recorded, the evaluation probes. A suite that separates one format is mined for it
-alone, of one that separates several the part is tried as well on which most of these answer otherwise. How near a tie
-prompts must be was set by what a smaller pool's recorded variants would lose, a tenth of the probes of some format.
+alone, and has more probes, as its bounds rest on them alone; of one that separates several the part is tried as well on
+which most of these answer otherwise. How near a tie prompts must be was set by what a smaller pool's recorded variants
+would lose, a tenth of the probes of some format; that fp8 and Q6_K are separated by more than a step of bfloat16, by
+alarms of lab-twin's honest deployments at less.
 
 *Natural prompts.* Hand-written ones, answered in 32 tokens, of which candidates show the text alone.
 """
@@ -183,14 +185,14 @@ def report(models: Mapping[str, int] = MODELS) -> str:
     return "\n\n".join(f"**{model}**\n\n{_table(model, most)}" for model, most in models.items())
 
 
-def _table(model: str, most: int) -> str:
-    turns = [asked_in_turn(model, turn) for turn in range(most)]
+def _table(model: str, prompts_per_word: int) -> str:
+    turns = [asked_in_turn(model, turn) for turn in range(prompts_per_word)]
     hesitant = sum(len(prompts) for prompts, _ in turns)
     lines = [
-        f"On {hesitant} of {most * WORDS} prompts two honest deployments hesitate. Probes: asked of providers / "
-        "calibrated. Alarms: in streams of honest deployments that the baseline does not know, two of which compute "
-        f"much as those do that probes are chosen on; then in streams of {REQUESTS} requests at most to the reference "
-        "deployments that they are not chosen on, each left out of the baseline in turn.",
+        f"{hesitant} of {prompts_per_word * WORDS} prompts are near enough a tie for what is looked for in them. "
+        "Probes: asked of providers / calibrated. Alarms: in streams of honest deployments that the baseline does not "
+        f"know, two of which compute much as those do that probes are chosen on; then in streams of "
+        f"{REQUESTS} requests at most to the reference deployments that they are not chosen on, each left out of the baseline in turn.",
         "",
         "| what is asked | probes | deviation | 100 % of requests | 10 % | 5 % | 1 % | alarms | of those left out |",
         "|---|---|---|---|---|---|---|---|---|",

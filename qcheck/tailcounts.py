@@ -146,6 +146,9 @@ class CalibrationTable(_Strict):
         counts = [count for event in self.events for count in event.counts.values()]
         if any(set(count.shown) != set(self.variants) for count in counts):
             raise ValueError("all counts are of the same variants")
+        counted: dict[tuple[str, str, float], dict[str, TailCount]] = {}
+        if any(counted.setdefault((e.view, e.score, e.threshold), e.counts) != e.counts for e in self.events):
+            raise ValueError("events of one view, score and threshold are one, and have the same counts")
         if any(self.scores(view) != self.scores(FULL) for view in self.views):
             raise ValueError(f"every view has as many events of each score as {FULL} has, in the same order")
         if not set(self.directed or ()) <= set(self.variants):

@@ -63,6 +63,7 @@ def test_events_of_one_threshold_are_bounded_once() -> None:
         ({"noise_rms": float("inf")}, "finite"),
         ({"events": [event("size", threshold=float("nan"))]}, "finite"),
         ({"events": [event("size", counts={})]}, "at least 1 item"),
+        ({"events": [event("flip"), event("flip", counts={"all": count(honest_any=7)})]}, "the same counts"),
         ({"events": [event("size"), event("q4")]}, "Input should be 'size', 'steady', 'direction'"),
         ({"events": [event("size"), event("size", view="top5"), event("direction", view="top5")]}, "as many events"),
         ({"noise_unit": 0.0}, "greater than 0"),

@@ -2,8 +2,8 @@
 
 The pool are tasks that the lab's models were taught. Those are kept to whose first token two honest deployments of
 different engines give more than `SURE`; no variant or candidate is looked at. They are dealt to the folds at random, so
-that calibration prompts are like those that providers are asked: so many to be asked, so many to choose thresholds, and
-all others to calibrate.
+that calibration prompts are like those that providers are asked; a larger part of them calibrates than of a suite that
+`qcheck suite new` deals.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from baselines.record_lab import DIRECTED
 from benchmarks.calibrated import calibrated
 from qcheck.baselines import Answer, Baseline, load_baseline
+from qcheck.evidence.calibration import MIN_CLUSTERS
 from qcheck.jsonio import content_hash, to_plain
 from qcheck.lab.bank import Bank
 from qcheck.lab.catalog import deployments_of
@@ -71,6 +72,8 @@ def _tasks() -> tuple[Probe, ...]:
 def _dealt(chosen: Sequence[Probe]) -> tuple[Probe, ...]:
     """The chosen prompts in random order, each in a fold."""
     further = len(chosen) - sum(FOLDS.values())
+    if further < MIN_CLUSTERS:
+        raise ValueError(f"of {len(chosen)} prompts {further} are left to calibrate on; ask a larger pool")
     folds: list[Fold] = [fold for fold, count in FOLDS.items() for _ in range(count)] + ["calibration"] * further
     order = np.random.default_rng(SEED).permutation(len(chosen))
     return tuple(replace(chosen[i], stratum="certain", fold=fold) for i, fold in zip(order, folds, strict=True))

@@ -285,7 +285,3 @@ def _parts(mined: Mined) -> Iterator[RenderableType]:
             name, (flips, of) = max(stratum.unchosen.items(), key=lambda item: item[1][0] / max(1, item[1][1]))
             text = f"{name} answers otherwise on {flips} of the {of} prompts that are chosen without it"
             yield entry(f"honest, {stratum.name}", text)
-        if stratum.rounded:
-            name, step = stratum.rounded
-            text = f"{name} is sure by multiples of {step:g} nats; what computes like it may differ by one of them"
-            yield entry(f"rounding, {stratum.name}", f"{text}: ask for a --margin of more")

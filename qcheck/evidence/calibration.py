@@ -216,9 +216,9 @@ def _thresholds(kind: Score, honest: Sequence[pd.Series[float]], tokens: int) ->
         most = REACHED * tokens * most_of(tokens)
         return [significant(min(value, most)) for value in (*lower, *(max(value, lower[-1]) for value in AGREED))]
     largest = max(lower[0], *(float(values.max()) for values in honest))
-    # Where nobody passes the first one there is nothing to multiply, and events that coincide are paid for once.
-    higher = [m * largest if largest > lower[0] else lower[-1] for m in MULTIPLES[kind]]
-    return [significant(value) for value in (*lower, *higher)]
+    if kind == FLIP and largest == FLOORS[FLIP][0]:  # nobody flips: these events coincide, and are paid for once
+        return [largest] * len((*lower, *MULTIPLES[kind]))
+    return [significant(value) for value in (*lower, *(m * largest for m in MULTIPLES[kind]))]
 
 
 def _counts(

@@ -21,7 +21,6 @@ from scipy import stats as scipy_stats
 
 from qcheck.baselines import Baseline
 from qcheck.evidence.greedy import GreedyPath, flip
-from qcheck.evidence.views import grid_step
 
 __all__ = ["NEAR_TIE", "OPEN", "SEPARATING", "Criteria", "GreedyPaths"]
 
@@ -99,14 +98,6 @@ class GreedyPaths:
             for kind, chosen in others.choose(criteria).items():
                 flips.setdefault(kind, {})[name] = (others.flips(name, chosen), len(chosen))
         return flips
-
-    def coarsest(self, probe_ids: Sequence[str]) -> tuple[str, float]:
-        """The honest deployment whose margins on the prompts lie on the coarsest grid, and its step, nats; 0 for none.
-
-        Logits in bfloat16 make such a grid, and one like it may fall on the other side of a single step.
-        """
-        leads = {name: np.array([self.paths[i][name].lead for i in probe_ids]) for name in self.honest}
-        return max(((name, grid_step(mine)) for name, mine in leads.items()), key=lambda pair: pair[1])
 
     def _margins(self, paths: Mapping[str, GreedyPath]) -> tuple[float, ...]:
         """The least and the largest margin of the honest, who say the same, then each variant's, who says another.

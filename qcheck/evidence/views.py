@@ -16,13 +16,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qcheck.baselines import Answer
 from qcheck.records import Position
 from qcheck.tailcounts import FULL
 
-__all__ = ["VIEWS", "View", "grid_step", "lattice_step", "view_beyond"]
+__all__ = ["VIEWS", "View", "lattice_step", "view_beyond"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +78,7 @@ def lattice_step(positions: Sequence[Position]) -> float:
     Most, not all: logits of bfloat16 lie on the coarser a lattice the larger they are.
     """
     lists = [np.array([v for _, v in p.top if v > -np.inf]) for p in positions]
-    return grid_step(np.concatenate([np.zeros(0), *(values[1:] - values[0] for values in lists if len(values))]))
-
-
-def grid_step(differences: NDArray[np.float64]) -> float:
-    """The coarsest of `STEPS` on which most of the (n,) differences lie, in nats; 0 where none fits."""
+    differences = np.concatenate([np.zeros(0), *(values[1:] - values[0] for values in lists if len(values))])
     differences = differences[differences != 0]
     if len(differences) < FEWEST:
         return 0.0

@@ -21,7 +21,7 @@ from scipy import stats as scipy_stats
 from qcheck.baselines import Baseline, load_baseline
 from qcheck.errors import SuiteError
 from qcheck.evidence.calibration import MIN_CLUSTERS
-from qcheck.evidence.choice import OPEN, SEPARATING, Criteria, GreedyPaths
+from qcheck.evidence.choice import OPEN, Criteria, GreedyPaths
 from qcheck.jobs.record import Recording, record
 from qcheck.jobs.reference import provenance_of
 from qcheck.jsonio import content_hash
@@ -82,8 +82,7 @@ class Stratum:
 
     chosen: how many there are; evaluation: how many of these are for asking providers. flips: on how many of the chosen
     each variant leaves the honest paths. unchosen: by honest deployment, its flips on what the others choose, and how
-    many prompts that are; empty with fewer than three. rounded: of separating ones an honest deployment whose
-    margins lie on a coarser grid than the margin that was asked for, and its step, nats; None for nobody.
+    many prompts that are; empty with fewer than three.
     """
 
     name: str
@@ -91,7 +90,6 @@ class Stratum:
     evaluation: int
     flips: Mapping[str, int]
     unchosen: Mapping[str, tuple[int, int]]
-    rounded: tuple[str, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +228,7 @@ def mine(wanted: Wanted, pool: Suite, recorded: Baseline, sources: Sequence[Sour
     def stratum(kind: str) -> Stratum:
         chosen = [p.id for p in strata[kind]]
         flips = {v: paths.flips(v, chosen) for v in paths.variants if kind != OPEN}
-        name, step = paths.coarsest(chosen)
-        rounded = (name, step) if kind == SEPARATING and step > wanted.criteria.margin else None
-        return Stratum(kind, len(chosen), evaluation.count(kind), flips, unchosen.get(kind, {}), rounded)
+        return Stratum(kind, len(chosen), evaluation.count(kind), flips, unchosen.get(kind, {}))
 
     return Mined(suite, tuple(map(stratum, strata)), few, asked)
 

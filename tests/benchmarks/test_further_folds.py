@@ -115,6 +115,7 @@ def test_prompts_are_those_of_which_both_engines_are_sure(tmp_path: Path, monkey
 
     monkeypatch.setattr(CERTAIN, "POOL", 2 * (("copying", 30), ("holder", 10)))
     monkeypatch.setattr(CERTAIN, "FOLDS", {"evaluation": 8, "selection": 4})
+    monkeypatch.setattr(CERTAIN, "MIN_CLUSTERS", 8)
     monkeypatch.setattr("benchmarks.calibrated.recalibrate", lambda *_, **__: True)
     monkeypatch.setattr(Bank, "fill", lambda *_, **__: None)
     monkeypatch.setattr(Bank, "answers", answers)

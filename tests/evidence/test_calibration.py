@@ -194,3 +194,6 @@ def test_thresholds_on_flips_coincide_where_no_honest_deployment_flips() -> None
     never, once = pd.Series(np.zeros(100)), pd.Series([*np.zeros(99), 0.5])
     assert len(set(_thresholds(FLIP, [never, never], 1))) == 1
     assert _thresholds(FLIP, [never, once], 1)[-2:] == [0.5, 0.7]
+    tied = pd.Series([*np.zeros(90), *[0.5] * 10])
+    assert _thresholds(FLIP, [never, tied], 1) == [0.5, 0.5, 0.5, 0.7]
+    assert _thresholds(SIZE, [never, never], 1) == [0.2, 0.2, 0.2, 0.28]

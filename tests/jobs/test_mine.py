@@ -34,13 +34,11 @@ def _share(text: str, salt: str) -> float:
 class Formula:
     """Says yes or no by how much it prefers yes: honest ones from 0 to 1 nats; `turned`, a share of prompts, the other.
 
-    By multiples of `step`, if that is given. Gone after `limit` requests.
+    Gone after `limit` requests.
     """
 
-    def __init__(
-        self, *, turned: float = 0.0, salt: str = "", noise: float = 0.0, step: float = 0.0, limit: int = 10**9
-    ) -> None:
-        self.turned, self.salt, self.noise, self.step, self.limit, self.asked = turned, salt, noise, step, limit, 0
+    def __init__(self, *, turned: float = 0.0, salt: str = "", noise: float = 0.0, limit: int = 10**9) -> None:
+        self.turned, self.salt, self.noise, self.limit, self.asked = turned, salt, noise, limit, 0
 
     async def ask(self, request: Request, provider: str, seq: int) -> AsyncIterator[Attempt]:
         self.asked += 1
@@ -51,7 +49,6 @@ class Formula:
         text = request.messages[-1].content
         words = ("no", "yes") if _share(text, self.salt) < self.turned else ("yes", "no")
         lead = 0.001 + _share(text, "lead") + self.noise
-        lead = math.ceil(lead / self.step) * self.step if self.step else lead
         total = math.log(1 + math.exp(-lead) + math.exp(-8))
         top = ((f"={words[0]}", -total), (f"={words[1]}", -lead - total), ("=rest", -8 - total))
         response = Response(words[0], (Position(*top[0], top),), 3, 1, None, "stop", "m", None)
@@ -110,14 +107,6 @@ def test_a_suite_of_separating_probes_and_near_ties(pool: Suite) -> None:
     tenth = mined.second_flip("v1", 0.1)
     assert tenth is not None
     assert 15 <= tenth <= 20  # 17 where every answer shows
-
-
-@pytest.mark.parametrize(("margin", "rounded"), [(0.2, ("h2", 0.25)), (0.3, None)])
-def test_a_margin_below_the_step_of_a_reference_is_reported(
-    pool: Suite, margin: float, rounded: tuple[str, float] | None
-) -> None:
-    mined = made(pool, everyone() | {"h2": Formula(step=0.25)}, Criteria(margin, None))
-    assert mined.strata[0].rounded == rounded
 
 
 def test_folds_share_no_cluster_and_are_of_the_usual_sizes(pool: Suite) -> None:

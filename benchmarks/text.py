@@ -191,8 +191,9 @@ def _table(model: str, prompts_per_word: int) -> str:
     lines = [
         f"{hesitant} of {prompts_per_word * WORDS} prompts are near enough a tie for what is looked for in them. "
         "Probes: asked of providers / calibrated. Alarms: in streams of honest deployments that the baseline does not "
-        f"know, two of which compute much as those do that probes are chosen on; then in streams of "
-        f"{REQUESTS} requests at most to the reference deployments that they are not chosen on, each left out of the baseline in turn.",
+        "know, two of which compute much as those do that probes are chosen on; then in streams of "
+        f"{REQUESTS} requests at most to the reference deployments that they are not chosen on, each left out of the "
+        "baseline in turn.",
         "",
         "| what is asked | probes | deviation | 100 % of requests | 10 % | 5 % | 1 % | alarms | of those left out |",
         "|---|---|---|---|---|---|---|---|---|",

@@ -104,7 +104,7 @@ class Row:
 ASKED_4, ASKED_6 = ("3 / 4", "30 / 65", "60 / 140", "650 / 1400"), ("6 / 12", "60 / 130")
 ROWS: Mapping[str, tuple[Mined, tuple[Row, ...]]] = {
     "separating by 0.08 nats:": (
-        Mined(SEPARATING, Criteria(0.08, None), 0.4, 4, ("q4_k_m", "q4_0", "int4", "nf4")),
+        Mined(SEPARATING, Criteria(0.08, None), 0.4, 8, ("q4_k_m", "q4_0", "int4", "nf4")),
         (
             Row("4-bit", FOUR_BITS, ASKED_4, apart=True, size=9600),
             Row("4-bit", FOUR_BITS, ASKED_4, size=2000),

@@ -20,7 +20,7 @@ from benchmarks.detection.longer import longer
 from benchmarks.detection.material import ALPHA, gather, strangers
 from benchmarks.detection.power import measure
 from benchmarks.detection.published import published
-from benchmarks.detection.rows import FRACTIONS, ROWS, Row, plainest
+from benchmarks.detection.rows import FRACTIONS, PLAIN, ROWS, TOP_5, Row, plainest
 from benchmarks.detection.table import (
     consistent_table,
     false_alarm_table,
@@ -33,7 +33,6 @@ from qcheck.baselines import Baseline, load_baseline
 from qcheck.jsonio import atomic_write
 from qcheck.lab.bank import DEFAULT_FOLDER, Bank
 from qcheck.suites import Probe, Suite, load_suite
-from qcheck.tailcounts import FULL
 
 MODELS = {
     "lab-tiny": "what methods were tuned on",
@@ -111,7 +110,7 @@ def _measured(baseline: Baseline, suite: Suite) -> str:
 
 
 def _longer(baseline: Baseline, words: Sequence[Probe], suite: Suite) -> str:
-    rows = [row for row in ROWS if len(row.asked) > FRACTIONS.index(SELDOM)]
+    rows = [row for row in (*PLAIN, *TOP_5) if len(row.asked) > FRACTIONS.index(SELDOM)]
     material = gather(baseline, bank(baseline, suite, words, rows), rows)
     cells = measure(material, rows, len(words))
     what = (
@@ -122,7 +121,7 @@ def _longer(baseline: Baseline, words: Sequence[Probe], suite: Suite) -> str:
 
 
 def _certain(baseline: Baseline, prompts: Sequence[Probe], suite: Suite) -> str:
-    rows = [row for row in ROWS if row.view == FULL and row.asked and row.recorded]
+    rows = [*PLAIN, *TOP_5]
     material = gather(baseline, bank(baseline, suite, prompts, rows), rows)
     cells = measure(material, rows)
     what = (

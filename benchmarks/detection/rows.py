@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-__all__ = ["FRACTIONS", "ROWS", "Row", "plainest"]
+__all__ = ["FRACTIONS", "PLAIN", "ROWS", "TOP_5", "Row", "plainest"]
 
 FRACTIONS = (1.0, 0.1, 0.05, 0.01)
 # By candidate, whose answers nobody recorded: the recorded variant that it is, on another engine.
@@ -35,20 +35,33 @@ class Row:
         return {candidate: variant for candidate, variant in self.candidates.items() if candidate in answers}
 
 
-ROWS = (  # of each deviation those first in which most is given
+PLAIN = (
     Row(RECORDED, "full", "4-bit", FOUR_BITS, True, ("3 / 4", "20 / 50", "40 / 110", "300 / 700")),
     Row(RECORDED, "full", "fp8, Q6_K", SIX_BITS, True, ("4 / 7", "30 / 75", "65 / 160", "450 / 1000")),
     Row(RECORDED, "full", "8-bit", EIGHT_BITS, True, ("8 / 20",)),
     Row("top 20, not recorded", "full", "4-bit", FOUR_BITS, False, ("3 / 5", "30 / 75", "60 / 130", "350 / 800")),
     Row("top 20, not recorded", "full", "fp8, Q6_K", SIX_BITS, False, ("4 / 8", "45 / 110", "110 / 250")),
     Row("top 20, not recorded", "full", "other model", OTHER, False, ("3 / 4", "25 / 60", "50 / 110", "350 / 800")),
+)
+TOP_5 = (
     Row("top 5, recorded", "top5", "4-bit", FOUR_BITS, True, ("4 / 8", "45 / 110", "90 / 200")),
     Row("top 5, recorded", "top5", "fp8, Q6_K", SIX_BITS, True),
-    Row("top 20 on a grid of 1/16, recorded", "step16", "4-bit", FOUR_BITS, True),
-    Row("top 20 on a grid of 1/16, recorded", "step16", "fp8, Q6_K", SIX_BITS, True),
-    Row("top 20 on a grid of 1/8, recorded", "step8", "4-bit", FOUR_BITS, True),
-    Row("top 20 on a grid of 1/8, recorded", "step8", "fp8, Q6_K", SIX_BITS, True),
-    Row("top 5 on a grid of 1/8, recorded", "top5-step8", "4-bit", FOUR_BITS, True),
+)
+
+
+def _rounded(rows: Iterable[Row], view: str, step: str) -> Iterator[Row]:
+    """The same rows where values are multiples of a step: the same figures are asked for."""
+    for row in rows:
+        given, comma, known = row.given.partition(", ")
+        yield replace(row, given=f"{given} on a grid of {step}{comma}{known}", view=view)
+
+
+ROWS = (  # of each deviation those first in which most is given
+    *PLAIN,
+    *TOP_5,
+    *_rounded(PLAIN, "step16", "1/16"),
+    *_rounded(PLAIN, "step8", "1/8"),
+    *_rounded(TOP_5, "top5-step8", "1/8"),
     Row("top 20, not recorded", "full", "Q5_K_M, Q3_K_M, Q2_K, pruned, Q4_0 cache", UNUSED, False),
     Row("top 20, not recorded", "full", "Q8_0 cache", CACHE, False),
 )

@@ -9,7 +9,7 @@ event is a loss, and what the noise factor multiplies is its bound (`envelope`).
 A deep calibration adds answers of the honest deployments to further prompts of the suite's strata, tens of thousands
 of them: a bound on n answers is never below about 1/n. Directions need the answers of the variants too whose directions
 are looked for, which may be some of them: those that hardly differ from the envelope in size. Without them directions
-stay with the suite's own folds, and so do views on a grid.
+stay with the suite's own folds.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ FLOORS: Mapping[Score, tuple[float, ...]] = {
     STEADY: (0.2,),
     DIRECTION: (0.05, 0.5),
 }
-AGREED = (1.25, 2.25)  # the higher ones on direction: more than one of four positions can show, and more than two
-REACHED = 0.9  # of what all positions can show together: thresholds on direction are no higher
+# The higher ones on direction: more than one of four positions can show, and more than two. Where honest answers show
+# that now and then, as on a grid: even steps to this share of what all positions can show together.
+AGREED = (1.25, 2.25)
+REACHED = 0.9
 MIN_CLUSTERS = 100
 DIRECTION_REFERENCES = 3  # so that a direction has two references when one honest deployment is left out
 LOST = 0.5  # a threshold between the two scores that an answer's loss can have
@@ -213,8 +215,9 @@ def _thresholds(kind: Score, honest: Sequence[pd.Series[float]], tokens: int) ->
     usual = [max(float(values.quantile(q)) for values in honest) for q in QUANTILES[kind]]
     lower = [max(value, floor) for value, floor in zip(usual, FLOORS[kind], strict=True)]
     if kind == DIRECTION:
-        most = REACHED * tokens * most_of(tokens)
-        return [significant(min(value, most)) for value in (*lower, *(max(value, lower[-1]) for value in AGREED))]
+        most, last = REACHED * tokens * most_of(tokens), lower[-1]
+        higher = AGREED if last < AGREED[0] else ((last + most) / 2, most)
+        return [significant(min(value, most)) for value in (*lower, *higher)]
     largest = max(lower[0], *(float(values.max()) for values in honest))
     if kind == FLIP and largest == FLOORS[FLIP][0]:  # nobody flips: these events coincide, and are paid for once
         return [largest] * len((*lower, *MULTIPLES[kind]))
@@ -243,7 +246,7 @@ def _counts(
 def deepened(
     events: Sequence[TailEvent], scorer: LeaveOneOut, block: Block, looked_for: Sequence[int]
 ) -> list[TailEvent]:
-    """The events of views without a grid with the block's honest answers counted too, as far as it has answers.
+    """The events with the block's honest answers counted too, as far as it has answers.
 
     The block's clusters must be new to the events. looked_for: indices of the variants whose directions are looked for.
     Raises BaselineError where a prompt is of a stratum that the events do not know.
@@ -256,7 +259,6 @@ def deepened(
     honest = {
         view.name: scorer(block.answers, answered, looked_for if directed else (), view, references)
         for view in scorer.views
-        if not view.step
     }
 
     def with_more(event: TailEvent) -> TailEvent:
@@ -272,4 +274,4 @@ def deepened(
             )
         return event.model_copy(update={"counts": counts})
 
-    return [with_more(e) if e.view in honest and (directed or e.score != DIRECTION) else e for e in events]
+    return [with_more(e) if directed or e.score != DIRECTION else e for e in events]

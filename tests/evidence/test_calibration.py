@@ -73,6 +73,19 @@ def test_a_rare_event_is_bounded_below_the_suite_s_own_floor(recorded: tuple[Bas
     assert rarest.null_bound("odd", 1e-4) < rarest.null_bound("even", 1e-4) / 4
 
 
+def test_every_view_is_counted_deeply(
+    recorded: tuple[Baseline, Suite], block: Block, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leave_one_out, "VIEWS", (VIEWS[0], VIEWS[2]))
+    few = dataclasses.replace(block, probes=block.probes[:200])
+    deep = calibrate(recorded[0], recorded[1], further=[few])
+    assert deep is not None
+    coarse = [e for e in deep.seen("step8") if e.score == SIZE]
+    assert [e.counts["odd"].clusters for e in coarse] == [450 + 200] * 4
+    # Rounding moves answers, and is measured in a larger noise: the counts are the view's own.
+    assert [e.threshold for e in coarse] != [e.threshold for e in sizes(deep.events)]
+
+
 def test_directions_are_counted_deeply_where_their_variants_answered(
     recorded: tuple[Baseline, Suite], block: Block, world: World
 ) -> None:
@@ -188,6 +201,9 @@ def test_thresholds_on_direction_can_be_passed_however_many_tokens_answers_have(
     assert _thresholds(DIRECTION, [quiet, quiet], tokens) == [0.05, 0.5, 1.25, 2.25]
     noisy = _thresholds(DIRECTION, [quiet, pd.Series(np.full(100, most))], tokens)
     assert 2.25 < min(noisy) <= max(noisy) < most
+    some = _thresholds(DIRECTION, [quiet, pd.Series(np.full(100, most / 2))], tokens)
+    assert some[0] == some[1] == pytest.approx(most / 2)
+    assert some[1] < some[2] < some[3] < most
 
 
 def test_thresholds_on_flips_coincide_where_no_honest_deployment_flips() -> None:

@@ -47,7 +47,7 @@ from qcheck.verdict import Rules
 
 STREAMS, LIMIT = 1000, 3000
 WORDS = 45_000
-MODELS = {"lab-twin": 8, "lab-moe": 1}  # prompts of a word, at most
+MODELS = {"lab-twin": 8, "lab-moe": 3}  # prompts of a word, at most
 SIZE = 4000  # probes of a suite
 CHOSEN_ON = ("honest-f32", "honest-torch-bf16")
 ONE_TOKEN = Manifest(

@@ -28,7 +28,7 @@ from qcheck.suites import Fold, Probe, Suite
 __all__ = ["SURE", "certain"]
 
 SURE, CHOSEN_ON = 0.97, ("honest-f32", "honest-torch-bf16")
-POOL = 8 * (("copying", 2700), ("holder", 1350), ("position", 1350))  # tasks that the lab's models are surest of
+POOL = 4 * (("copying", 2700), ("holder", 1350), ("position", 1350))  # tasks that the lab's models are surest of
 FOLDS: Mapping[Fold, int] = {"evaluation": 1300, "selection": 500}
 LEVEL, SEED = 3, 20261128
 

@@ -126,7 +126,8 @@ def _certain(baseline: Baseline, prompts: Sequence[Probe], suite: Suite) -> str:
     cells = measure(material, rows)
     what = (
         f"On {len(prompts)} prompts whose first token has a probability above {SURE}, null bounds counted on "
-        f"{material.resolution} others (`benchmarks/detection/certain.py`), so that what is seen are the later tokens:"
+        f"{material.resolution} others (`benchmarks/detection/certain.py`), so that what is seen are the later "
+        "tokens. Only variants whose directions are looked for are recorded here, so that 4-bit ones are seen by size:"
     )
     return "\n\n".join([what, power_table(cells), oracle_table(cells)])
 

@@ -18,7 +18,7 @@ from qcheck.evidence.scoring import Yardstick
 from qcheck.jsonio import atomic_write, content_hash, pretty
 from qcheck.lab.bank import CHUNK
 from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import FULL, CalibrationTable, TailCount, TailEvent
+from qcheck.tailcounts import CalibrationTable, TailCount, TailEvent
 
 __all__ = ["longer"]
 
@@ -35,7 +35,7 @@ def longer(recorded: Baseline, suite: Suite, root: Path) -> tuple[Baseline, tupl
     if table is None or FILE not in words.numbers or not all(words.has(name, FILE) for name in known):
         return None
     own = sum(p.stratum == STRATUM for p in suite.fold("calibration"))
-    counted = min(event.counts[STRATUM].clusters for event in table.seen(FULL)) - own
+    counted = min(event.counts[STRATUM].clusters for event in table.events) - own
     if counted < (FILE + 1) * CHUNK:
         return None
     key = content_hash([recorded.hash, FILE]).removeprefix("sha256:")

@@ -49,8 +49,8 @@ FLOORS: Mapping[Score, tuple[float, ...]] = {
     STEADY: (0.2,),
     DIRECTION: (0.05, 0.5),
 }
-# The higher ones on direction: more than one of four positions can show, and more than two. Where honest answers show
-# that now and then, as on a grid: even steps to this share of what all positions can show together.
+# The higher ones on direction: more than one of four positions can show, and more than two. Where a 99.8 % quantile is
+# no lower, as on grids, even steps to a share of what all positions can show together, which no threshold is above.
 AGREED = (1.25, 2.25)
 REACHED = 0.9
 MIN_CLUSTERS = 100

@@ -4,9 +4,11 @@ What honest answers look like depends on how much of them is seen, so every view
 the recorded answers as that view would have shown them.
 
 A grid comes from rounding, or from logits in bfloat16, which lie on a lattice of 1/16 between 8 and 16 and of 1/8
-between 16 and 32: the differences within a list are then multiples of the step. A view covers every step up to its
-own. How coarse one list comes out depends on its values, so an answer must not choose the view that it is judged in:
-the answers before it do.
+between 16 and 32: the differences within a list are then multiples of the step. Of logits the largest may lie on a
+lattice twice as coarse as the others, which no difference shows, and its error is in every value of the list: so where
+differences lie on a grid and the values themselves do not, the step is taken to be twice that of the differences. A
+view covers every step up to its own. How coarse one list comes out depends on its values, so an answer must not choose
+the view that it is judged in: the answers before it do.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qcheck.baselines import Answer
 from qcheck.records import Position
 from qcheck.tailcounts import FULL
 
-__all__ = ["VIEWS", "View", "lattice_step", "view_beyond"]
+__all__ = ["VIEWS", "View", "lattice_step", "rounding_step", "view_beyond"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class View:
 
     def of(self, answer: Answer) -> Answer:
         """An answer as this view shows it; one that lies on about as coarse a grid is not rounded once more."""
-        step = 0.0 if self.step and lattice_step(answer.positions) > self.step / 2 else self.step
+        step = 0.0 if self.step and lattice_step(answer.positions) >= self.step / 2 else self.step
         if self.tokens is None and not step:
             return answer
         return replace(answer, positions=tuple(self._position(p, step) for p in answer.positions))
@@ -67,6 +70,8 @@ STEPS: Final = np.array(
     sorted({*(i / 16 for i in range(1, 17)), *(i / 20 for i in range(1, 21)), 1 / 32, 1 / 64, 0.025, 0.02, 0.01})[::-1]
 )
 TOLERANCE: Final = 2e-4
+# Lattices of logits below 8 and finer ones count as they are: references that compute in bfloat16 show them too.
+SMALL_LOGITS: Final = 1 / 32
 FEWEST, MANY = 4, 32  # differences from which a grid can be told from chance, and told well
 # Of the differences, how many lie on the grid: of values on one half as coarse every other one does by chance.
 SHARE, SHARE_OF_FEW = 0.75, 0.9
@@ -79,12 +84,26 @@ def lattice_step(positions: Sequence[Position]) -> float:
     """
     lists = [np.array([v for _, v in p.top if v > -np.inf]) for p in positions]
     differences = np.concatenate([np.zeros(0), *(values[1:] - values[0] for values in lists if len(values))])
-    differences = differences[differences != 0]
-    if len(differences) < FEWEST:
-        return 0.0
-    off = np.abs(differences - STEPS[:, None] * np.round(differences / STEPS[:, None]))
-    fits = (off <= TOLERANCE).mean(axis=1) >= (SHARE if len(differences) >= MANY else SHARE_OF_FEW)
-    return float(STEPS[fits.argmax()]) if fits.any() else 0.0
+    fits = [step for step in STEPS if _on_grid(differences, step)]
+    return float(fits[0]) if fits else 0.0
+
+
+def rounding_step(positions: Sequence[Position]) -> float:
+    """The step that values, or the logits that they come from, may have been rounded to, in nats; 0 for none.
+
+    Twice `lattice_step` where that is a lattice of logits.
+    """
+    step = lattice_step(positions)
+    values = np.array([v for p in positions for _, v in p.top if v > -np.inf])
+    return step if step <= SMALL_LOGITS or _on_grid(values, step) else 2 * step
+
+
+def _on_grid(values: NDArray[np.float64], step: float) -> bool:
+    """Whether most of the values that are not 0 are multiples of the step; False where they are too few to tell."""
+    values = values[values != 0]
+    off = np.abs(values - step * np.round(values / step))
+    share = SHARE if len(values) >= MANY else SHARE_OF_FEW
+    return len(values) >= FEWEST and bool((off <= TOLERANCE).mean() >= share)
 
 
 def view_beyond(view: View, tokens: int | None, step: float, unit: float) -> View | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from qcheck.client.offered import choices_in, is_stream, scored_prompt_tokens
-from qcheck.evidence.views import MANY, lattice_step
+from qcheck.evidence.views import MANY, lattice_step, rounding_step
 from qcheck.jobs.seen import (
     PROMPT,
     TOP,
@@ -280,9 +280,12 @@ def _lattice(trials: Trials) -> Capability:
     if differences < MANY:
         return Capability(name, "unknown", f"too few log-probabilities: {differences} differences within lists")
     if step := lattice_step(lists):
-        return Capability(
-            name, "yes", f"most of {differences} differences within lists are multiples of {step:g}", step
+        told, rounded = (
+            f"most of {differences} differences within lists are multiples of {step:g}",
+            rounding_step(lists),
         )
+        logits = "; the values are not: a lattice of logits, twice as coarse for the largest of them"
+        return Capability(name, "yes", told if rounded == step else told + logits, rounded)
     return Capability(name, "no", f"{differences} differences within lists lie on no grid that matters")
 
 

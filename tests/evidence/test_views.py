@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcheck.baselines import Answer
-from qcheck.evidence.views import STEPS, VIEWS, View, lattice_step, view_beyond
+from qcheck.evidence.views import STEPS, VIEWS, View, lattice_step, rounding_step, view_beyond
 from qcheck.records import Position
 
 UNIT = 0.018  # of the noise, nats
@@ -47,6 +47,21 @@ def test_a_coarse_grid_shows_through_some_values_on_a_finer_one() -> None:
     on_grid = np.round(logits / step) * step
     assert 0.8 < (logits > 16).mean() < 0.95
     assert lattice_step(answer(on_grid - 20).positions) == 1 / 8
+
+
+@given(st.integers(0, 10_000))
+def test_the_largest_logits_may_lie_on_a_lattice_that_no_difference_shows(seed: int) -> None:
+    """Just above 32 bfloat16 rounds to 1/4, just below to 1/8: the error of the first is in every value of the list."""
+    exact = 31 + values(seed, positions=4)
+    exact[:, 0] = 32.5
+    step = np.where(exact > 32, 1 / 4, 1 / 8)
+    logits = np.round(exact / step) * step
+    lists = answer(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).positions
+    assert lattice_step(lists) >= 1 / 8
+    assert rounding_step(lists) >= 1 / 4
+    assert view_beyond(VIEWS[0], None, rounding_step(lists), UNIT) is None
+    rounded = answer(np.round(values(seed) * 8) / 8).positions
+    assert rounding_step(rounded) == lattice_step(rounded)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from qcheck.baselines import Answer, Baseline, ProbeReference
 from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.scoring import Alignment, Yardstick, align, resemblance, score
 from qcheck.evidence.tails import Shown, TailEvidence
-from qcheck.evidence.views import VIEWS, rounding_step, view_beyond
+from qcheck.evidence.views import FINE, VIEWS, rounding_step, view_beyond
 from qcheck.packing import DIGITS
 from qcheck.result import Divergence, Finding
 from qcheck.stats.attribution import Attribution, log_likelihoods
@@ -103,7 +103,8 @@ class LogprobEvidence(TailEvidence):
         if whole is None:
             return None
         tokens = None if whole.deep else whole.shortest
-        view = view_beyond(self._view, tokens, rounding_step(answer.positions), self._yardstick.unit)
+        unit = self._yardstick.unit
+        view = view_beyond(self._view, tokens, rounding_step(answer.positions, FINE * unit), unit)
         if view is None or view.name not in self._envelope.levels:
             return None
         self._view = view

@@ -6,9 +6,9 @@ the recorded answers as that view would have shown them.
 A grid comes from rounding, or from logits in bfloat16, which lie on a lattice of 1/16 between 8 and 16 and of 1/8
 between 16 and 32: the differences within a list are then multiples of the step. Of logits the largest may lie on a
 lattice twice as coarse as the others, which no difference shows, and its error is in every value of the list: so where
-differences lie on a grid and the values themselves do not, the step is taken to be twice that of the differences. A
-view covers every step up to its own. How coarse one list comes out depends on its values, so an answer must not choose
-the view that it is judged in: the answers before it do.
+differences lie on a grid coarser than the references' noise and the values themselves do not, the step is taken to be
+twice that of the differences. A view covers every step up to its own. How coarse one list comes out depends on its
+values, so an answer must not choose the view that it is judged in: the answers before it do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from qcheck.baselines import Answer
 from qcheck.records import Position
 from qcheck.tailcounts import FULL
 
-__all__ = ["VIEWS", "View", "lattice_step", "rounding_step", "view_beyond"]
+__all__ = ["FINE", "VIEWS", "View", "lattice_step", "rounding_step", "view_beyond"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ STEPS: Final = np.array(
     sorted({*(i / 16 for i in range(1, 17)), *(i / 20 for i in range(1, 21)), 1 / 32, 1 / 64, 0.025, 0.02, 0.01})[::-1]
 )
 TOLERANCE: Final = 2e-4
-# Lattices of logits below 8 and finer ones count as they are: references that compute in bfloat16 show them too.
+# Lattices of logits below 8, and finer ones, count as they are where the noise of references is not known.
 SMALL_LOGITS: Final = 1 / 32
 FEWEST, MANY = 4, 32  # differences from which a grid can be told from chance, and told well
 # Of the differences, how many lie on the grid: of values on one half as coarse every other one does by chance.
@@ -88,14 +88,14 @@ def lattice_step(positions: Sequence[Position]) -> float:
     return float(fits[0]) if fits else 0.0
 
 
-def rounding_step(positions: Sequence[Position]) -> float:
+def rounding_step(positions: Sequence[Position], fine: float = SMALL_LOGITS) -> float:
     """The step that values, or the logits that they come from, may have been rounded to, in nats; 0 for none.
 
-    Twice `lattice_step` where that is a lattice of logits.
+    Twice `lattice_step` where that is a lattice of logits, and coarser than `fine`.
     """
     step = lattice_step(positions)
     values = np.array([v for p in positions for _, v in p.top if v > -np.inf])
-    return step if step <= SMALL_LOGITS or _on_grid(values, step) else 2 * step
+    return step if step <= fine or _on_grid(values, step) else 2 * step
 
 
 def _on_grid(values: NDArray[np.float64], step: float) -> bool:

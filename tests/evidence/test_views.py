@@ -60,6 +60,8 @@ def test_the_largest_logits_may_lie_on_a_lattice_that_no_difference_shows(seed: 
     assert lattice_step(lists) >= 1 / 8
     assert rounding_step(lists) >= 1 / 4
     assert view_beyond(VIEWS[0], None, rounding_step(lists), UNIT) is None
+    # References as noisy as that have shown it, and are compared with.
+    assert rounding_step(lists, fine=1 / 4) == lattice_step(lists)
     rounded = answer(np.round(values(seed) * 8) / 8).positions
     assert rounding_step(rounded) == lattice_step(rounded)
 

@@ -1,9 +1,9 @@
 """What providers may do to hide a deviation, and what still works: `python -m benchmarks evasion`.
 
 Real answers of the lab's deployments, changed as such a provider would change them, folded one by one by the evidence
-class that `qcheck compare` uses. What honest providers do too (rounding, short lists, none at the end or none at all,
-a cache) must raise no alarm among them. Noise is itself a deviation: honest answers that were noised are no longer
-honest.
+class that `qcheck compare` uses. What honest providers do too (rounding, logits in bfloat16, short lists, none at the
+end or none at all, a cache) must raise no alarm among them. Noise is itself a deviation: honest answers that were
+noised are no longer honest.
 """
 
 from __future__ import annotations
@@ -85,6 +85,20 @@ def _noised(nats: float) -> Change:
     return _each(noisy)
 
 
+def _in_bfloat16(low: float, high: float) -> Change:
+    """From logits in bfloat16, which has 8 significant bits. The largest of a list lies between `low` and `high`."""
+
+    def changed(answer: Answer, rng: np.random.Generator) -> Answer:
+        def lattice(values: Array) -> Array:
+            logits = values - values.max() + rng.uniform(low, high)
+            step = 2.0 ** (np.floor(np.log2(np.abs(logits))) - 7)
+            return _kept_mass(np.round(logits / step) * step, values)
+
+        return _valued(answer, lattice)
+
+    return _each(changed)
+
+
 def _listed(tokens: int) -> Change:
     def cut(answer: Answer, _: np.random.Generator) -> Answer:
         return replace(answer, positions=tuple(replace(p, top=p.top[:tokens]) for p in answer.positions))
@@ -153,6 +167,8 @@ ARMS = (
     Arm("rounded to two decimals", _rounded(0.01)),
     Arm("rounded to 1/16", _rounded(1 / 16)),
     Arm("rounded to 1/8", _rounded(1 / 8)),
+    Arm("logits in bfloat16, the largest just above 16", _in_bfloat16(16.5, 18)),
+    Arm("logits in bfloat16, the largest just above 32", _in_bfloat16(33, 36)),
     Arm("noise of 0.01 nats", _noised(0.01)),
     Arm("noise of 0.05 nats", _noised(0.05)),
     Arm("five tokens listed", _listed(5)),

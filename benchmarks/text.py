@@ -193,7 +193,7 @@ def _table(model: str, prompts_per_word: int) -> str:
         "Probes: asked of providers / calibrated. Alarms: in streams of honest deployments that the baseline does not "
         "know, two of which compute much as those do that probes are chosen on; then in streams of "
         f"{REQUESTS} requests at most to the reference deployments that they are not chosen on, each left out of the "
-        "baseline in turn. Intervals are of the streams; another draw of the suite moves a median by more.",
+        "baseline in turn. Intervals are of the streams alone; how a suite happens to be drawn is not in them.",
         "",
         "| what is asked | probes | deviation | 100 % of requests | 10 % | 5 % | 1 % | alarms | of those left out |",
         "|---|---|---|---|---|---|---|---|---|",

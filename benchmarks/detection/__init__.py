@@ -20,7 +20,7 @@ from benchmarks.detection.longer import longer
 from benchmarks.detection.material import ALPHA, gather, strangers
 from benchmarks.detection.power import measure
 from benchmarks.detection.published import published
-from benchmarks.detection.rows import FRACTIONS, PLAIN, ROWS, TOP_5, Row, plainest
+from benchmarks.detection.rows import FRACTIONS, ROWS, TOP_5, TOP_20, Row, plainest
 from benchmarks.detection.table import (
     consistent_table,
     false_alarm_table,
@@ -110,7 +110,7 @@ def _measured(baseline: Baseline, suite: Suite) -> str:
 
 
 def _longer(baseline: Baseline, words: Sequence[Probe], suite: Suite) -> str:
-    rows = [row for row in (*PLAIN, *TOP_5) if len(row.asked) > FRACTIONS.index(SELDOM)]
+    rows = [row for row in (*TOP_20, *TOP_5) if len(row.asked) > FRACTIONS.index(SELDOM)]
     material = gather(baseline, bank(baseline, suite, words, rows), rows)
     cells = measure(material, rows, len(words))
     what = (
@@ -121,7 +121,7 @@ def _longer(baseline: Baseline, words: Sequence[Probe], suite: Suite) -> str:
 
 
 def _certain(baseline: Baseline, prompts: Sequence[Probe], suite: Suite) -> str:
-    rows = [*PLAIN, *TOP_5]
+    rows = [*TOP_20, *TOP_5]
     material = gather(baseline, bank(baseline, suite, prompts, rows), rows)
     cells = measure(material, rows)
     what = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-__all__ = ["FRACTIONS", "PLAIN", "ROWS", "TOP_5", "Row", "plainest"]
+__all__ = ["FRACTIONS", "ROWS", "TOP_5", "TOP_20", "Row", "plainest"]
 
 FRACTIONS = (1.0, 0.1, 0.05, 0.01)
 # By candidate, whose answers nobody recorded: the recorded variant that it is, on another engine.
@@ -35,7 +35,7 @@ class Row:
         return {candidate: variant for candidate, variant in self.candidates.items() if candidate in answers}
 
 
-PLAIN = (
+TOP_20 = (
     Row(RECORDED, "full", "4-bit", FOUR_BITS, True, ("3 / 4", "20 / 50", "40 / 110", "300 / 700")),
     Row(RECORDED, "full", "fp8, Q6_K", SIX_BITS, True, ("4 / 7", "30 / 75", "65 / 160", "450 / 1000")),
     Row(RECORDED, "full", "8-bit", EIGHT_BITS, True, ("8 / 20",)),
@@ -57,10 +57,10 @@ def _rounded(rows: Iterable[Row], view: str, step: str) -> Iterator[Row]:
 
 
 ROWS = (  # of each deviation those first in which most is given
-    *PLAIN,
+    *TOP_20,
     *TOP_5,
-    *_rounded(PLAIN, "step16", "1/16"),
-    *_rounded(PLAIN, "step8", "1/8"),
+    *_rounded(TOP_20, "step16", "1/16"),
+    *_rounded(TOP_20, "step8", "1/8"),
     *_rounded(TOP_5, "top5-step8", "1/8"),
     Row("top 20, not recorded", "full", "Q5_K_M, Q3_K_M, Q2_K, pruned, Q4_0 cache", UNUSED, False),
     Row("top 20, not recorded", "full", "Q8_0 cache", CACHE, False),

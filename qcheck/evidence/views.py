@@ -37,7 +37,7 @@ class View:
 
     def of(self, answer: Answer) -> Answer:
         """An answer as this view shows it; one that lies on about as coarse a grid is not rounded once more."""
-        step = 0.0 if self.step and lattice_step(answer.positions) >= self.step / 2 else self.step
+        step = 0.0 if self.step and rounding_step(answer.positions) > self.step / 2 else self.step
         if self.tokens is None and not step:
             return answer
         return replace(answer, positions=tuple(self._position(p, step) for p in answer.positions))

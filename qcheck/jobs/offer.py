@@ -280,12 +280,13 @@ def _lattice(trials: Trials) -> Capability:
     if differences < MANY:
         return Capability(name, "unknown", f"too few log-probabilities: {differences} differences within lists")
     if step := lattice_step(lists):
-        told, rounded = (
-            f"most of {differences} differences within lists are multiples of {step:g}",
+        rounded, told = (
             rounding_step(lists),
+            f"most of {differences} differences within lists are multiples of {step:g}",
         )
-        logits = "; the values are not: a lattice of logits, twice as coarse for the largest of them"
-        return Capability(name, "yes", told if rounded == step else told + logits, rounded)
+        if rounded > step:
+            told += "; the values are not: a lattice of logits, twice as coarse for the largest of them"
+        return Capability(name, "yes", told, rounded)
     return Capability(name, "no", f"{differences} differences within lists lie on no grid that matters")
 
 

@@ -66,6 +66,17 @@ def test_the_largest_logits_may_lie_on_a_lattice_that_no_difference_shows(seed: 
     assert rounding_step(rounded) == lattice_step(rounded)
 
 
+def test_a_lattice_of_logits_is_not_rounded_once_more() -> None:
+    exact = 16 + values(3, positions=4) / 3  # none above 16, most above 8: their lattice is 1/16
+    logits = np.round(exact * 16) / 16
+    seen = answer(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
+    assert lattice_step(seen.positions) == 1 / 16
+    assert VIEWS[2].of(seen) is seen
+    fine = answer(np.round(exact * 32) / 32 - 0.01)  # as PyTorch's bfloat16 of the lab, which was counted rounded
+    assert lattice_step(fine.positions) == 1 / 32
+    assert VIEWS[1].of(fine) != fine
+
+
 @pytest.mark.parametrize(
     ("tokens", "step", "name"),
     [

@@ -19,6 +19,7 @@ from qcheck import __version__
 PARTS = {
     "verdicts": "Verdicts on lab deployments, α = 0.01, tolerance 5 %",
     "detection": "Requests until a deviation is detected, and false alarms, α = 0.01",
+    "accelerated": "Deployments on a GPU beside baselines that were recorded without one, α = 0.01",
     "sampled": "Requests until a deviation is detected in sampled text alone, α = 0.01",
     "scored": "Requests until a deviation is detected in sampled text that a live reference scores, α = 0.01",
     "graded": "Graded answers, α = 0.01",

@@ -15,14 +15,16 @@ from qcheck.lab.bank import Bank
 from qcheck.lab.catalog import deployments_of
 from qcheck.suites import Probe
 
-__all__ = ["ALPHA", "Material", "gather", "strangers"]
+__all__ = ["ALPHA", "Material", "gather", "material_of", "strangers"]
 
 ALPHA = 0.01
+
+Answered = Mapping[str, Mapping[str, Sequence[Answer]]]  # by deployment, by probe id, by repeat
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Answers to the probes that providers are asked, by deployment, by probe id, by repeat.
+    """Answers to the probes that providers are asked.
 
     honest: the deployments among them that the baseline does not know, which answer what the deviating one does not.
     resolution: number of honest answers that the baseline's deepest null bound rests on.
@@ -34,7 +36,7 @@ class Material:
     resolution: int
     probes: tuple[Probe, ...]
     honest: tuple[str, ...]
-    answers: Mapping[str, Mapping[str, Sequence[Answer]]]
+    answers: Answered
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -60,17 +62,26 @@ def gather(baseline: Baseline, bank: Bank, rows: Sequence[Row] = ROWS) -> Materi
 
     Raises ValueError for a baseline that is not calibrated on log-probabilities.
     """
+    deployments, banked = deployments_of(bank.model), strangers(baseline, rows)
+    honest = [name for name in banked if deployments[name].kind == "held-out"]
+    return material_of(baseline, bank.probes, honest, {name: bank.answers(name) for name in banked})
+
+
+def material_of(baseline: Baseline, probes: Sequence[Probe], honest: Sequence[str], answers: Answered) -> Material:
+    """A baseline's own evaluation answers, and those of others.
+
+    Raises ValueError for a baseline that is not calibrated on log-probabilities.
+    """
     table = baseline.table
     if table is None or table.noise_unit is None:
         raise ValueError(f"{baseline.folder} is not calibrated on log-probabilities")
-    deployments, banked = deployments_of(bank.model), strangers(baseline, rows)
     recorded = {d.name: read_answers(baseline.folder, d.answers) for d in baseline.manifest.deployments}
     return Material(
         baseline,
         freeze(table, ALPHA),
         Yardstick.of(baseline),
         max(count.clusters for event in table.events for count in event.counts.values()),
-        tuple(p for p in bank.probes if baseline.probe(p.id)),
-        tuple(name for name in banked if deployments[name].kind == "held-out"),
-        {**recorded, **{name: bank.answers(name) for name in banked}},
+        tuple(p for p in probes if baseline.probe(p.id)),
+        tuple(honest),
+        {**recorded, **answers},
     )

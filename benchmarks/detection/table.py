@@ -21,10 +21,12 @@ __all__ = [
     "consistent_table",
     "false_alarm_table",
     "interval",
+    "markdown",
     "mixture_table",
     "oracle_table",
     "power_table",
     "published_table",
+    "quantiles",
 ]
 
 TOLERANCE = 0.05
@@ -32,7 +34,7 @@ MIXTURE_STREAMS, MIXTURE_REQUESTS = 250, 1000
 OURS_TOKENS = 4  # of output to a request, as the suite asks for
 
 
-def _table(header: str, rows: Iterable[Sequence[str]]) -> str:
+def markdown(header: str, rows: Iterable[Sequence[str]]) -> str:
     lines = [header, "|" + "---|" * (header.count("|") - 1), *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines)
 
@@ -48,12 +50,12 @@ def power_table(cells: Sequence[Cell]) -> str:
     """Requests until *deviates*: median and 90 % quantile, by what is given, what deviates, and how often."""
 
     def text(cell: Cell) -> str:
-        measured = f"{_quantiles(cell.ours)}{interval(cell.ours)}"
+        measured = f"{quantiles(cell.ours)}{interval(cell.ours)}"
         asked, index = cell.row.asked, FRACTIONS.index(cell.fraction)
         return measured + (f" (asked {asked[index]})" if index < len(asked) else "")
 
     rows = ([*start, str(STREAMS), *map(text, own)] for start, own in _by_row(cells))
-    return _table("| given | deviation | streams | 100 % of requests | 10 % | 5 % | 1 % |", rows)
+    return markdown("| given | deviation | streams | 100 % of requests | 10 % | 5 % | 1 % |", rows)
 
 
 def interval(found: Stops) -> str:
@@ -62,7 +64,7 @@ def interval(found: Stops) -> str:
     return "" if ends == (None, None) else f" [{', '.join(map(count, ends))}]"
 
 
-def _quantiles(found: Stops) -> str:
+def quantiles(found: Stops) -> str:
     return f"{count(found.quantile(0.5))} / {count(found.quantile(0.9))}"
 
 
@@ -71,10 +73,10 @@ def oracle_table(cells: Sequence[Cell]) -> str:
 
     def text(cell: Cell) -> str:
         g = cell.growth
-        return f"{_quantiles(cell.oracle)}; {g.ours:.2g} / {g.oracle:.2g} = {g.ours / g.oracle:.2f}"
+        return f"{quantiles(cell.oracle)}; {g.ours:.2g} / {g.oracle:.2g} = {g.ours / g.oracle:.2f}"
 
     rows = ([*start, *map(text, own)] for start, own in _by_row(cells))
-    return _table("| given | deviation | 100 % of requests | 10 % | 5 % | 1 % |", rows)
+    return markdown("| given | deviation | 100 % of requests | 10 % | 5 % | 1 % |", rows)
 
 
 def published_table(cells: Sequence[Cell], found: Sequence[Needed]) -> str:
@@ -92,7 +94,7 @@ def published_table(cells: Sequence[Cell], found: Sequence[Needed]) -> str:
             own = {n.fraction: n for n in found if n.row == row and n.method == method}
             rows.append([row.deviation, method, *(t for f in fractions for t in text(own[f].requests, own[f].tokens))])
     columns = " | ".join(f"{f:.0%}: requests | tokens".replace("%", " %") for f in fractions)
-    return _table(f"| deviation | method | {columns} |", rows)
+    return markdown(f"| deviation | method | {columns} |", rows)
 
 
 def consistent_table(material: Material) -> str:
@@ -102,8 +104,8 @@ def consistent_table(material: Material) -> str:
     rows = []
     for name in material.honest:
         found = consistent_stops(observed, material.envelope, name, TOLERANCE, rng, STREAMS, LIMIT)
-        rows.append([name, str(STREAMS), _quantiles(found), f"{floor:.0f}"])
-    return _table("| honest deployment | streams | requests: median / 90 % | floor log(1/α) / tolerance |", rows)
+        rows.append([name, str(STREAMS), quantiles(found), f"{floor:.0f}"])
+    return markdown("| honest deployment | streams | requests: median / 90 % | floor log(1/α) / tolerance |", rows)
 
 
 def mixture_table(material: Material) -> str:
@@ -123,7 +125,7 @@ def mixture_table(material: Material) -> str:
             found = stops(*what, MIXTURE_STREAMS, MIXTURE_REQUESTS)
             alarms.append(int((found.requests <= found.limit).sum()))
         rows.append([kind, str(len(pairs)), str(sum(alarms)), str(MIXTURE_STREAMS * len(pairs)), str(max(alarms))])
-    return _table("| half and half | pairs | alarms | of streams | most of a pair |", rows)
+    return markdown("| half and half | pairs | alarms | of streams | most of a pair |", rows)
 
 
 def false_alarm_table(found: FalseAlarms, honest: Sequence[str]) -> str:
@@ -145,4 +147,4 @@ def false_alarm_table(found: FalseAlarms, honest: Sequence[str]) -> str:
         )
     columns = " | ".join(OBSERVABLES)
     header = f"| left out | and with it | mean size | of the noisiest reference | {columns} | of streams |"
-    return _table(header, rows)
+    return markdown(header, rows)

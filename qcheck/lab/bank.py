@@ -135,14 +135,15 @@ def main() -> None:
     """Fill a bank with the evaluation probes of a suite."""
     parser = argparse.ArgumentParser(prog="python -m qcheck.lab.bank", description=__doc__)
     parser.add_argument("model", choices=MODELS)
-    parser.add_argument("deployments", nargs="*", help="all unless given")
+    parser.add_argument("deployments", nargs="*", help="all that need no GPU unless given")
     parser.add_argument("--suite", default="logprobs")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER)
     args = parser.parse_args()
     suite = load_suite(args.suite)
     bank = Bank(args.folder, args.model, suite, suite.fold("evaluation"), args.repeats)
-    for name in args.deployments or deployments_of(args.model):
+    usual = [name for name, d in deployments_of(args.model).items() if d.kind != "accelerated"]
+    for name in args.deployments or usual:
         bank.fill(name, lambda line: print(line, file=sys.stderr, flush=True))
 
 

@@ -33,7 +33,7 @@ Format = Literal[
     "F16", "F32", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q3_K_M", "Q2_K",
     "INT8", "FP8", "INT4", "NF4", "PRUNED",
 ]  # fmt: skip
-Kind = Literal["reference", "held-out", "variant", "unrecorded"]
+Kind = Literal["reference", "held-out", "variant", "unrecorded", "accelerated"]
 Source = Literal["release", "other-model", "finetuned", "finetuned-light"]
 
 PREFIX: Final = "lab/"  # of a lab provider's name wherever other providers stand beside it
@@ -64,12 +64,17 @@ class TorchSettings:
 
     dtype: of weights, activations and logits. batch: how many requests it computes together when so many wait; a
     smaller group is filled up to it with padding rows. pad_to: prompts are padded on the left to a multiple of this.
+    What GPUs alone have: tf32, whether float32 matrices are multiplied in TensorFloat-32; fp8, whether the layers'
+    matrices are multiplied in FP8, weights and activations.
     """
 
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     batch: int = 1
     pad_to: int = 1
     threads: int = 1
+    device: Literal["cpu", "cuda"] = "cpu"
+    tf32: bool = False
+    fp8: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ class Deployment:
 
     kind: "reference" (honest, belongs in the baseline), "held-out" (honest, kept out of it so that the envelope can
     be tested), "variant" (a known deviation), "unrecorded" (one that no baseline has, on which those that it has are
-    tried). source: whose weights.
+    X
     """
 
     name: str
@@ -142,6 +147,7 @@ _GGML: Final[tuple[tuple[str, Format], ...]] = (
     ("q4_k_m", "Q4_K_M"),
     ("q4_0", "Q4_0"),
 )
+_ROUNDED: Final[tuple[tuple[str, Format], ...]] = (("int8", "INT8"), ("fp8", "FP8"), ("int4", "INT4"), ("nf4", "NF4"))
 
 _DEPLOYMENTS: Final = (
     Deployment("honest", "reference", "llama.cpp, F16 weights, one request at a time, nothing cached"),
@@ -239,6 +245,52 @@ _DEPLOYMENTS: Final = (
             f"{name}-torch", "unrecorded", f"quantised to {fmt}, computed by PyTorch in bf16", fmt, TorchSettings()
         )
         for name, fmt in _GGML
+    ),
+    Deployment(
+        "honest-cuda-bf16",
+        "accelerated",
+        "PyTorch on a GPU, bfloat16 throughout, one request at a time",
+        settings=TorchSettings(device="cuda"),
+    ),
+    Deployment(
+        "honest-cuda-bf16-batch",
+        "accelerated",
+        "PyTorch on a GPU, bfloat16 throughout, batches of 16, prompts padded to multiples of 32",
+        settings=TorchSettings(batch=16, pad_to=32, device="cuda"),
+    ),
+    Deployment(
+        "honest-cuda-fp16",
+        "accelerated",
+        "PyTorch on a GPU, float16 throughout, batches of 4",
+        settings=TorchSettings("float16", batch=4, device="cuda"),
+    ),
+    Deployment(
+        "honest-cuda-tf32",
+        "accelerated",
+        "PyTorch on a GPU, float32 multiplied in TensorFloat-32, batches of 2, prompts padded to multiples of 8",
+        settings=TorchSettings("float32", batch=2, pad_to=8, device="cuda", tf32=True),
+    ),
+    Deployment(
+        "honest-cuda-f32",
+        "accelerated",
+        "PyTorch on a GPU, float32 throughout",
+        settings=TorchSettings("float32", device="cuda"),
+    ),
+    *(
+        Deployment(
+            f"{name}-cuda",
+            "accelerated",
+            f"quantised to {fmt}, computed by PyTorch on a GPU in bf16",
+            fmt,
+            TorchSettings(device="cuda"),
+        )
+        for name, fmt in (*_GGML, *_ROUNDED)
+    ),
+    Deployment(
+        "fp8-native",
+        "accelerated",
+        "weights and activations in fp8 E4M3, scaled by row, multiplied so by a GPU",
+        settings=TorchSettings(device="cuda", fp8=True),
     ),
 )
 

@@ -104,7 +104,7 @@ class Cache:
     """
 
     def __init__(self, shape: Shape, starts: Tensor, dtype: torch.dtype) -> None:
-        empty = torch.empty(len(starts), shape.kv_heads, 0, shape.head_width, dtype=dtype)
+        empty = torch.empty(len(starts), shape.kv_heads, 0, shape.head_width, dtype=dtype, device=starts.device)
         self.layers = [KeyValues(empty) for _ in range(shape.layers)]
         self._starts = starts
         self._length = 0
@@ -112,7 +112,7 @@ class Cache:
     def advance(self, time: int) -> tuple[Tensor, Tensor]:
         """Count `time` more tokens. Returns their positions in their rows, (batch, time), and which tokens each of
         them attends to, (batch, 1, time, all tokens)."""
-        columns = torch.arange(self._length + time)
+        columns = torch.arange(self._length + time, device=self._starts.device)
         queries = columns[self._length :, None]
         self._length += time
         starts = self._starts[:, None, None]
@@ -190,13 +190,14 @@ class Decoder(nn.Module):
         return self._logits(self._hidden(ids, cache))
 
     def cache(self, starts: Tensor) -> Cache:
-        """An empty cache for `step`; see `Cache`."""
+        """An empty cache for `step`, on the device of `starts`; see `Cache`."""
         return Cache(self.shape, starts, self.token_embd.weight.dtype)
 
     def _hidden(self, ids: Tensor, cache: Cache | None) -> Tensor:
         s = self.shape
-        positions, mask = (torch.arange(ids.shape[1]), None) if cache is None else cache.advance(ids.shape[1])
-        inverse = s.rope_base ** (-torch.arange(0, s.head_width, 2, dtype=torch.float32) / s.head_width)
+        where, time = ids.device, ids.shape[1]
+        positions, mask = (torch.arange(time, device=where), None) if cache is None else cache.advance(time)
+        inverse = s.rope_base ** (-torch.arange(0, s.head_width, 2, dtype=torch.float32, device=where) / s.head_width)
         angles = positions.unsqueeze(-1).float() * inverse
         x: Tensor = self.token_embd(ids)
         cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)

@@ -21,10 +21,11 @@ VOCABULARY = [f" word{i}" for i in range(40)]
 class OpenEndpoint:
     """What it offers.
 
-    most: log-probabilities at a position, `form` how they are asked for. after_temperature: whether it lists what it
-    samples from. least: output tokens, below which it refuses. pinned: the only temperature. refused: fields of a body
-    that it refuses. limit: what it wants the limit of tokens to be called. guesses: whether the usage of its streams is
-    counted with another tokenizer. refuses_calls: whether it answers a model's invalid call as Groq does.
+    most: log-probabilities at a position, `form` how they are asked for. after_temperature: whether it lists what
+    it samples from. least: output tokens, below which it refuses. pinned: the only temperature. refused: fields of
+    a body that it refuses. limit: what it wants the limit of tokens to be called. guesses: whether the usage of its
+    streams is counted with another tokenizer. refuses_calls: whether it answers a model's invalid call as Groq
+    does. logit_step: of the lattice that its logits lie on, in nats, 0 for none.
     """
 
     most: int = 20
@@ -40,6 +41,7 @@ class OpenEndpoint:
     echo: bool = True
     caches: bool = False
     refuses_calls: bool = False
+    logit_step: float = 0.0
     asked: list[dict[str, Any]] = field(default_factory=list)
 
     def application(self) -> web.Application:
@@ -97,6 +99,8 @@ class OpenEndpoint:
         for _ in range(body[self.limit]):
             before = (prompt + "".join(VOCABULARY[t] for t, _ in tokens)).encode()
             logits = np.random.default_rng(list(hashlib.sha256(before).digest())).normal(0, 2, len(VOCABULARY))
+            if self.logit_step:
+                logits = self.logit_step * np.round(logits / self.logit_step)
             temperature = body["temperature"]
             raw, used = (values - np.log(np.exp(values).sum()) for values in (logits, logits / (temperature or 1)))
             token = int(rng.choice(len(logits), p=np.exp(used))) if temperature else int(logits.argmax())

@@ -195,6 +195,13 @@ async def test_llama_cpp_itself_whose_samplers_cut_the_tail_off(lab):
 async def test_steps_of_a_grid_are_told(lab):
     offer = await checked(await asyncio.to_thread(lab.endpoint, "honest?lattice=8"))
     assert value(offer, "lattice") == 1 / 8
+    assert "lattice of logits" not in evidence(offer, "lattice")
+
+
+async def test_a_lattice_of_logits_counts_as_twice_as_coarse_as_its_differences_show():
+    offer = await checked_open(OpenEndpoint(logit_step=1 / 8))
+    assert value(offer, "lattice") == 1 / 4
+    assert "multiples of 0.125; the values are not: a lattice of logits" in evidence(offer, "lattice")
 
 
 def scripted(*replies):

@@ -21,9 +21,14 @@ def test_every_model_is_in_the_registry_and_its_files_are_there(model: str):
 @pytest.mark.parametrize("model", MODELS)
 def test_kinds_say_what_a_deployment_does(model: str):
     for deployment in deployments_of(model).values():
-        full_cache = isinstance(deployment.settings, TorchSettings) or deployment.settings.kv == "F16"
-        released = deployment.source == "release" and deployment.format in ("F16", "F32", "BF16") and full_cache
-        assert released == (deployment.kind in ("reference", "held-out")), deployment.name
+        settings = deployment.settings
+        full = not settings.fp8 if isinstance(settings, TorchSettings) else settings.kv == "F16"
+        released = deployment.source == "release" and deployment.format in ("F16", "F32", "BF16") and full
+        assert released == deployment.name.startswith("honest"), deployment.name
+        on_gpu = isinstance(settings, TorchSettings) and settings.device == "cuda"
+        assert on_gpu == (deployment.kind == "accelerated"), deployment.name
+        if not on_gpu:
+            assert released == (deployment.kind in ("reference", "held-out")), deployment.name
 
 
 @pytest.mark.parametrize("model", MODELS)

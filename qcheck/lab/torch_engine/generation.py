@@ -129,9 +129,9 @@ def generate(decoder: Decoder, prompts: Sequence[Prompt], *, eos: int, rows: int
     pad_to
         Prompts are padded on the left to a common length that is a multiple of this.
     """
-    drafts = [_Draft(prompt, eos) for prompt in prompts]
+    drafts, device = [_Draft(prompt, eos) for prompt in prompts], decoder.token_embd.weight.device
     ids, starts = _padded([prompt.ids for prompt in prompts] + [(eos,)] * (rows - len(prompts)), eos, pad_to)
-    cache = decoder.cache(starts)
+    ids, cache = ids.to(device), decoder.cache(starts.to(device))
     if any(prompt.echo for prompt in prompts):
         after = _logprobs(decoder.steps(ids, cache))
         for draft, prompt, row in zip(drafts, prompts, after, strict=False):
@@ -144,12 +144,12 @@ def generate(decoder: Decoder, prompts: Sequence[Prompt], *, eos: int, rows: int
         tokens = [draft.extend(row) for draft, row in zip(drafts, logprobs, strict=False)]
         if all(draft.finish_reason for draft in drafts):
             return [draft.answer() for draft in drafts]
-        ids = torch.tensor(tokens + [eos] * (rows - len(tokens))).unsqueeze(1)
+        ids = torch.tensor(tokens + [eos] * (rows - len(tokens)), device=device).unsqueeze(1)
         logprobs = _logprobs(decoder.step(ids, cache))
 
 
 def _logprobs(logits: Tensor) -> NDArray[np.float32]:
-    return logits.float().log_softmax(-1).numpy()
+    return logits.float().log_softmax(-1).cpu().numpy()
 
 
 def _padded(prompts: Sequence[tuple[int, ...]], filler: int, pad_to: int) -> tuple[Tensor, Tensor]:

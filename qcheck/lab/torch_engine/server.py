@@ -30,6 +30,7 @@ from qcheck.lab.torch_engine.completions import (
     text_choice,
 )
 from qcheck.lab.torch_engine.generation import generate
+from qcheck.lab.torch_engine.placing import placed
 
 __all__ = ["Server"]
 
@@ -62,13 +63,16 @@ async def _parsed(request: web.Request, form: type[Body]) -> Body:
 
 
 class Server:
-    """The HTTP handlers, with the model that they serve. Raises LabError for a file that is no model of the lab."""
+    """The HTTP handlers, with the model that they serve.
+
+    Raises LabError for a file that is no model of the lab, and for a device that is not here.
+    """
 
     def __init__(self, start: EngineStart) -> None:
         settings = start.settings
         assert isinstance(settings, TorchSettings)
         reader = open_gguf(Path(start.model))
-        decoder = read_decoder(reader, getattr(torch, settings.dtype))
+        decoder = placed(read_decoder(reader, getattr(torch, settings.dtype)), settings)
         eos = reader.fields["tokenizer.ggml.eos_token_id"].contents()
         self._model = start.model
         self._context = decoder.shape.context

@@ -18,7 +18,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Measures every figure of benchmarks/RESULTS.md (about an hour on two cores).
+# Measures every figure of benchmarks/RESULTS.md (several hours on two cores).
 benchmarks: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 

@@ -40,7 +40,7 @@ def load(model: str) -> dict[str, tuple[Measured, Measured]]:
     suite = load_suite("logprobs")
     bank = Bank(DEFAULT_FOLDER, model, suite, suite.fold("evaluation")[::EVERY], repeats=2)
     answers = {}
-    for name in (name for name, d in deployments_of(model).items() if d.kind != "accelerated"):
+    for name in (name for name, d in deployments_of(model).items() if not d.needs_gpu):
         bank.fill(name, lambda line: print(line, file=sys.stderr, flush=True))
         answers[name] = bank.answers(name)
     axes = [[key for key, _ in answers[REFERENCE][p.id][0].positions[0].top] for p in bank.probes]

@@ -72,26 +72,19 @@ def report() -> str:
 
 def tables(model: str, suite: Suite) -> str:
     """All tables of one model."""
+    recorded, shipped = record_lab.recording(model, suite), Path("baselines", model)
+    folder = recorded if (recorded / "calibration.json").exists() else shipped
     how = f"`python -m baselines.record_lab {model} --out build/baselines/{model}`"
-    baseline = here(model, suite)
-    if baseline is None:
+    if not (folder / "manifest.json").exists():
         return f"Not recorded here: {how}."
+    baseline = load_baseline(folder)
     parts = [_measured(baseline, suite)]
     if found := longer(baseline, suite, BUILD):
         parts.append(_longer(*found, suite))
     if model in CERTAIN:
         parts.append(_certain(*certain(model, suite, DEFAULT_FOLDER, BUILD, _tell), suite))
-    shipped = baseline.folder == Path("baselines", model)
-    alarms = f"False alarms need calibration answers: {how}." if shipped else _false_alarms(baseline, suite)
+    alarms = _false_alarms(baseline, suite) if folder == recorded else f"False alarms need calibration answers: {how}."
     return "\n\n".join([*parts, alarms])
-
-
-def here(model: str, suite: Suite) -> Baseline | None:
-    """The model's baseline that was recorded on this machine, else the shipped one; None where there is neither."""
-    for folder in (record_lab.recording(model, suite), Path("baselines", model)):
-        if (folder / "calibration.json").exists():
-            return load_baseline(folder)
-    return None
 
 
 def _measured(baseline: Baseline, suite: Suite) -> str:

@@ -15,7 +15,7 @@ from qcheck.lab.bank import Bank
 from qcheck.lab.catalog import deployments_of
 from qcheck.suites import Probe
 
-__all__ = ["ALPHA", "Material", "gather", "material_of", "strangers"]
+__all__ = ["ALPHA", "Answered", "Material", "gather", "material_of", "strangers"]
 
 ALPHA = 0.01
 

@@ -35,6 +35,7 @@ OURS_TOKENS = 4  # of output to a request, as the suite asks for
 
 
 def markdown(header: str, rows: Iterable[Sequence[str]]) -> str:
+    """A table of a header line and rows of cells."""
     lines = [header, "|" + "---|" * (header.count("|") - 1), *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines)
 
@@ -65,6 +66,7 @@ def interval(found: Stops) -> str:
 
 
 def quantiles(found: Stops) -> str:
+    """Median and 90 % quantile."""
     return f"{count(found.quantile(0.5))} / {count(found.quantile(0.9))}"
 
 

@@ -34,10 +34,10 @@ CHUNK: Final = 2000  # probes per file
 CONCURRENCY: Final = 8  # so that engines which batch do batch
 
 
-def identity(model: str, deployment: str) -> str:
-    """A hash of all that a deployment's answers depend on: weights, format, settings, engine.
+def identity(model: str, deployment: str, *, versioned: bool = True) -> str:
+    """A hash of all that a deployment's answers depend on: weights, format, settings, and the engine's version.
 
-    Raises UnknownNameError for what is no deployment of the model.
+    versioned: whether the version counts. Raises UnknownNameError for what is no deployment of the model.
     """
     known = deployments_of(model)
     if deployment not in known:
@@ -47,7 +47,8 @@ def identity(model: str, deployment: str) -> str:
     files = [MODELS_DIR / name for name in (weights.file, weights.adapter) if name]
     engine = "torch" if isinstance(d.settings, TorchSettings) else "xllamacpp"
     contents = [content_hash(file.read_bytes()) for file in files]
-    return content_hash([contents, d.format, to_plain(d.settings), dict(MODELS[model].template), version(engine)])
+    versions = [version(engine)] if versioned else []
+    return content_hash([contents, d.format, to_plain(d.settings), dict(MODELS[model].template), *versions])
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def main() -> None:
     args = parser.parse_args()
     suite = load_suite(args.suite)
     bank = Bank(args.folder, args.model, suite, suite.fold("evaluation"), args.repeats)
-    usual = [name for name, d in deployments_of(args.model).items() if d.kind != "accelerated"]
+    usual = [name for name, d in deployments_of(args.model).items() if not d.needs_gpu]
     for name in args.deployments or usual:
         bank.fill(name, lambda line: print(line, file=sys.stderr, flush=True))
 

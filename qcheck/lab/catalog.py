@@ -17,6 +17,7 @@ __all__ = [
     "CONTEXT_TOKENS",
     "MODELS",
     "PREFIX",
+    "CudaSettings",
     "Deployment",
     "EngineSettings",
     "Format",
@@ -33,7 +34,7 @@ Format = Literal[
     "F16", "F32", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q3_K_M", "Q2_K",
     "INT8", "FP8", "INT4", "NF4", "PRUNED",
 ]  # fmt: skip
-Kind = Literal["reference", "held-out", "variant", "unrecorded", "accelerated"]
+Kind = Literal["reference", "held-out", "variant", "unrecorded", "gpu-honest", "gpu-variant"]
 Source = Literal["release", "other-model", "finetuned", "finetuned-light"]
 
 PREFIX: Final = "lab/"  # of a lab provider's name wherever other providers stand beside it
@@ -64,15 +65,22 @@ class TorchSettings:
 
     dtype: of weights, activations and logits. batch: how many requests it computes together when so many wait; a
     smaller group is filled up to it with padding rows. pad_to: prompts are padded on the left to a multiple of this.
-    What GPUs alone have: tf32, whether float32 matrices are multiplied in TensorFloat-32; fp8, whether the layers'
-    matrices are multiplied in FP8, weights and activations.
     """
 
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     batch: int = 1
     pad_to: int = 1
     threads: int = 1
-    device: Literal["cpu", "cuda"] = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class CudaSettings(TorchSettings):
+    """The same on an NVIDIA GPU.
+
+    tf32: whether float32 matrices are multiplied in TensorFloat-32. fp8: whether the layers' matrices, weights and
+    activations, are multiplied in FP8, which needs bfloat16 elsewhere.
+    """
+
     tf32: bool = False
     fp8: bool = False
 
@@ -91,7 +99,8 @@ class Deployment:
 
     kind: "reference" (honest, belongs in the baseline), "held-out" (honest, kept out of it so that the envelope can
     be tested), "variant" (a known deviation), "unrecorded" (one that no baseline has, on which those that it has are
-    X
+    tried), "gpu-honest" and "gpu-variant" (on a GPU, which nothing may depend on: in no baseline). source: whose
+    weights.
     """
 
     name: str
@@ -100,6 +109,11 @@ class Deployment:
     format: Format = "F16"
     settings: EngineSettings | TorchSettings = EngineSettings()
     source: Source = "release"
+
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether it runs on a GPU alone."""
+        return isinstance(self.settings, CudaSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +161,12 @@ _GGML: Final[tuple[tuple[str, Format], ...]] = (
     ("q4_k_m", "Q4_K_M"),
     ("q4_0", "Q4_0"),
 )
-_ROUNDED: Final[tuple[tuple[str, Format], ...]] = (("int8", "INT8"), ("fp8", "FP8"), ("int4", "INT4"), ("nf4", "NF4"))
+_ROUNDED: Final[tuple[tuple[str, Format, str], ...]] = (
+    ("int8", "INT8", "rounded to int8 per output channel"),
+    ("fp8", "FP8", "rounded to fp8 E4M3 per output channel"),
+    ("int4", "INT4", "rounded to int4 in groups of 128"),
+    ("nf4", "NF4", "rounded to NF4 in blocks of 64"),
+)
 
 _DEPLOYMENTS: Final = (
     Deployment("honest", "reference", "llama.cpp, F16 weights, one request at a time, nothing cached"),
@@ -216,14 +235,11 @@ _DEPLOYMENTS: Final = (
     Deployment("q4_0", "variant", "quantised to Q4_0", "Q4_0"),
     Deployment("q3_k_m", "variant", "quantised to Q3_K_M", "Q3_K_M"),
     Deployment("q2_k", "variant", "quantised to Q2_K", "Q2_K"),
-    Deployment("int8", "variant", "rounded to int8 per output channel, f32 arithmetic", "INT8"),
-    Deployment("fp8", "variant", "rounded to fp8 E4M3 per output channel, f32 arithmetic", "FP8"),
-    Deployment("int4", "variant", "rounded to int4 in groups of 128, f32 arithmetic", "INT4"),
-    Deployment("nf4", "variant", "rounded to NF4 in blocks of 64, f32 arithmetic", "NF4"),
-    Deployment("int8-bf16", "unrecorded", "rounded to int8 per output channel, PyTorch bf16", "INT8", TorchSettings()),
-    Deployment("fp8-bf16", "unrecorded", "rounded to fp8 E4M3 per channel, PyTorch bf16", "FP8", TorchSettings()),
-    Deployment("int4-bf16", "unrecorded", "rounded to int4 in groups of 128, PyTorch bf16", "INT4", TorchSettings()),
-    Deployment("nf4-bf16", "unrecorded", "rounded to NF4 in blocks of 64, PyTorch bf16", "NF4", TorchSettings()),
+    *(Deployment(name, "variant", f"{how}, f32 arithmetic", fmt) for name, fmt, how in _ROUNDED),
+    *(
+        Deployment(f"{name}-bf16", "unrecorded", f"{how}, PyTorch bf16", fmt, TorchSettings())
+        for name, fmt, how in _ROUNDED
+    ),
     Deployment(
         "kv-q8_0",
         "variant",
@@ -248,49 +264,40 @@ _DEPLOYMENTS: Final = (
     ),
     Deployment(
         "honest-cuda-bf16",
-        "accelerated",
+        "gpu-honest",
         "PyTorch on a GPU, bfloat16 throughout, one request at a time",
-        settings=TorchSettings(device="cuda"),
+        settings=CudaSettings(),
     ),
     Deployment(
         "honest-cuda-bf16-batch",
-        "accelerated",
+        "gpu-honest",
         "PyTorch on a GPU, bfloat16 throughout, batches of 16, prompts padded to multiples of 32",
-        settings=TorchSettings(batch=16, pad_to=32, device="cuda"),
+        settings=CudaSettings(batch=16, pad_to=32),
     ),
     Deployment(
         "honest-cuda-fp16",
-        "accelerated",
+        "gpu-honest",
         "PyTorch on a GPU, float16 throughout, batches of 4",
-        settings=TorchSettings("float16", batch=4, device="cuda"),
+        settings=CudaSettings("float16", batch=4),
     ),
     Deployment(
         "honest-cuda-tf32",
-        "accelerated",
-        "PyTorch on a GPU, float32 multiplied in TensorFloat-32, batches of 2, prompts padded to multiples of 8",
-        settings=TorchSettings("float32", batch=2, pad_to=8, device="cuda", tf32=True),
+        "gpu-honest",
+        "PyTorch on a GPU, float32 multiplied in TensorFloat-32, routers too, batches of 2, prompts padded",
+        settings=CudaSettings("float32", batch=2, pad_to=8, tf32=True),
     ),
     Deployment(
-        "honest-cuda-f32",
-        "accelerated",
-        "PyTorch on a GPU, float32 throughout",
-        settings=TorchSettings("float32", device="cuda"),
+        "honest-cuda-f32", "gpu-honest", "PyTorch on a GPU, float32 throughout", settings=CudaSettings("float32")
     ),
     *(
-        Deployment(
-            f"{name}-cuda",
-            "accelerated",
-            f"quantised to {fmt}, computed by PyTorch on a GPU in bf16",
-            fmt,
-            TorchSettings(device="cuda"),
-        )
-        for name, fmt in (*_GGML, *_ROUNDED)
+        Deployment(f"{name}-cuda", "gpu-variant", f"{how}, PyTorch bf16 on a GPU", fmt, CudaSettings())
+        for name, fmt, how in (*((name, fmt, f"quantised to {fmt}") for name, fmt in _GGML), *_ROUNDED)
     ),
     Deployment(
         "fp8-native",
-        "accelerated",
+        "gpu-variant",
         "weights and activations in fp8 E4M3, scaled by row, multiplied so by a GPU",
-        settings=TorchSettings(device="cuda", fp8=True),
+        settings=CudaSettings(fp8=True),
     ),
 )
 

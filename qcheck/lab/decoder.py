@@ -195,9 +195,9 @@ class Decoder(nn.Module):
 
     def _hidden(self, ids: Tensor, cache: Cache | None) -> Tensor:
         s = self.shape
-        where, time = ids.device, ids.shape[1]
-        positions, mask = (torch.arange(time, device=where), None) if cache is None else cache.advance(time)
-        inverse = s.rope_base ** (-torch.arange(0, s.head_width, 2, dtype=torch.float32, device=where) / s.head_width)
+        device, time = ids.device, ids.shape[1]
+        positions, mask = (torch.arange(time, device=device), None) if cache is None else cache.advance(time)
+        inverse = s.rope_base ** (-torch.arange(0, s.head_width, 2, dtype=torch.float32, device=device) / s.head_width)
         angles = positions.unsqueeze(-1).float() * inverse
         x: Tensor = self.token_embd(ids)
         cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, Literal, Self
 
 from qcheck.errors import ConfigurationError, StorageError
-from qcheck.lab.catalog import MODELS, PREFIX, TorchSettings, deployments_of
+from qcheck.lab.catalog import MODELS, PREFIX, CudaSettings, TorchSettings, deployments_of
 from qcheck.lab.messages import EngineStart, GatewayStart, Upstream
 from qcheck.lab.process import Child, close_all
 from qcheck.lab.spec import ProviderSpec, parse_spec
@@ -34,6 +34,7 @@ PROMPT_FORMAT: Final = PromptFormat(
     answer="<|assistant|>",
     no_thought="",
 )
+NATIVE_FP8: Final = (8, 9)  # compute capability from which a GPU multiplies FP8
 NOT_STARTED: Final = "http://127.0.0.1:0"
 # What each child process needs, and the extra that installs it.
 PACKAGES: Final[dict[Module, tuple[str, ...]]] = {
@@ -57,6 +58,20 @@ def _need(module: Module) -> None:
     """Raise ConfigurationError if the packages of a child process are missing."""
     if missing := [p for p in PACKAGES[module] if importlib.util.find_spec(p) is None]:
         raise ConfigurationError(f"the lab needs {', '.join(missing)}: pip install 'qcheck[{EXTRAS[module]}]'")
+
+
+def _need_gpu(engine: Engine) -> None:
+    """Raise ConfigurationError if the deployment runs on a GPU alone, and none is here that can do what it does."""
+    settings = deployments_of(engine[0])[engine[1]].settings
+    if not isinstance(settings, CudaSettings):
+        return
+    import torch  # noqa: PLC0415 - takes seconds
+
+    needed, missing = f"lab/{engine[1]} needs an NVIDIA GPU", "`qcheck lab list` says what needs none."
+    if not torch.cuda.is_available():
+        raise ConfigurationError(f"{needed}, and PyTorch {torch.__version__} finds none here: {missing}")
+    if settings.fp8 and torch.cuda.get_device_capability() < NATIVE_FP8:
+        raise ConfigurationError(f"{needed} that multiplies in FP8, which this one does not: {missing}")
 
 
 def _module(engine: Engine) -> Module:
@@ -173,6 +188,8 @@ class Lab:
     def _start_engines(self, engines: Sequence[Engine]) -> None:
         for module in dict.fromkeys(map(_module, engines)):
             _need(module)
+        for engine in engines:
+            _need_gpu(engine)
         started: dict[Engine, Child] = {}
         try:
             for engine in engines:

@@ -2,44 +2,68 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from benchmarks.accelerated import FOLDER, SUFFIX, recorded
+from benchmarks import accelerated
 from benchmarks.detection.alarms import stops
 from benchmarks.detection.material import Material, material_of
+from benchmarks.detection.observed import Observed
 from qcheck.baselines import load_baseline
+from qcheck.evidence.views import VIEWS
+from qcheck.lab.catalog import deployments_of
 from qcheck.suites import load_suite, shipped_folder
-from qcheck.tailcounts import FULL
 
-EVERY = 4  # of the prompts every fourth is looked at
-MODEL = "lab-tiny"
+MODEL, EVERY = "lab-tiny", 6  # of the prompts every sixth is looked at
+COARSE = "honest-cuda-bf16"  # the noisiest of the honest ones
+# Requests within which nine of ten streams find a tenth of the requests deviating, at least: twice what RESULTS.md has.
+WITHIN = {"q4_k_m-cuda": 74, "fp8-native": 90, "q6_k-cuda": 102}
 
 
 @pytest.fixture(scope="module")
 def material() -> Material:
-    answers = recorded(MODEL)
-    honest = [name for name in answers if name.startswith("honest")]
-    probes = load_suite("logprobs").fold("evaluation")[::EVERY]
+    suite = load_suite("logprobs")
+    answers = accelerated.recorded(MODEL, suite)
+    honest = [name for name in answers if deployments_of(MODEL)[name].kind == "gpu-honest"]
+    probes = suite.fold("evaluation")[::EVERY]
     return material_of(load_baseline(shipped_folder("baselines") / MODEL), probes, honest, answers)
 
 
-def share_of_alarms(material: Material, name: str) -> float:
-    observed = material.observed(FULL, [name])
-    what = observed, material.envelope, [name], name, 1.0, observed.variants, np.random.default_rng(0)
-    return stops(*what, 250, 1000).share
+@pytest.fixture(scope="module")
+def observed(material: Material) -> Observed:
+    return material.observed("full", [*material.honest, *WITHIN])
 
 
-def test_the_recordings_are_those_of_the_benchmark():
-    assert {file.name.removesuffix(SUFFIX) for file in (FOLDER / MODEL).iterdir()} == set(recorded(MODEL))
-    assert len(recorded(MODEL)) == 14
+def test_every_deployment_that_needs_a_gpu_was_recorded(material: Material):
+    assert {name for name, d in deployments_of(MODEL).items() if d.needs_gpu} <= set(material.answers)
 
 
-def test_no_honest_deployment_on_a_gpu_is_accused(material: Material):
-    assert len(material.honest) == 5
-    assert {name: share_of_alarms(material, name) for name in material.honest} == dict.fromkeys(material.honest, 0.0)
+def test_no_honest_deployment_on_a_gpu_is_accused(material: Material, observed: Observed):
+    for name in material.honest:
+        what = material.envelope, [name], name, 1.0, observed.variants, np.random.default_rng(0)
+        assert stops(observed, *what, 250, 1000).share == 0, name
 
 
-@pytest.mark.parametrize("name", ["q8_0-cuda", "fp8-native"])
-def test_a_quantised_one_is(material: Material, name: str):
-    assert share_of_alarms(material, name) == 1.0
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
+def test_the_noisiest_shows_no_more_than_the_null_bounds_allow(material: Material, view):
+    observed = material.observed(view.name, [COARSE])
+    shown = observed.hits(COARSE, material.envelope, observed.variants).sum(axis=0)
+    assert (shown <= observed.bounds(material.envelope).sum(axis=0)).all()
+
+
+@pytest.mark.parametrize("name", WITHIN)
+def test_a_tenth_of_the_requests_to_a_quantised_one_is_found(material: Material, observed: Observed, name: str):
+    what = material.envelope, material.honest, name, 0.1, observed.variants, np.random.default_rng(0)
+    found = stops(observed, *what, 250, 1000)
+    assert 10 < (found.quantile(0.9) or 1000) <= WITHIN[name]
+
+
+def test_what_was_recorded_of_other_weights_or_prompts_is_refused(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    entries = json.loads((accelerated.FOLDER / f"{MODEL}.json").read_bytes())
+    entries[COARSE]["identity"] = "sha256:0"
+    (tmp_path / f"{MODEL}.json").write_text(json.dumps({COARSE: entries[COARSE]}))
+    monkeypatch.setattr(accelerated, "FOLDER", tmp_path)
+    with pytest.raises(ValueError, match=f"{COARSE} of {MODEL} is not what was recorded"):
+        accelerated.recorded(MODEL, load_suite("logprobs"))

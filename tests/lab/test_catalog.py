@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from qcheck.errors import UnknownNameError
-from qcheck.lab.catalog import MODELS, EngineSettings, TorchSettings, deployments_of
+from qcheck.lab.catalog import MODELS, CudaSettings, EngineSettings, TorchSettings, deployments_of
 from qcheck.lab.supervisor import MODELS_DIR
 from qcheck.registry.loader import load_models
 
@@ -22,13 +22,11 @@ def test_every_model_is_in_the_registry_and_its_files_are_there(model: str):
 def test_kinds_say_what_a_deployment_does(model: str):
     for deployment in deployments_of(model).values():
         settings = deployment.settings
-        full = not settings.fp8 if isinstance(settings, TorchSettings) else settings.kv == "F16"
+        full = settings.kv == "F16" if isinstance(settings, EngineSettings) else settings != CudaSettings(fp8=True)
         released = deployment.source == "release" and deployment.format in ("F16", "F32", "BF16") and full
         assert released == deployment.name.startswith("honest"), deployment.name
-        on_gpu = isinstance(settings, TorchSettings) and settings.device == "cuda"
-        assert on_gpu == (deployment.kind == "accelerated"), deployment.name
-        if not on_gpu:
-            assert released == (deployment.kind in ("reference", "held-out")), deployment.name
+        assert released == (deployment.kind in ("reference", "held-out", "gpu-honest")), deployment.name
+        assert deployment.needs_gpu == deployment.kind.startswith("gpu"), deployment.name
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -14,7 +14,7 @@ from typing import Final
 
 from qcheck.errors import LabError
 from qcheck.jsonio import loads
-from qcheck.lab.catalog import TorchSettings
+from qcheck.lab.catalog import CudaSettings, TorchSettings
 from qcheck.lab.messages import EngineStart
 from qcheck.lab.process import live_with_parent, reply
 
@@ -45,7 +45,9 @@ def main() -> None:
     """Serve until standard input ends."""
     live_with_parent()
     message = loads(sys.stdin.buffer.readline())
-    start = EngineStart(message["model"], TorchSettings(**message["settings"]), message["template"])
+    settings = message["settings"]
+    kind = CudaSettings if "fp8" in settings else TorchSettings
+    start = EngineStart(message["model"], kind(**settings), message["template"])
     threading.Thread(target=_leave_with_input, daemon=True).start()
     try:
         _serve(start)

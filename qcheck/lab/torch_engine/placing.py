@@ -7,8 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from qcheck.errors import LabError
-from qcheck.lab.catalog import TorchSettings
+from qcheck.lab.catalog import CudaSettings, TorchSettings
 from qcheck.lab.decoder import Decoder
 
 __all__ = ["placed"]
@@ -16,15 +15,19 @@ __all__ = ["placed"]
 E4M3: Final = torch.float8_e4m3fn
 LARGEST: Final = torch.finfo(E4M3).max
 SMALLEST_SCALE: Final = 1e-12  # of a row of zeros
-NATIVE_FP8: Final = (8, 9)  # compute capability from which a GPU multiplies FP8
 
 
 class Fp8Linear(nn.Module):
     """A linear layer multiplied in FP8 E4M3, as servers do: a scale for each output channel and for each token."""
 
+    weight: Tensor
+    scale: Tensor
+
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
-        self.weight, self.scale = _scaled(layer.weight.data)
+        rows, scale = _scaled(layer.weight.data)
+        self.register_buffer("weight", rows)
+        self.register_buffer("scale", scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (…, inputs) in bfloat16."""
@@ -50,14 +53,10 @@ def _in_fp8(decoder: Decoder) -> None:
 
 
 def placed(decoder: Decoder, settings: TorchSettings) -> Decoder:
-    """The decoder on its device. Raises LabError where the device is not here, or cannot do what is asked for."""
-    if settings.device == "cuda":
-        if not torch.cuda.is_available():
-            raise LabError("no GPU with CUDA is here; name a deployment without cuda")
-        if settings.fp8 and torch.cuda.get_device_capability() < NATIVE_FP8:
-            raise LabError("this GPU cannot multiply in FP8; name another deployment")
-    torch.backends.cuda.matmul.allow_tf32 = settings.tf32
-    decoder = decoder.to(settings.device)
-    if settings.fp8:
-        _in_fp8(decoder)
+    """The decoder, brought to the device that its settings name; it is changed in place."""
+    if isinstance(settings, CudaSettings):
+        torch.backends.cuda.matmul.allow_tf32 = settings.tf32
+        decoder = decoder.to("cuda")
+        if settings.fp8:
+            _in_fp8(decoder)
     return decoder

@@ -63,10 +63,7 @@ async def _parsed(request: web.Request, form: type[Body]) -> Body:
 
 
 class Server:
-    """The HTTP handlers, with the model that they serve.
-
-    Raises LabError for a file that is no model of the lab, and for a device that is not here.
-    """
+    """The HTTP handlers, with the model that they serve. Raises LabError for a file that is no model of the lab."""
 
     def __init__(self, start: EngineStart) -> None:
         settings = start.settings

@@ -4,8 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from qcheck.errors import LabError  # noqa: E402
-from qcheck.lab.catalog import TorchSettings  # noqa: E402
+from qcheck.lab.catalog import CudaSettings, TorchSettings  # noqa: E402
 from qcheck.lab.decoder import Decoder, Shape  # noqa: E402
 from qcheck.lab.torch_engine.generation import Prompt, generate  # noqa: E402
 from qcheck.lab.torch_engine.placing import Fp8Linear, _in_fp8, _scaled, placed  # noqa: E402
@@ -19,12 +18,6 @@ def test_a_cpu_computes_the_decoder_that_was_read():
     decoder = Decoder(SHAPE)
     assert placed(decoder, TorchSettings()) is decoder
     assert not any(isinstance(module, Fp8Linear) for module in decoder.modules())
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
-def test_without_a_gpu_it_says_so():
-    with pytest.raises(LabError, match="no GPU with CUDA is here"):
-        placed(Decoder(SHAPE), TorchSettings(device="cuda"))
 
 
 def test_rows_are_scaled_to_fp8_each_by_its_largest_value():
@@ -54,14 +47,17 @@ def test_an_expert_that_no_token_chose_gives_nothing():
 
 
 @needs_gpu
-@pytest.mark.parametrize("fp8", [False, True])
-def test_a_gpu_says_what_a_cpu_says(fp8: bool):
+@pytest.mark.parametrize(("settings", "apart"), [(CudaSettings(), 0.02), (CudaSettings(fp8=True), 0.2)])
+def test_a_gpu_says_about_what_a_cpu_says(settings: CudaSettings, apart: float):
     torch.manual_seed(1)
     decoder = Decoder(SHAPE).to(torch.bfloat16).eval()
     prompts = [Prompt(tuple(range(1, n)), max_tokens=1, top_logprobs=300) for n in (5, 20)]
-    mine, there = (
-        [dict(a.positions[0].top) for a in generate(d, prompts, eos=0, rows=4, pad_to=8)]
-        for d in (decoder, placed(decoder, TorchSettings(device="cuda", fp8=fp8)))
-    )
-    for one, other in zip(mine, there, strict=True):
-        assert max(abs(one[token] - other[token]) for token in one) < 0.2
+
+    def listed() -> list[dict[int, float]]:
+        return [dict(a.positions[0].top) for a in generate(decoder, prompts, eos=0, rows=4, pad_to=8)]
+
+    here = listed()
+    placed(decoder, settings)
+    assert {p.device.type for p in (*decoder.parameters(), *decoder.buffers())} == {"cuda"}
+    for one, other in zip(here, listed(), strict=True):
+        assert 0 < max(abs(one[token] - other[token]) for token in one) < apart

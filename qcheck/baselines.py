@@ -327,5 +327,7 @@ def find_baseline(name_or_path: str, roots: Sequence[Path]) -> Baseline:
     known = list_baselines(roots)
     folder = known.get(name_or_path, Path(name_or_path))
     if name_or_path not in known and not (folder / "manifest.json").is_file():
+        if name_or_path and folder.exists():
+            raise BaselineError(f"{name_or_path} is no baseline folder: it holds no manifest.json.")
         raise UnknownNameError("baseline", name_or_path, known, "Or give the path of a baseline folder.")
     return load_baseline(folder)

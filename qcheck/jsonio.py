@@ -115,6 +115,8 @@ def loads(data: bytes | str) -> Any:
         value = json.loads(data, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
     if _depth(value) > MAX_DEPTH:
         raise ValueError("nested too deeply")
     return value

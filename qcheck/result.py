@@ -167,7 +167,7 @@ class Offered:
 class ProviderResult:
     """The verdict on one provider and all that it rests on.
 
-    requests: all of them, of which `discovery` asked what it offers.
+    requests: all that were sent, of which `discovery` asked what it offers.
     """
 
     name: str

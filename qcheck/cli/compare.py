@@ -36,7 +36,7 @@ EPILOG = examples(
     "qcheck compare lab-tiny --providers lab/q4_0 --suite scored --reference live:lab/honest-torch-f32 "
     "--variant live:lab/int4-bf16",
     "",
-    "Exit codes: 0 all consistent, 1 some provider deviates, 2 wrong usage, 3 undecided, 130 interrupted.",
+    "Exit codes: 0 all consistent, 1 some provider deviates, 2 wrong usage, 3 undecided, 4 failed, 130 interrupted.",
 )
 
 
@@ -109,23 +109,28 @@ def compare(
     """
     from qcheck.cli.comparison import begin, conduct, prepare, show  # --help must not load numpy
     from qcheck.cli.environment import open_environment
+    from qcheck.errors import ConfigurationError
     from qcheck.jobs.compare import Settings
     from qcheck.report.json import check_target
     from qcheck.report.plan import full
     from qcheck.run.budget import Limits
-    from qcheck.run.folder import default_base
+    from qcheck.run.folder import RunFolder, default_base
 
     messages = messages_of(context)
     specs, suites = split(providers), None if suite is None else split(suite, "--suite", "qcheck suite list")
     limits = Limits(max_requests, positive_usd(budget), duration_s(deadline, "--deadline"))
     check_target(json)
+    if dry_run and json is not None:
+        raise ConfigurationError("--dry-run asks nobody, so that there is no result for --json; leave one of them out.")
+    base = (run_dir or default_base()).resolve()
+    RunFolder.check_base(base)
     chosen = Settings(random_seed() if seed is None else seed, alpha, tolerance, until, fail_on, concurrency, limits)
     with open_environment(messages, env_file, chosen.seed, allow_http=allow_http) as environment:
         prepared = prepare(model, specs, reference, variant, suites, chosen, environment, messages)
         if dry_run:
             messages.sheet(full(prepared.estimate(detectability=True), messages.paper()))
             return 0
-        folder, ready = begin((run_dir or default_base()).resolve(), prepared, environment, messages)
+        folder, ready = begin(base, prepared, environment, messages)
         result = conduct(folder, ready, messages)
     show(result, folder, messages, json)
     return result.exit_code

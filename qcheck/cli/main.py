@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import tempfile
 import traceback
@@ -102,13 +103,19 @@ def main(arguments: list[str]) -> int:
 
 def _explain_usage(error: Exception, messages: Messages) -> int:
     context = getattr(error, "ctx", None)
-    text = getattr(error, "format_message", lambda: "")()
+    text = _plainly(getattr(error, "format_message", lambda: "")())
     where = f"{context.command_path if context else 'qcheck'} --help"
     if type(error).__name__ == "NoArgsIsHelpError":
         messages.sheet(text + "\n")
     else:
-        messages.error(f"{text.rstrip('.')}; see `{where}`.")
+        messages.error(f"{text} See `{where}`." if text.endswith("?") else f"{text.rstrip('.')}; see `{where}`.")
     return USAGE
+
+
+def _plainly(text: str) -> str:
+    """What is wrong with an option's value without the parser's own words."""
+    text = re.sub(r", unable to parse .*", "", text)
+    return text.replace("Value error, ", "").replace("Input should be", "it must be")
 
 
 def _internal(error: Exception, *, keep: bool) -> str:

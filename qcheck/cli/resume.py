@@ -21,10 +21,13 @@ def resume(
     from qcheck.cli.environment import open_environment
     from qcheck.report.json import check_target
     from qcheck.run.folder import RunFolder, default_base
+    from qcheck.run.journal import read_journal
 
     messages = messages_of(context)
     check_target(json)
     folder = RunFolder.open(run, default_base())
+    if folder.journal.exists():
+        read_journal(folder.journal)  # a damaged one is told of before anything is started
     with open_environment(messages, env_file, seed_of(folder), allow_http=allow_http) as environment:
         result = conduct(folder, reopen(folder, environment, messages), messages)
     show(result, folder, messages, json)

@@ -240,6 +240,8 @@ def parse_model_ids(body: bytes) -> tuple[str, ...]:
     if not isinstance(rows, list):
         raise DialectError("malformed", "the list of models is no list")
     ids = [row.get("id") if isinstance(row, dict) else None for row in rows]
-    if not all(isinstance(i, str) and 0 < len(i) <= MAX_LABEL and i == plain(i) for i in ids):
-        raise DialectError("malformed", "the list of models holds something that is no id")
+    for number, i in enumerate(ids, 1):
+        if not (isinstance(i, str) and 0 < len(i) <= MAX_LABEL and i == plain(i)):
+            words = f"entry {number} of the models listed has no usable id: say which with model_id in qcheck.toml"
+            raise DialectError("malformed", words)
     return tuple(str(i) for i in ids)

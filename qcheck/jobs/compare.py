@@ -53,6 +53,7 @@ from qcheck.verdict import FailOn, Until, decide
 
 __all__ = ["Moment", "Settings", "budget_of", "clients", "compare", "make_manifest", "manner_of", "start_run"]
 
+SMALLEST_ALPHA, MOST_IN_FLIGHT = 1e-12, 1000
 MIN_PROVIDERS = 2  # of which one can be compared with another
 MOST_SUITES = 4  # of which each spends a fifth of alpha on its calibration
 
@@ -74,8 +75,10 @@ class Settings:
         for name, value in (("alpha", self.alpha), ("tolerance", self.tolerance)):
             if not 0 < value < 1:
                 raise ConfigurationError(f"--{name} must lie between 0 and 1, not {value:g}.")
-        if self.concurrency < 1:
-            raise ConfigurationError("--concurrency must be at least 1.")
+        if self.alpha < SMALLEST_ALPHA:
+            raise ConfigurationError(f"--alpha must be at least {SMALLEST_ALPHA:g}: no calibration bounds less.")
+        if not 1 <= self.concurrency <= MOST_IN_FLIGHT:
+            raise ConfigurationError(f"--concurrency must lie between 1 and {MOST_IN_FLIGHT}.")
         limits = self.limits
         if any((limit or 0) < 0 for limit in (limits.max_requests, limits.budget_usd, limits.deadline_s)):
             raise ConfigurationError("--max-requests, --budget and --deadline are not negative.")
@@ -395,6 +398,7 @@ async def compare(
             scored_with=scored_with,
             scores=settled_scores(before),
             concurrency=manifest.concurrency,
+            doubtful={a.provider for a in before if a.fatal} - {a.provider for a in before if a.response},
             together=any(panel.baseline is None and not panel.references for panel in panels),
         )
         async with contextlib.aclosing(events):

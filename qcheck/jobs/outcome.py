@@ -94,7 +94,7 @@ def make_result(
 
 @dataclass(frozen=True, slots=True)
 class _Spent:
-    """All that a provider was asked, answers after the stop included; of `cost_usd`, `estimated_usd` is an estimate."""
+    """All that a provider was sent, answers after the stop included; of `cost_usd`, `estimated_usd` is an estimate."""
 
     requests: int
     tokens: Tokens
@@ -107,9 +107,10 @@ def _spent(entry: ProviderEntry, attempts: Sequence[Attempt]) -> _Spent:
     settled = list(settled_requests(mine).values())
     settled += [score for scores in settled_scores(mine).values() for score in scores.values()]
     responses = [a.response for a in settled if a.response]
+    sent = {(a.scores, a.seq) for a in mine if a.sent}
     unknown = any(a.charged_usd is None for a in mine) or (entry.price is None and not mine)
     return _Spent(
-        len(settled),
+        sum((a.scores, a.seq) in sent for a in settled),
         Tokens(sum(r.prompt_tokens or 0 for r in responses), sum(r.completion_tokens or 0 for r in responses)),
         None if unknown else sum(a.charged_usd or 0.0 for a in mine),
         sum(a.charged_usd or 0.0 for a in mine if is_estimate(a)),
@@ -174,7 +175,7 @@ def _provider(
         nearest=tuple(Nearest(v, p) for v, p in posterior.items()),
         evidence=fold.evidence(),
         findings=(*fold.findings(), *_said_of(entry)),
-        discovery=sum(a.discovery and a.settled for a in mine),
+        discovery=sum(a.discovery and a.settled and a.sent for a in mine),
         offered=_offered(entry.offer) if entry.offer else None,
     )
 

@@ -271,7 +271,9 @@ def parse_toml(data: bytes, where: str, schema: TypeAdapter[T]) -> T:
         raise ConfigurationError(
             f"{where} is nested too deeply: it holds tables in tables, and nothing deeper."
         ) from None
-    except ValueError as error:  # not UTF-8, not TOML
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{where} is not UTF-8 text.") from None
+    except ValueError as error:
         raise ConfigurationError(f"{where} is not valid TOML: {error}.") from None
 
 

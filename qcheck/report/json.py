@@ -20,6 +20,8 @@ def check_target(target: str | None) -> None:
     """Raise ConfigurationError where `target` cannot become a file; called before anything is sent."""
     if target is None or target == STDOUT:
         return
+    if not target:
+        raise ConfigurationError("--json is empty; give the path of a file, or - for the standard output.")
     path = Path(target)
     if path.is_dir() or not path.parent.is_dir():
         why = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {path.parent}"

@@ -20,7 +20,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -97,6 +97,7 @@ async def execute(
     concurrency: int = 4,
     window: int = 8,
     together: bool = False,
+    doubtful: Collection[str] = (),
     grace_s: float = 5.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncGenerator[Event, None]:
@@ -105,7 +106,8 @@ async def execute(
     While the consumer handles an event nothing new is sent, and `should_stop(provider)` is asked after each of the
     provider's settled requests and before any new one is sent: None, or the reason to stop. At most `concurrency`
     requests of a provider are in flight, none further than `window` beyond its earliest unsettled one; `together` also
-    holds it that close to the slowest provider, for evidence that needs everybody's answer to the same probe.
+    holds it that close to the slowest provider, for evidence that needs everybody's answer to the same probe. Of those
+    in `doubtful`, who are likely to refuse everything, one request is alone in flight until it is answered or fails.
 
     `answered` are requests that an earlier process settled (`settled_requests` of the journal): they are settled in
     their turn, and neither asked nor journalled again. That holds for failed ones too, since evidence has been folded
@@ -141,7 +143,8 @@ async def execute(
                 if lane.give_up_now(clock(), grace_s):
                     flight.give_up(lane)
                 ahead = lane.head - min(other.head for other in lanes) if together else 0
-                flight.send_more(lane, concurrency, window - ahead)
+                alone = lane.provider in doubtful and not lane.begun
+                flight.send_more(lane, 1 if alone else concurrency, window - ahead)
             for lane in [lane for lane in lanes if lane.finished]:
                 lanes.remove(lane)
                 yield Stopped(lane.provider, lane.reason)

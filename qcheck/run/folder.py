@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from qcheck.errors import RunFolderError, UnknownNameError
+from qcheck.errors import ConfigurationError, RunFolderError, UnknownNameError
 from qcheck.jsonio import as_storage_error, atomic_write, loads, pretty
 from qcheck.places import data_folder
 
@@ -35,6 +36,17 @@ class RunFolder:
 
     path: Path
 
+    @staticmethod
+    def check_base(base: Path) -> None:
+        """Raise ConfigurationError where no run can be kept in `base`; called before anything is started or sent."""
+        nearest = next(path for path in (base, *base.parents) if path.exists())
+        try:
+            with tempfile.TemporaryFile(dir=nearest):
+                pass
+        except OSError as error:
+            reason = f"nothing can be written into {nearest}" if nearest.is_dir() else f"{nearest} is no folder"
+            raise ConfigurationError(f"runs cannot be kept in {base}: {reason}; choose another --run-dir.") from error
+
     @classmethod
     def create(cls, base: Path, run_id: str) -> Self:
         """A new, empty folder. Raises RunFolderError where it exists already, StorageError where it cannot be made."""
@@ -52,7 +64,7 @@ class RunFolder:
         for path in (base / id_or_path, Path(id_or_path)):
             if any((path / name).is_file() for name in (MANIFEST, QUESTION)):
                 return cls(path)
-        if Path(id_or_path).is_dir():
+        if id_or_path and Path(id_or_path).exists():
             raise RunFolderError(f"{id_or_path} is no run folder: it holds no {MANIFEST}.")
         known = {file.parent.name for name in (MANIFEST, QUESTION) for file in base.glob(f"*/{name}")}
         raise UnknownNameError("run", id_or_path, known, "Or give the path of a run folder.")

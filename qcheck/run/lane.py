@@ -58,6 +58,11 @@ class Lane:
         """Whether nothing more will come of it."""
         return not self.in_flight and (self.stopped or self.given_up or self.head >= self.end)
 
+    @property
+    def begun(self) -> bool:
+        """Whether a request has been answered or has failed."""
+        return bool(self.head or self.ready)
+
     def receive(self, index: int, settled: Settled) -> None:
         """Keep a settled request until its turn. Nothing is sent beyond a fatal one."""
         self.ready[index] = settled

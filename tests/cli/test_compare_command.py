@@ -186,6 +186,17 @@ def test_a_resumed_run_says_where_it_sends_a_key(qcheck, provider, tmp_path, mon
     assert said.startswith("note: this run sends the key in MINE to http://127.0.0.1:")
 
 
+def test_a_damaged_journal_is_told_of_before_anybody_is_asked(qcheck, provider, tmp_path):
+    specs = f"a={provider()},b={provider()}"
+    qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--run-dir", "runs")
+    (run,) = (tmp_path / "runs").iterdir()
+    journal = run / "journal.jsonl"
+    journal.write_bytes(b"\xff" + journal.read_bytes()[1:])
+    spoken = qcheck("resume", run)
+    assert (spoken.code, spoken.err.count("\n")) == (2, 1)
+    assert "journal.jsonl line 1 is damaged or of another version (it is not UTF-8 text)" in spoken.err
+
+
 def test_a_run_is_not_resumed_with_another_endpoint(qcheck, provider, tmp_path):
     specs = f"a={provider()},b={provider()}"
     qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--run-dir", "runs")

@@ -325,7 +325,7 @@ NOWHERE = "a=http://127.0.0.1:9/v1,b=http://127.0.0.1:9/v1"
         ((*COMPARE, NOWHERE, "--env-file", "spaced.env"), 2),
         ((*COMPARE, NOWHERE, "--env-file", "latin.env"), 2),
         ((*COMPARE, NOWHERE, *WITH_KEY, "--dry-run"), 0),
-        ((*COMPARE, NOWHERE, *WITH_KEY, "--run-dir", "/proc/none"), 4),
+        ((*COMPARE, NOWHERE, *WITH_KEY, "--run-dir", "/proc/none"), 2),
         ((*COMPARE, NOWHERE, *WITH_KEY), 3),
         (("providers", "show", "moonshot"), 0),
         (("providers", "list"), 0),

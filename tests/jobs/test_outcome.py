@@ -42,6 +42,13 @@ def test_what_nobody_knows_is_not_called_free_and_what_is_estimated_is_said(
     assert (spent.cost_usd, spent.estimated_usd) == (cost, estimated)
 
 
+def test_what_was_never_sent_is_no_request() -> None:
+    unsent = replace(FAILED, sent=False)
+    assert _spent(ENTRY, [unsent]).requests == 0
+    assert _spent(ENTRY, [replace(FAILED, outcome="retried", index=0), replace(unsent, index=1)]).requests == 1
+    assert _spent(ENTRY, [ANSWERED, replace(unsent, seq=1)]).requests == 1
+
+
 def test_a_run_ends_with_the_last_answer_not_with_the_last_question() -> None:
     later = replace(ANSWERED, started="2026-11-23T18:45:20.000+00:00")
     assert _ended([FAILED, later]) == "2026-11-23T18:45:30.000+00:00"

@@ -118,6 +118,7 @@ def run(
     concurrency: int = 4,
     window: int = 8,
     together: bool = False,
+    doubtful: Sequence[str] = (),
     scorers: Sequence[str] = (),
 ) -> Outcomes:
     """Execute `plan` from the beginning, or from where the journal at `path` ends."""
@@ -139,6 +140,7 @@ def run(
                 concurrency=concurrency,
                 window=window,
                 together=together,
+                doubtful=doubtful,
                 clock=asyncio.get_running_loop().time,
             )
             async with contextlib.aclosing(stream):
@@ -387,6 +389,14 @@ def test_a_fatal_failure_ends_its_provider_once_all_before_it_has_settled() -> N
     assert result.settled() == [0, 1, 2]
     assert asker.sent == [0, 1, 2, 3]
     assert result.stopped() == {"a": "unavailable"}
+
+
+def test_who_is_likely_to_refuse_everything_is_asked_once_before_all_else() -> None:
+    refusing = FakeAsker(script={seq: [attempt("a", seq, "failed", fatal=True)] for seq in range(12)})
+    refused = run(plan_of(12), {"a": refusing}, doubtful=["a"])
+    assert (len(refused.journal), refused.stopped()) == (1, {"a": "unavailable"})
+    mended = run(plan_of(13), {"a": FakeAsker()}, concurrency=4, doubtful=["a"])
+    assert mended.took_s == pytest.approx(1.0 + 3.0)
 
 
 def test_a_fatal_failure_in_the_journal_stays(tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def test_a_damaged_copy_can_be_got_rid_of(qcheck):
     loader.user_offers().write_bytes(b"\xff")
     spoken = qcheck("providers", "list")
     assert (spoken.code, spoken.out) == (2, "")
-    assert f"{loader.user_offers()} is not valid TOML" in spoken.err
+    assert f"{loader.user_offers()} is not UTF-8 text" in spoken.err
     assert "Delete that file" in spoken.err
 
 

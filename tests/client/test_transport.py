@@ -310,7 +310,7 @@ async def test_the_only_model_listed_is_asked_for_once(fake, sleeper):
             http(200, {"data": [{"id": "a"}, {"id": "b"}]}),
             "asking /models: 2 models are listed (a, b): say which with model_id",
         ),
-        (http(200, {"data": [{"id": "\x1b[31m"}]}), "asking /models: the list of models holds something"),
+        (http(200, {"data": [{"id": "\x1b[31m"}]}), "asking /models: entry 1 of the models listed has no usable id"),
         (http(404, b""), "asking /models: HTTP 404"),
         (http(503, b""), "asking /models: HTTP 503"),
     ],

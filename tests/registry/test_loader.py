@@ -236,7 +236,7 @@ def test_mistakes_in_models_are_placed_and_explained(text, complaint):
 
 
 def test_a_file_that_is_not_text_is_refused():
-    with pytest.raises(ConfigurationError, match="not valid TOML"):
+    with pytest.raises(ConfigurationError, match="is not UTF-8 text"):
         parse_models(b"\xff\xfe", "models.toml", OFFERS)
 
 

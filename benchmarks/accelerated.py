@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from benchmarks.detection.observed import Observed
 from benchmarks.detection.power import measure
 from benchmarks.detection.rows import TOP_5, TOP_20, Row
 from benchmarks.detection.table import TOLERANCE, markdown, mixture_table, power_table, quantiles
-from qcheck.baselines import Baseline, load_baseline
+from qcheck.baselines import Answer, Baseline, load_baseline
 from qcheck.evidence.views import VIEWS
 from qcheck.jsonio import atomic_write, content_hash, pretty
 from qcheck.lab.bank import DEFAULT_FOLDER, Bank, identity
@@ -119,11 +119,11 @@ def recorded(model: str, suite: Suite) -> Answered:
 
     Raises ValueError where they were asked other prompts, or are not what they were when they were asked.
     """
-    answers = {}
+    answers: dict[str, Mapping[str, Sequence[Answer]]] = {}
     for name, entry in _entries(model).items():
         if entry["identity"] != _identity(model, name, suite):
             raise ValueError(f"{name} of {model} is not what was recorded: `python -m benchmarks.accelerated {model}`")
-        answers[name] = dict(unpack(_file(model, name).read_bytes()))
+        answers[name] = unpack(_file(model, name).read_bytes())
     return answers
 
 

@@ -16,7 +16,7 @@ from qcheck.evidence.views import VIEWS
 from qcheck.lab.catalog import deployments_of
 from qcheck.suites import load_suite, shipped_folder
 
-MODEL, EVERY = "lab-tiny", 6  # of the prompts every sixth is looked at
+MODEL, EVERY = "lab-tiny", 10  # of the prompts every tenth is looked at
 COARSE = "honest-cuda-bf16"  # the noisiest of the honest ones
 # Requests within which nine of ten streams find a tenth of the requests deviating, at least: twice what RESULTS.md has.
 WITHIN = {"q4_k_m-cuda": 74, "fp8-native": 90, "q6_k-cuda": 102}

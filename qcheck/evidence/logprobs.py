@@ -1,7 +1,8 @@
 """Top-k log-probabilities against a recorded envelope: size, steadiness and direction of what they deviate by.
 
 An answer without log-probabilities shows nothing, nor does one that lists fewer tokens, or coarser values, than any
-view that was calibrated.
+view that was calibrated, or whose probabilities were normalised over the tokens that are listed. One that took a token
+which is not the most probable of its own list may be evidence, but is no agreement.
 
 Some servers list nothing at the token that ends an answer. Such an answer is no evidence: a size is a mean over all of
 an answer, and what the last list would have made of it is unknown. It may be agreement: an answer of a recorded variant
@@ -26,7 +27,15 @@ from scipy import stats as scipy_stats
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
 from qcheck.evidence.envelope import Envelope
-from qcheck.evidence.scoring import Alignment, Yardstick, align, resemblance, score
+from qcheck.evidence.scoring import (
+    Alignment,
+    Yardstick,
+    align,
+    decoded_greedily,
+    only_listed,
+    resemblance,
+    score,
+)
 from qcheck.evidence.tails import Shown, TailEvidence
 from qcheck.evidence.views import FINE, VIEWS, rounding_step, view_beyond
 from qcheck.packing import DIGITS
@@ -55,12 +64,16 @@ class LogprobEvidence(TailEvidence):
         self._attribution = Attribution(self._variant_names)
         self._kl: dict[str, float] = {}
         self._view, self._coarse, self._unended = VIEWS[0], 0, 0
+        self._only_listed = self._drawn = 0
         self._repeated: Counter[int | None] = Counter()  # answers equal to a deployment's; None: to that of any
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
         reference, before = self._baseline.probe(probe_id), self._view
         alignment = self._seen(answer, reference) if reference else None
         if reference is None or alignment is None:
+            return None
+        if only_listed(alignment, self._baseline.references):
+            self._only_listed += 1
             return None
         alike = [
             i for i in self._baseline.references if any(answer.positions == a.positions for a in reference.answers[i])
@@ -77,7 +90,10 @@ class LogprobEvidence(TailEvidence):
         agrees = unended and not self._may_hide(reference, len(answer.positions))
         self._unended += agrees
         full = known and alignment.full
-        return Shown(s.named, self._view.name, full=full or agrees, bets=full and not alignment.merged)
+        greedy = decoded_greedily(answer, self._yardstick.unit + self._view.step)
+        watched = self._envelope.levels[self._view.name][self._envelope.watched]
+        self._drawn += not greedy and (full or agrees) and not s.named[watched.score] > watched.threshold
+        return Shown(s.named, self._view.name, full=greedy and (full or agrees), bets=full and not alignment.merged)
 
     @property
     def _in_view(self) -> Yardstick:
@@ -174,8 +190,20 @@ class LogprobEvidence(TailEvidence):
                 "nor against the provider in the e-value, and against a consistent verdict",
             ),
             (
+                "logprobs_only_listed",
+                self._only_listed,
+                "of these answers' probabilities sum to 1 over the tokens that they list, where the reference's do "
+                "not: they are normalised after a cut, and cannot be compared",
+            ),
+            (
+                "logprobs_drawn",
+                self._drawn,
+                "answers took a token that is not the most probable of their own lists, and are no agreement: what "
+                "greedy decoding would have said after it is not seen",
+            ),
+            (
                 "logprobs_short",
-                self._short,
+                self._short - self._drawn,
                 "answers show fewer positions or shorter lists than those before them and the recorded ones; they "
                 "count neither for nor against the provider in the e-value, and against a consistent verdict",
             ),

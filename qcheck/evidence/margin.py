@@ -11,7 +11,8 @@ import math
 
 from qcheck.baselines import Answer, ProbeReference
 from qcheck.evidence.recorded import ObservedEvidence
-from qcheck.evidence.scoring import Yardstick, align, score
+from qcheck.evidence.scoring import Yardstick, align, only_listed, score
+from qcheck.evidence.views import value_step
 from qcheck.result import Divergence
 from qcheck.stats.bets import TailBets
 from qcheck.stats.fraction import fraction_lower, fraction_upper, requests_to_bound
@@ -20,6 +21,7 @@ __all__ = ["MARGIN_NATS", "MARGIN_SHARE", "MARGIN_SOURCE", "MarginEvidence"]
 
 MARGIN_NATS = 0.002
 MARGIN_SHARE = 0.25
+COARSEST = 0.05  # nats: values rounded to a coarser grid, downwards above all, may differ by more than the margin
 BELOW_MARGIN = f"whatever stays within {MARGIN_NATS} nats per token, as Q8_0 does"
 MARGIN_SOURCE = (
     "llama.cpp's published tables put Q8_0 at 0.0004 to 0.0014 and BF16 against FP16 at 0.00003 nats per token; "
@@ -47,9 +49,10 @@ class MarginEvidence(ObservedEvidence):
         """Fold one probe that both have answered."""
         self.answered += 1
         alignment = align(candidate, ProbeReference(((peer,),)), [0])
-        if alignment is None:
+        coarse = max(value_step(answer.positions) for answer in (candidate, peer)) > COARSEST
+        if alignment is None or coarse or only_listed(alignment, [0]):
             self._unseen += 1
-            self._bets.update([False], [MARGIN_SHARE])
+            self._lose(probe_id)
             return
         s = score(alignment, [0], [], Yardstick(1.0))
         beyond = s.kl > MARGIN_NATS
@@ -59,6 +62,9 @@ class MarginEvidence(ObservedEvidence):
             self.deviating.append(probe_id)
         elif not (alignment.full and s.common):
             self._unseen += 1
+
+    def _lose(self, probe_id: str) -> None:
+        self._bets.update([False], [MARGIN_SHARE])
 
     @property
     def log_e(self) -> float:

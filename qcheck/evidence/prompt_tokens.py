@@ -19,6 +19,9 @@ from qcheck.suites import Suite
 __all__ = ["PromptTokenEvidence"]
 
 MIN_PROBES = 3
+# Smaller ones, and counts that are too low, are what honest servers do: a token that begins the prompt is counted or
+# not, and one that was cached is not, nor is anything at all by some. A hidden turn has its marks and a word.
+MIN_OFFSET = 3
 # Another tokenizer would give the same offset on the next probe about this often.
 CHANCE_AGREEMENT = 0.2
 REWRITTEN = "another tokenizer, hence another model, or prompts rewritten on the way (no constant offset)"
@@ -46,7 +49,7 @@ class PromptTokenEvidence:
         """Fold the answer to one probe; probes on which the references do not all agree say nothing."""
         reference = self._baseline.probe(probe_id)
         expected = reference.prompt_tokens(self._baseline.references) if reference else None
-        if expected is None or answer.prompt_tokens is None:
+        if expected is None or not answer.prompt_tokens:  # 0 says nothing: a prompt has some
             return
         self._compared.add(probe_id)
         if answer.prompt_tokens != expected:
@@ -55,12 +58,12 @@ class PromptTokenEvidence:
     def findings(self) -> tuple[Finding, ...]:
         """One finding where counts differ.
 
-        It may decide where most counts of plain prompts differ, on three at least, and the reference's are known to be
-        constant.
+        It may decide where most counts of plain prompts are larger by `MIN_OFFSET` at least, on three of them, and the
+        reference's are known to be constant.
         """
         if not self._offsets:
             return ()
-        plain = len(self._plain)
+        plain = sum(offset >= MIN_OFFSET for offset in self._plain)
         most = plain >= MIN_PROBES and 2 * plain > len(self._compared - self._special)
         decides = self._decides and most and self._trusted()
         offsets = Counter(seen - expected for _, seen, expected in self._offsets)

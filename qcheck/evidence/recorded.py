@@ -30,9 +30,18 @@ class ObservedEvidence(ABC):
         self.deviating: list[str] = []
         self.answered = self._failed = 0
 
-    def fail(self) -> None:
-        """Count a request that finally failed: e = 1, and no agreement."""
+    def fail(self, probe_id: str) -> None:
+        """Count a request that finally failed: no agreement, and what was bet on it is lost.
+
+        Whether it failed may depend on what it would have been answered with, so that it must not count less against
+        the bet than an answer that shows nothing.
+        """
         self._failed += 1
+        self._lose(probe_id)
+
+    @abstractmethod
+    def _lose(self, probe_id: str) -> None:
+        """Lose what was bet on the request to one probe."""
 
     @property
     @abstractmethod

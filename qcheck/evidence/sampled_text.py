@@ -108,8 +108,13 @@ class NextText:
 
         Servers may cut what has less than `min_share` of the likeliest token's probability, and what comes after the
         first `nucleus` of it. by_token: texts are whole tokens, white space and all, which no two tokens share.
+
+        What is listed with a probability of 0, also for want of digits, counts as not listed.
         """
         ranked = sorted(position.top, key=lambda pair: -pair[1])
+        ranked = [(key, logprob) for key, logprob in ranked if np.exp(logprob / temperature) > 0]
+        if not ranked:
+            return cls({}, {}, 0.0, 1.0, 0.0)
         tokens = [float(np.exp(logprob / temperature)) for _, logprob in ranked]
         total, before = sum(tokens), 0.0
         by_text: dict[bytes, float] = {}
@@ -134,6 +139,8 @@ class NextText:
         """Shares of the core's texts, given that one of them comes, and what the core has of everything, at least."""
         mine = np.array([self.weights.get(text, self.floor) for text in core])
         inside = float(mine.sum())
+        if not inside > 0:
+            return np.full(len(core), 1 / len(core)), TINY
         total = max(sum(self.weights.values()) + self.unlisted, inside)
         return mine / inside, min(inside / total, 1 - TINY)
 
@@ -162,6 +169,8 @@ class Box:
         unlisted = max(h.hidden / sum(h.weights.get(t, h.floor) for t in core) for h in honest)
         middle, half = _widened(np.log([shares for shares, _ in on]), noise_factor, unit)
         inside, slack = _widened(np.log([mass for _, mass in on]), noise_factor, unit)
+        if not (np.isfinite(middle).all() and np.isfinite(half).all() and np.isfinite(inside) and np.isfinite(slack)):
+            return None
         high = np.minimum(np.exp(middle + half) + unlisted, 1.0) if len(core) > 1 else np.ones(1)
         low = np.exp(middle - half) / (1 + len(core) * unlisted)
         centre = np.exp(middle)
@@ -284,17 +293,13 @@ class SampledTextEvidence(RecordedEvidence):
     def update(self, probe_id: str, answer: Answer) -> None:
         """Fold the answer to one probe."""
         self.answered += 1
-        self._silent += answer.text is None
-        reference = self._baseline.probe(probe_id)
-        prompt = b"\n".join(m.content.encode("utf-8", "surrogatepass") for m in self._probes[probe_id].messages)
-        known = reference and worth(
-            reference, self._baseline.references, self._baseline.variants, self._temperature, *self._noise, prompt
-        )
-        if not known:
-            self._unknown += answer.text is not None
-            return
         if answer.text is None:
-            self._bets.update(np.minimum(known.ratios.min(axis=2), 1.0))
+            self._silent += 1
+            self._lose(probe_id)
+            return
+        known = self._worth(probe_id)
+        if not known:
+            self._unknown += 1
             return
         text = seen(answer.text)
         cell, before = known.cell(text), self.log_e
@@ -307,6 +312,19 @@ class SampledTextEvidence(RecordedEvidence):
             by_cause = np.maximum(known.likelihoods[:, cell], TINY)
             named, unnamed = np.split(by_cause, [len(self._variant_names)])
             self._attribution.fold(0.0, np.log([*named, unnamed.mean()]))
+
+    def _worth(self, probe_id: str) -> Worth | None:
+        """What each text of a probe is worth; None where nothing is told apart."""
+        reference = self._baseline.probe(probe_id)
+        prompt = b"\n".join(m.content.encode("utf-8", "surrogatepass") for m in self._probes[probe_id].messages)
+        references, variants = self._baseline.references, self._baseline.variants
+        if reference is None:
+            return None
+        return worth(reference, references, variants, self._temperature, *self._noise, prompt)
+
+    def _lose(self, probe_id: str) -> None:
+        if known := self._worth(probe_id):
+            self._bets.update(np.minimum(known.ratios.min(axis=2), 1.0))
 
     @property
     def log_e(self) -> float:

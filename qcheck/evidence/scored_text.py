@@ -180,6 +180,9 @@ class ScoredTextEvidence(ObservedEvidence):
         if self.log_e - before >= np.log(RAISES):
             self.deviating.append(probe_id)
 
+    def _lose(self, probe_id: str) -> None:
+        self._bets.update(np.zeros((1, len(self._variants) + len(UNRECORDED))))
+
     @property
     def log_e(self) -> float:
         """Natural logarithm of the e-value against "within the margin of the live references"."""

@@ -58,6 +58,8 @@ EQUAL = 1e-4
 NOISE_FACTOR = 1.5  # by which honest deviations are multiplied, for kernels that nobody recorded
 JUMP = 2.0  # times its usual deviation, from where on a variant is taken to have jumped; a convention
 EXPECTED_SHARE = 0.2  # of a recorded deviation that another engine shows; chosen on lab-tiny
+WHOLE = 1e-3  # by which probabilities may miss 1 that were normalised over what is listed
+CUT_OFF = 3e-3  # of the probability that the references give to tokens which are not listed, from where it matters
 ALONE = 1.0  # that a single position may show of steadiness; a convention
 MOST = 1.0  # that one of four positions, or more, may add to a direction, or take from it; chosen on lab-tiny
 TOGETHER = 4.0  # that fewer may together; as many as four do
@@ -74,10 +76,12 @@ __all__ = [
     "Yardstick",
     "align",
     "and_all",
+    "decoded_greedily",
     "direction_sums",
     "distances_from",
     "leading",
     "most_of",
+    "only_listed",
     "resemblance",
     "scales",
     "score",
@@ -227,6 +231,38 @@ def align(
     complete, unended = _shows_all(answer, [reference.answers[i][0] for i in references])
     lists = candidates, candidate_floors, recorded, recorded_floors
     return Alignment(*lists, positions, trodden, complete, merged, unended, deep, shortest)
+
+
+def decoded_greedily(answer: Answer, tolerance: float) -> bool:
+    """Whether each token that an answer took is one of the most probable that it lists there, to within `tolerance`.
+
+    One that is not shows nothing of what would have come after the token that greedy decoding takes.
+    """
+    for position in answer.positions:
+        listed = dict(position.top)
+        if listed and listed.get(position.token, -np.inf) < max(listed.values()) - tolerance:
+            return False
+    return True
+
+
+def only_listed(alignment: Alignment, references: Sequence[int]) -> bool:
+    """Whether an answer's probabilities sum to 1 over the tokens that it lists, where the references' do not.
+
+    Such values are normalised after a cut to the best tokens, and deviate by what was cut off.
+    """
+    a, honest, lowest = alignment, list(references), 1.0
+    for place in np.unique(a.positions):
+        columns = a.positions == place
+        own, recorded = a.candidate[honest][:, columns], a.recorded[honest][:, columns]
+        both = ~(np.isnan(own) | np.isnan(recorded))
+        whole, known = np.nansum(np.exp(own), axis=1), np.where(both, np.exp(recorded), 0.0).sum(axis=1)
+        seen = both.any(axis=1)
+        if not seen.any():
+            continue
+        if np.abs(whole[seen] - 1).max() > WHOLE:
+            return False
+        lowest = min(lowest, float(known[seen].max()))
+    return lowest < 1 - CUT_OFF
 
 
 def _shows_all(answer: Answer, honest: Sequence[Answer]) -> tuple[bool, bool]:

@@ -76,6 +76,10 @@ class TailEvidence(RecordedEvidence):
         if any(hit and level.outlying for hit, level in zip(hits, levels, strict=True)):
             self.deviating.append(probe_id)
 
+    def _lose(self, probe_id: str) -> None:
+        levels, stratum = self._envelope.levels[FULL], self._probes[probe_id].stratum
+        self._bets.update([False] * len(levels), [level.null_bounds[stratum] for level in levels])
+
     @property
     def log_e(self) -> float:
         """Natural logarithm of the e-value against "inside the envelope"."""
@@ -118,7 +122,7 @@ class TailEvidence(RecordedEvidence):
         """Routing fraction: lower bound, estimate, upper bound (for the resolution), at alpha − delta per side."""
         e = self._envelope
         null = max(e.levels[view][e.watched].null_bound for view in self._views or {FULL})
-        share = fraction_lower(self._proven, self.answered, e.alpha - e.delta)
+        share = fraction_lower(self._proven, self.answered + self._failed, e.alpha - e.delta)
         low = max(0.0, (share - null) / (1 - null)) if null < 1 else 0.0
         high = self.upper(e.resolution) if e.resolution else 1.0
         visible = self._visibility(e.resolution) if e.resolution else 1.0

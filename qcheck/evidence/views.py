@@ -7,8 +7,10 @@ A grid comes from rounding, or from logits in bfloat16, which lie on a lattice o
 between 16 and 32: the differences within a list are then multiples of the step. Of logits the largest may lie on a
 lattice twice as coarse as the others, which no difference shows, and its error is in every value of the list: so where
 differences lie on a grid coarser than the references' noise and the values themselves do not, the step is taken to be
-twice that of the differences. A view covers every step up to its own. How coarse one list comes out depends on its
-values, so an answer must not choose the view that it is judged in: the answers before it do.
+twice that of the differences. Where the values have few significant digits themselves, as after a softmax in bfloat16,
+no difference shows what the logits lie on, and no view is coarse enough. A view covers every step up to its own. How
+coarse one list comes out depends on its values, so an answer must not choose the view that it is judged in: the answers
+before it do.
 """
 
 from __future__ import annotations
@@ -24,7 +26,17 @@ from qcheck.baselines import Answer
 from qcheck.records import Position
 from qcheck.tailcounts import FULL
 
-__all__ = ["FINE", "VIEWS", "View", "lattice_step", "rounding_step", "view_beyond"]
+__all__ = [
+    "FINE",
+    "UNTOLD_STEP",
+    "VIEWS",
+    "View",
+    "few_digits",
+    "lattice_step",
+    "rounding_step",
+    "value_step",
+    "view_beyond",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +84,10 @@ STEPS: Final = np.array(
 TOLERANCE: Final = 2e-4
 # Lattices of logits below 8, and finer ones, count as they are where the noise of references is not known.
 SMALL_LOGITS: Final = 1 / 32
+# Of values with few significant digits: no view has as coarse a step.
+UNTOLD_STEP: Final = 1.0
+SMALLEST: Final = 0.1  # nats; of smaller values every digit is significant
+DIGIT: Final = 1e-5  # nats
 FEWEST, MANY = 4, 32  # differences from which a grid can be told from chance, and told well
 # Of the differences, how many lie on the grid: of values on one half as coarse every other one does by chance.
 SHARE, SHARE_OF_FEW = 0.75, 0.9
@@ -88,14 +104,40 @@ def lattice_step(positions: Sequence[Position]) -> float:
     return float(fits[0]) if fits else 0.0
 
 
+def value_step(positions: Sequence[Position]) -> float:
+    """The grid that the values themselves lie on, in nats; 0 for none, and for a lattice of logits."""
+    step = lattice_step(positions)
+    values = np.array([v for p in positions for _, v in p.top if v > -np.inf])
+    return step if step and _on_grid(values, step) else 0.0
+
+
 def rounding_step(positions: Sequence[Position], fine: float = SMALL_LOGITS) -> float:
     """The step that values, or the logits that they come from, may have been rounded to, in nats; 0 for none.
 
-    Twice `lattice_step` where that is a lattice of logits, and coarser than `fine`.
+    Twice `lattice_step` where that is a lattice of logits, and coarser than `fine`; `UNTOLD_STEP` where it is not
+    coarser, and the values have few significant digits.
     """
     step = lattice_step(positions)
     values = np.array([v for p in positions for _, v in p.top if v > -np.inf])
-    return step if step <= fine or _on_grid(values, step) else 2 * step
+    on_grid = step > 0 and _on_grid(values, step)
+    if (step <= SMALL_LOGITS or (step <= fine and not on_grid)) and few_digits(positions):
+        return UNTOLD_STEP
+    return step if step <= fine or on_grid else 2 * step
+
+
+def few_digits(positions: Sequence[Position]) -> bool:
+    """Whether most values have 8 significant bits, as in bfloat16, or 2 significant decimal digits."""
+    values = np.array([v for p in positions for _, v in p.top if v > -np.inf])
+    values = values[np.abs(values) > SMALLEST]
+    if len(values) < MANY:
+        return False
+    decimals = 10.0 ** (1 - np.floor(np.log10(np.abs(values))))
+    fractions, exponents = np.frexp(values)
+    bits = np.ldexp(np.round(fractions * 2**8), exponents - 8)
+    return any(
+        bool((np.abs(values - rounded) <= DIGIT).mean() >= SHARE)
+        for rounded in (bits, np.round(values * decimals) / decimals)
+    )
 
 
 def _on_grid(values: NDArray[np.float64], step: float) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from qcheck.client.offered import choices_in, is_stream, scored_prompt_tokens
-from qcheck.evidence.views import MANY, lattice_step, rounding_step
+from qcheck.evidence.views import MANY, UNTOLD_STEP, lattice_step, rounding_step
 from qcheck.jobs.seen import (
     PROMPT,
     TOP,
@@ -279,13 +279,14 @@ def _lattice(trials: Trials) -> Capability:
     differences = sum(max(0, len([v for _, v in p.top if v > -math.inf]) - 1) for p in lists)
     if differences < MANY:
         return Capability(name, "unknown", f"too few log-probabilities: {differences} differences within lists")
-    if step := lattice_step(lists):
-        rounded, told = (
-            rounding_step(lists),
-            f"most of {differences} differences within lists are multiples of {step:g}",
-        )
+    step, rounded = lattice_step(lists), rounding_step(lists)
+    if rounded == UNTOLD_STEP:
+        told = "most values have few significant digits, as in bfloat16: nothing tells what their logits lie on"
+    else:
+        told = f"most of {differences} differences within lists are multiples of {step:g}"
         if rounded > step:
             told += "; the values are not: a lattice of logits, twice as coarse for the largest of them"
+    if rounded:
         return Capability(name, "yes", told, rounded)
     return Capability(name, "no", f"{differences} differences within lists lie on no grid that matters")
 

@@ -190,7 +190,7 @@ class ProviderFold:
         """Count whether a request was answered."""
         self.available.update(attempt)
         if attempt.response is None:
-            self._fold_of(attempt.probe_id).observable.fail()
+            self._fold_of(attempt.probe_id).observable.fail(attempt.probe_id)
 
     def compare_with(self, probe_id: str, answer: Answer, peer: Answer) -> None:
         """Fold an answer against a live reference's; the provider's availability is counted elsewhere."""

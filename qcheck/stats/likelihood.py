@@ -33,9 +33,11 @@ def likelihood_ratios(q: ArrayLike, low: ArrayLike, high: ArrayLike) -> Array:
     """q/p*, what each cell is worth as evidence for q against all distributions of the box; 0 where q is 0.
 
     q, low, high: (..., cells), broadcasting; 0 ≤ low ≤ high, and q sums to at most 1. Raises ValueError where no
-    distribution lies in the box, or where q is positive and high is 0.
+    distribution lies in the box, where q is positive and high is 0, and for what is not finite.
     """
     q, low, high = np.broadcast_arrays(*(np.asarray(a, float) for a in (q, low, high)))
+    if not (np.isfinite(q).all() and np.isfinite(low).all() and np.isfinite(high).all()):
+        raise ValueError("probabilities and their bounds must be finite")
     if (low > high).any() or (low < 0).any() or (low.sum(-1) > 1 + 1e-9).any() or (high.sum(-1) < 1 - 1e-9).any():
         raise ValueError("no distribution lies between low and high")
     if ((q > 0) & (high <= 0)).any():
@@ -98,7 +100,9 @@ def log_e_paths(ratios: ArrayLike, weights: ArrayLike) -> Array:
 
 
 def _gains(ratios: ArrayLike) -> Array:
-    """What each ε adds to the log-wealth of each alternative's bets: (..., alternatives, ε)."""
+    """What each ε adds to the log-wealth of each alternative's bets: (..., alternatives, ε). Raises ValueError."""
     epsilons = np.array(EPSILONS)
+    if not (np.asarray(ratios) >= 0).all() or np.isinf(ratios).any():
+        raise ValueError("likelihood ratios must be finite and not negative")
     gains: Array = np.log1p(epsilons * (np.asarray(ratios, float)[..., None] - 1.0))
     return gains

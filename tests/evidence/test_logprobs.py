@@ -221,15 +221,44 @@ def test_a_first_list_followed_by_empty_ones_is_not_a_full_answer(recorded: Reco
     assert not align(hollow, longer, baseline.references).full  # type: ignore[union-attr]
 
 
+def test_values_normalised_over_what_is_listed_neither_accuse_nor_reassure(recorded: Recorded, world: World) -> None:
+    def normalised(probe: int, rng: np.random.Generator) -> Answer:
+        answer = world.answer(probe, rng)
+        (position,) = answer.positions
+        whole = np.log(sum(np.exp(v) for _, v in position.top))
+        top = tuple((key, v - whole) for key, v in position.top)
+        return dataclasses.replace(answer, positions=(Position(top[0][0], top[0][1], top),))
+
+    evidence, largest = stream(recorded, 1, normalised)
+    assert largest < threshold(recorded)
+    assert evidence.deviating == []
+    assert evidence.upper("strong") > 0.05
+    assert "logprobs_only_listed" in {finding.kind for finding in evidence.snapshot(1.0).findings}
+
+
+def test_a_token_that_its_own_list_does_not_put_first_is_no_agreement(recorded: Recorded, world: World) -> None:
+    def second_best(probe: int, rng: np.random.Generator) -> Answer:
+        answer = world.answer(probe, rng)
+        (position,) = answer.positions
+        return dataclasses.replace(answer, positions=(Position(*position.top[1], position.top),))
+
+    evidence, largest = stream(recorded, 1, second_best)
+    assert largest < threshold(recorded)
+    assert evidence.upper("strong") > 0.5
+    kinds = {finding.kind for finding in evidence.snapshot(1.0).findings}
+    assert "logprobs_drawn" in kinds
+    assert "logprobs_short" not in kinds
+
+
 def test_failed_requests_do_not_reassure(recorded: Recorded, world: World) -> None:
     evidence, _ = stream(recorded, 1, world.answer, 150)
     assert evidence.resolution is not None
     assert evidence.upper(evidence.resolution) <= 0.05
     before = evidence.log_e
-    for _ in range(100):
-        evidence.fail()
+    for probe in recorded[1].fold("evaluation")[:100]:
+        evidence.fail(probe.id)
     assert evidence.upper(evidence.resolution) > 0.3
-    assert evidence.log_e == before
+    assert evidence.log_e < before  # what is bet on a request that fails is lost
 
 
 def test_two_honest_deployments_give_no_directions_and_accuse_nobody(tmp_path: Path, world: World) -> None:

@@ -47,3 +47,27 @@ def test_shorter_answers_do_not_reassure() -> None:
     assert folded(answer([A]), answer([A, A])).bound() == 1.0
     assert folded(answer([{"=a": 0.6}, A]), answer([A, A])).bound() == 1.0
     assert folded(Answer(10, ()), answer([A, A])).bound() == 1.0
+
+
+def test_values_that_are_rounded_down_neither_accuse_nor_reassure() -> None:
+    def floored(lists: list[dict[str, float]]) -> Answer:
+        exact = answer(lists)
+        return Answer(
+            10,
+            tuple(
+                Position(p.token, p.logprob, tuple((k, math.floor(10 * v) / 10) for k, v in p.top))
+                for p in exact.positions
+            ),
+        )
+
+    wide = {f"={i}": 0.3 * 0.7**i for i in range(20)}
+    evidence = folded(floored([wide, wide]), answer([wide, wide]))
+    assert evidence.deviating == []
+    assert evidence.bound() == 1.0
+
+
+def test_failed_requests_neither_accuse_nor_reassure() -> None:
+    evidence = folded(answer([MOVED]), answer([A]), 3)
+    before = evidence.log_e
+    evidence.fail("p9")
+    assert evidence.log_e < before

@@ -32,6 +32,19 @@ def test_few_differences_do_not_decide(recorded: tuple[Baseline, Suite], counts:
     assert [f.severity for f in _folded(recorded, counts).findings()] == ["info"]
 
 
+@pytest.mark.parametrize("offset", [-9, -1, 1, 2])
+def test_what_honest_servers_count_otherwise_does_not_decide(recorded: tuple[Baseline, Suite], offset: int) -> None:
+    """A token that begins the prompt is counted or not; what was cached is not counted by some."""
+    assert [f.severity for f in _folded(recorded, [offset] * 9).findings()] == ["info"]
+
+
+def test_a_count_of_zero_says_nothing(recorded: tuple[Baseline, Suite]) -> None:
+    evidence = PromptTokenEvidence(*recorded)
+    for probe in recorded[1].fold("evaluation")[:9]:
+        evidence.update(probe.id, Answer(0, ()))
+    assert evidence.findings() == ()
+
+
 def test_offsets_without_a_pattern_point_to_the_tokenizer(recorded: tuple[Baseline, Suite]) -> None:
     (finding,) = _folded(recorded, [1, -2, 5, 3]).findings()
     assert finding.likely_cause is not None

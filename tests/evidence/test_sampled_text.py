@@ -14,7 +14,7 @@ from qcheck.baselines import Answer, Baseline, BaselineManifest, DeploymentEntry
 from qcheck.errors import SuiteError
 from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.observable import evidence_of
-from qcheck.evidence.sampled_text import UNRECORDED, NextText, SampledTextEvidence, Worth, weights, worth
+from qcheck.evidence.sampled_text import UNRECORDED, NextText, SampledTextEvidence, Worth, weights, worth, worth_of
 from qcheck.evidence.texts import seen
 from qcheck.records import Position, Response
 from qcheck.suites import Suite, load_suite
@@ -268,8 +268,8 @@ def test_silence_and_empty_texts_never_raise_the_evidence(sampled: tuple[Baselin
     evidence.update(suite.probes[0].id, Answer(10, (), None))
     assert evidence.log_e <= before
     before = evidence.log_e
-    evidence.fail()
-    assert evidence.log_e == before
+    evidence.fail(suite.probes[1].id)
+    assert evidence.log_e <= before
     for probe in suite.fold("evaluation")[:50]:
         before = evidence.log_e
         evidence.update(probe.id, Answer(10, (), " "))
@@ -286,3 +286,37 @@ def test_only_one_sampled_token_is_a_sample(
 ) -> None:
     response = Response("a", (), 10, completion_tokens, None, "length", None, None, reasoning)
     assert SampledTextEvidence.read(response).text == text
+
+
+@pytest.mark.parametrize("zeros", [(), ("d",), ("d", "e")])
+@pytest.mark.parametrize("temperature", [1.0, 0.04])
+def test_listed_probabilities_of_zero_accuse_no_honest_provider(zeros: tuple[str, ...], temperature: float) -> None:
+    listed = {"a": 0.5, "b": 0.3, "c": 0.2}
+    position = list_of({t: float(np.log(p)) for t, p in listed.items()} | dict.fromkeys(zeros, -np.inf))
+    honest = NextText.of(position, temperature)
+    known = worth_of([honest, honest], [NextText.of(list_of({"d": 0.0}), temperature)], 1.5, 0.02, b"")
+    assert known is not None
+    assert np.isfinite(known.ratios).all()
+    p = np.array([v ** (1 / temperature) for v in listed.values()])
+    mean = sum(q * known.ratios[:, :, known.cell(t.encode())] for t, q in zip(listed, p / p.sum(), strict=True))
+    assert (mean <= 1 + 1e-9).all()
+
+
+def test_a_list_of_zeros_alone_tells_nothing_apart() -> None:
+    nothing = NextText.of(list_of({"a": -np.inf}), 1.0)
+    assert worth_of([nothing, nothing], [nothing], 1.5, 0.02, b"") is None
+    some = NextText.of(list_of({"a": float(np.log(0.5)), "b": float(np.log(0.4))}), 1.0)
+    known = worth_of([some, some], [nothing], 1.5, 0.02, b"")
+    assert known is not None
+    assert np.isfinite(known.ratios).all()
+
+
+def test_failed_samples_lose_what_was_bet_on_them(sampled: tuple[Baseline, Suite], world: World) -> None:
+    """An honest provider that fails where it would have said what is no evidence gains none from it."""
+    baseline, suite = sampled
+    envelope = Envelope(ALPHA, 0.2 * ALPHA, {}, 0, {}, None)
+    failing, silent = (SampledTextEvidence(baseline, envelope, suite) for _ in range(2))
+    for probe in suite.fold("evaluation")[:20]:
+        failing.fail(probe.id)
+        silent.update(probe.id, Answer(10, (), None))
+    assert failing.log_e == silent.log_e < 0

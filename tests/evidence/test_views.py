@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcheck.baselines import Answer
-from qcheck.evidence.views import STEPS, VIEWS, View, lattice_step, rounding_step, view_beyond
+from qcheck.evidence.views import (
+    STEPS,
+    UNTOLD_STEP,
+    VIEWS,
+    View,
+    few_digits,
+    lattice_step,
+    rounding_step,
+    value_step,
+    view_beyond,
+)
 from qcheck.records import Position
 
 UNIT = 0.018  # of the noise, nats
@@ -62,8 +72,9 @@ def test_the_largest_logits_may_lie_on_a_lattice_that_no_difference_shows(seed: 
     assert view_beyond(VIEWS[0], None, rounding_step(lists), UNIT) is None
     # References as noisy as that have shown it, and are compared with.
     assert rounding_step(lists, fine=1 / 4) == lattice_step(lists)
+    # Values that lie on a coarser grid by chance may be taken for logits that do.
     rounded = answer(np.round(values(seed) * 8) / 8).positions
-    assert rounding_step(rounded) == lattice_step(rounded)
+    assert 1 / 8 <= lattice_step(rounded) <= rounding_step(rounded) <= 2 * lattice_step(rounded)
 
 
 def test_a_lattice_of_logits_is_not_rounded_once_more() -> None:
@@ -124,3 +135,34 @@ def test_zero_probability_and_few_values_are_no_grid() -> None:
     assert lattice_step((Position("=a", 0.0, lists),)) == 0.0
     assert lattice_step(()) == 0.0
     assert View("full").of(Answer(1, ())) == Answer(1, ())
+
+
+def bfloat16(values: np.ndarray) -> np.ndarray:
+    fractions, exponents = np.frexp(values)
+    return np.ldexp(np.round(fractions * 2**8), exponents - 8)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([12.0, 20.0, 28.0]))
+def test_a_softmax_in_bfloat16_hides_what_the_logits_lie_on(seed: int, largest: float) -> None:
+    logits = bfloat16(largest + values(seed, positions=4))
+    shifted = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    assert not few_digits(answer(shifted).positions)
+    hidden = answer(bfloat16(shifted)).positions
+    step = rounding_step(hidden)
+    assert step == UNTOLD_STEP or step > 1 / 32
+    assert view_beyond(VIEWS[0], None, UNTOLD_STEP, UNIT) is None
+
+
+@given(st.integers(0, 10_000))
+def test_two_significant_digits_are_few_and_full_values_are_not(seed: int) -> None:
+    given = values(seed, positions=4)
+    assert not few_digits(answer(given).positions)
+    scale = 10.0 ** (1 - np.floor(np.log10(-given)))
+    assert few_digits(answer(np.round(given * scale) / scale).positions)
+
+
+def test_the_grid_of_values_is_none_where_only_differences_lie_on_one() -> None:
+    rounded = answer(np.round(values(3) * 8) / 8).positions
+    assert value_step(rounded) >= 1 / 8
+    logits = np.round((20 + values(3)) * 8) / 8
+    assert value_step(answer(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).positions) == 0.0

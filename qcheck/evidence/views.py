@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from qcheck.baselines import Answer
 from qcheck.records import Position
@@ -100,15 +100,15 @@ def lattice_step(positions: Sequence[Position]) -> float:
     """
     lists = [np.array([v for _, v in p.top if v > -np.inf]) for p in positions]
     differences = np.concatenate([np.zeros(0), *(values[1:] - values[0] for values in lists if len(values))])
-    fits = [step for step in STEPS if _on_grid(differences, step)]
-    return float(fits[0]) if fits else 0.0
+    fits = STEPS[_on_grid(differences, STEPS)]
+    return float(fits[0]) if len(fits) else 0.0
 
 
 def value_step(positions: Sequence[Position]) -> float:
     """The grid that the values themselves lie on, in nats; 0 for none, and for a lattice of logits."""
     step = lattice_step(positions)
     values = np.array([v for p in positions for _, v in p.top if v > -np.inf])
-    return step if step and _on_grid(values, step) else 0.0
+    return step if step and _on_grid(values, step).all() else 0.0
 
 
 def rounding_step(positions: Sequence[Position], fine: float = SMALL_LOGITS) -> float:
@@ -119,7 +119,7 @@ def rounding_step(positions: Sequence[Position], fine: float = SMALL_LOGITS) -> 
     """
     step = lattice_step(positions)
     values = np.array([v for p in positions for _, v in p.top if v > -np.inf])
-    on_grid = step > 0 and _on_grid(values, step)
+    on_grid = step > 0 and bool(_on_grid(values, step).all())
     if (step <= SMALL_LOGITS or (step <= fine and not on_grid)) and few_digits(positions):
         return UNTOLD_STEP
     return step if step <= fine or on_grid else 2 * step
@@ -140,12 +140,13 @@ def few_digits(positions: Sequence[Position]) -> bool:
     )
 
 
-def _on_grid(values: NDArray[np.float64], step: float) -> bool:
-    """Whether most of the values that are not 0 are multiples of the step; False where they are too few to tell."""
-    values = values[values != 0]
-    off = np.abs(values - step * np.round(values / step))
+def _on_grid(values: NDArray[np.float64], steps: ArrayLike) -> NDArray[np.bool_]:
+    """(steps,) whether most values that are not 0 are multiples of each; False where they are too few to tell."""
+    values, grid = values[values != 0], np.atleast_1d(np.asarray(steps, float))
+    off = np.abs(values[:, None] - grid * np.round(values[:, None] / grid))
     share = SHARE if len(values) >= MANY else SHARE_OF_FEW
-    return len(values) >= FEWEST and bool((off <= TOLERANCE).mean() >= share)
+    found: NDArray[np.bool_] = (off <= TOLERANCE).sum(axis=0) >= share * max(len(values), FEWEST)
+    return found
 
 
 def view_beyond(view: View, tokens: int | None, step: float, unit: float) -> View | None:

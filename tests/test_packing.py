@@ -104,7 +104,7 @@ def test_an_unchanged_copy_is_read() -> None:
         (zlib.compress(b"[]\n"), "dictionary"),
         (zlib.compress(b"{\n"), "property name"),
         (zlib.compress(b'{"probes": [NaN]}\n'), "NaN"),
-        (zlib.compress(b"\xff\n"), "codec"),
+        (zlib.compress(b"\xff\n"), "not UTF-8 text"),
     ],
 )
 def test_damage_is_named(data: bytes, said: str) -> None:

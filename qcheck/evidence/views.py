@@ -107,7 +107,7 @@ def lattice_step(positions: Sequence[Position]) -> float:
 def value_step(positions: Sequence[Position]) -> float:
     """The grid that the values themselves lie on, in nats; 0 for none, and for a lattice of logits."""
     step = lattice_step(positions)
-    values = np.array([v for p in positions for _, v in p.top if v > -np.inf])
+    values = _values(positions)
     return step if step and _on_grid(values, step).all() else 0.0
 
 
@@ -118,7 +118,7 @@ def rounding_step(positions: Sequence[Position], fine: float = SMALL_LOGITS) -> 
     coarser, and the values have few significant digits.
     """
     step = lattice_step(positions)
-    values = np.array([v for p in positions for _, v in p.top if v > -np.inf])
+    values = _values(positions)
     on_grid = step > 0 and bool(_on_grid(values, step).all())
     if (step <= SMALL_LOGITS or (step <= fine and not on_grid)) and few_digits(positions):
         return UNTOLD_STEP
@@ -127,7 +127,7 @@ def rounding_step(positions: Sequence[Position], fine: float = SMALL_LOGITS) -> 
 
 def few_digits(positions: Sequence[Position]) -> bool:
     """Whether most values have 8 significant bits, as in bfloat16, or 2 significant decimal digits."""
-    values = np.array([v for p in positions for _, v in p.top if v > -np.inf])
+    values = _values(positions)
     values = values[np.abs(values) > SMALLEST]
     if len(values) < MANY:
         return False
@@ -138,6 +138,11 @@ def few_digits(positions: Sequence[Position]) -> bool:
         bool((np.abs(values - rounded) <= DIGIT).mean() >= SHARE)
         for rounded in (bits, np.round(values * decimals) / decimals)
     )
+
+
+def _values(positions: Sequence[Position]) -> NDArray[np.float64]:
+    """All that is listed with a probability above 0."""
+    return np.array([v for p in positions for _, v in p.top if v > -np.inf])
 
 
 def _on_grid(values: NDArray[np.float64], steps: ArrayLike) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ demo: $(VENV)/.lab
 	$(BIN)/qcheck demo
 
 test: $(VENV)/.dev lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

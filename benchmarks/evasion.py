@@ -1,9 +1,9 @@
 """What providers may do to hide a deviation, and what still works: `python -m benchmarks evasion`.
 
 Real answers of the lab's deployments, changed as such a provider would change them, folded one by one by the evidence
-class that `qcheck compare` uses. What honest providers do too (rounding, logits in bfloat16, short lists, none at the
-end or none at all, a cache) must raise no alarm among them. Noise is itself a deviation: honest answers that were
-noised are no longer honest.
+class that `qcheck compare` uses. What honest providers do too (rounding, bfloat16, lists that are short or made to sum
+to 1, none at the end or none at all, a cache) must raise no alarm among them. Noise is itself a deviation: honest
+answers that were noised are no longer honest.
 """
 
 from __future__ import annotations
@@ -69,8 +69,12 @@ def _each(change: Callable[[Answer, np.random.Generator], Answer]) -> Change:
     return lambda own, _, rng: {probe_id: change(answer, rng) for probe_id, answer in own.items()}
 
 
+def _as(values: Callable[[Array], Array]) -> Change:
+    return _each(lambda answer, _: _valued(answer, values))
+
+
 def _rounded(step: float) -> Change:
-    return _each(lambda answer, _: _valued(answer, lambda v: np.round(v / step) * step))
+    return _as(lambda v: np.round(v / step) * step)
 
 
 def _kept_mass(values: Array, listed: Array) -> Array:
@@ -85,14 +89,19 @@ def _noised(nats: float) -> Change:
     return _each(noisy)
 
 
+def _bfloat16(values: Array) -> Array:
+    """Rounded to 8 significant bits."""
+    fraction, exponent = np.frexp(values)
+    return np.ldexp(np.round(fraction * 2**8) / 2**8, exponent)
+
+
 def _in_bfloat16(low: float, high: float) -> Change:
     """From logits in bfloat16, which has 8 significant bits. The largest of a list lies between `low` and `high`."""
 
     def changed(answer: Answer, rng: np.random.Generator) -> Answer:
         def lattice(values: Array) -> Array:
             logits = values - values.max() + rng.uniform(low, high)
-            step = 2.0 ** (np.floor(np.log2(np.abs(logits))) - 7)
-            return _kept_mass(np.round(logits / step) * step, values)
+            return _kept_mass(_bfloat16(logits), values)
 
         return _valued(answer, lattice)
 
@@ -169,6 +178,9 @@ ARMS = (
     Arm("rounded to 1/8", _rounded(1 / 8)),
     Arm("logits in bfloat16, the largest just above 16", _in_bfloat16(16.5, 18)),
     Arm("logits in bfloat16, the largest just above 32", _in_bfloat16(33, 36)),
+    Arm("probabilities in bfloat16", _as(lambda v: np.log(_bfloat16(np.exp(v))))),
+    Arm("log-probabilities in bfloat16", _as(_bfloat16)),
+    Arm("probabilities made to sum to 1 over the list", _as(lambda v: v - float(logsumexp(v)))),
     Arm("noise of 0.01 nats", _noised(0.01)),
     Arm("noise of 0.05 nats", _noised(0.05)),
     Arm("five tokens listed", _listed(5)),

@@ -27,7 +27,6 @@ def deviation(x: Array, x_floor: Array | float, y: Array, y_floor: Array | float
     -------
     Deviations in nats, shape of the broadcast.
     """
-    x, y = np.broadcast_arrays(x, y)
     x_known, y_known = ~np.isnan(x), ~np.isnan(y)
     left = np.where(x_known, x, np.fmin(x_floor, y))
     right = np.where(y_known, y, np.fmin(y_floor, x))
@@ -47,8 +46,10 @@ def rms(deviations: Array, weights: Array) -> Array:
 
 def by_position(values: Array, positions: NDArray[np.intp]) -> Array:
     """(..., positions): sums of (..., n) values over the coordinates of each position. positions (n,): rising."""
-    starts = np.flatnonzero(np.diff(positions, prepend=-1))
-    result: Array = np.add.reduceat(values, starts, axis=-1) if len(starts) else values
+    if not len(positions):
+        return values
+    changes = (positions[1:] != positions[:-1]).nonzero()[0] + 1
+    result: Array = np.add.reduceat(values, np.append(0, changes), axis=-1)
     return result
 
 

@@ -11,7 +11,7 @@ from scipy import special
 from qcheck.stats.bets import LAMBDA_SHARES, gains, log_e_paths
 
 MIN_DEVIATING = 2
-BLOCK = 64  # deviating answers of each stream at a time
+FEW, MANY = 4, 64  # deviating answers of each stream at a time: at first, as most need few, and at most
 
 Array = NDArray[np.float64]
 
@@ -62,8 +62,10 @@ def median_requests(
     lost = np.cumsum(missed[strata], axis=0)  # wealth after each request, did none show anything
     won, answers = np.zeros((streams, *missed.shape[1:])), np.zeros((streams, marks.shape[1]), np.intp)
     first, median = np.full(streams, requests + 1), requests + 1
-    for start in range(0, requests, BLOCK):
-        at = places[:, start : start + BLOCK]
+    end = 0
+    while end < requests:
+        start, end = end, end + min(max(end, FEW), MANY)
+        at = places[:, start:end]
         exists, at = at < requests, np.minimum(at, requests - 1)
         s = strata[at]
         hits = exists[..., None] & (rng.random((*at.shape, 1)) < shown[s])
@@ -76,6 +78,6 @@ def median_requests(
         first[now] = at[now, reached[now].argmax(axis=1)] + 1
         won, answers = path[:, -1], seen[:, -1]
         median = int(np.sort(first)[streams // 2])
-        if start + BLOCK >= requests or (places[first > requests, start + BLOCK] + 1 >= median).all():
+        if end < requests and (places[first > requests, end] + 1 >= median).all():
             break
     return median if median <= requests else None

@@ -6,7 +6,6 @@ import gzip
 import json
 import ssl
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import numpy as np
 import pytest
@@ -119,7 +118,7 @@ async def test_statuses_that_pass_are_tried_again(fake, sleeper, status):
     [
         ("Retry-After: 7", 7.0, 7.7),
         ("retry-after-ms: 1500", 1.5, 1.65),
-        ("Retry-After: " + format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True), 60.0, 60.0),
+        ("Retry-After: Tue, 01 Jan 2199 00:00:00 GMT", 60.0, 60.0),
         ("Retry-After: 86400", 60.0, 60.0),
         ("Retry-After: soon", 0.5, 1.0),
     ],

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
+from unittest.mock import patch
 
 import numpy as np
 
 from benchmarks.calibrated import calibrated
 from qcheck.baselines import Answer, Baseline
+from qcheck.evidence import leave_one_out
+from qcheck.evidence.views import VIEWS, View
 from qcheck.records import Position
 from qcheck.suites import Suite, load_suite
 
 VOCABULARY, K = 40, 12
 STRATA = ("even", "odd")
+PROBES = {"evaluation": 300, "selection": 150, "calibration": 600}
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Items:
         return Answer(10, (), f"It is {probe}." if right else "I cannot tell.")
 
 
-def _suite(folder: Path, counts: dict[str, int], observes: tuple[str, ...]) -> Suite:
+def _suite(folder: Path, counts: Mapping[str, int], observes: tuple[str, ...]) -> Suite:
     folder.mkdir(parents=True)
     manifest = {
         "name": "synthetic", "version": "1.0.0", "licence": "CC0-1.0", "description": "formulas",
@@ -79,9 +84,19 @@ def _suite(folder: Path, counts: dict[str, int], observes: tuple[str, ...]) -> S
     return load_suite(str(folder))
 
 
-def build(folder: Path, world: World | Items, honest: int, variants: dict[str, float]) -> tuple[Baseline, Suite]:
-    """A calibrated baseline of `honest` deployments and variants by the size of their deviation."""
-    suite = _suite(folder / "suite", {"evaluation": 300, "selection": 200, "calibration": 900}, world.observes)
+def build(
+    folder: Path,
+    world: World | Items,
+    honest: int,
+    variants: dict[str, float],
+    probes: Mapping[str, int] = PROBES,
+    views: Sequence[View] = VIEWS,
+) -> tuple[Baseline, Suite]:
+    """A baseline of `honest` deployments and variants by the size of their deviation, calibrated in some views.
+
+    probes: how many there are of each fold.
+    """
+    suite = _suite(folder / "suite", probes, world.observes)
     rng = np.random.default_rng(world.seed)
     sizes = {**{f"honest{i}": 0.0 for i in range(honest)}, **variants}
     answers = {
@@ -90,4 +105,5 @@ def build(folder: Path, world: World | Items, honest: int, variants: dict[str, f
         }
         for i, (name, size) in enumerate(sizes.items())
     }
-    return calibrated(folder, "m", suite, answers, variants), suite
+    with patch.object(leave_one_out, "VIEWS", views):
+        return calibrated(folder, "m", suite, answers, variants), suite

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import Items, World
+from synthetic import Items, World, build
 
 from qcheck.baselines import Answer, Baseline
 from qcheck.errors import BaselineError
@@ -19,15 +19,28 @@ from qcheck.evidence.scoring import Yardstick, most_of
 from qcheck.evidence.views import VIEWS
 from qcheck.expected import IntegerAnswer
 from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import DIRECTION, FLIP, FULL, SIZE, TailEvent
+from qcheck.tailcounts import DIRECTION, FLIP, FULL, SIZE, CalibrationTable, TailEvent
 
-FURTHER = 2000
+OWN = 150  # clusters of each stratum that the suite has to count on
+FURTHER = 1000
 
 
 @pytest.fixture(autouse=True)
 def full_view_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The views are counted alike, and each takes its time."""
     monkeypatch.setattr(leave_one_out, "VIEWS", VIEWS[:1])
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, world: World) -> tuple[Baseline, Suite]:
+    return build(
+        tmp_path_factory.mktemp("few"),
+        world,
+        honest=4,
+        variants={"strong": 0.3, "weak": 0.03},
+        probes={"evaluation": 60, "selection": 100, "calibration": 2 * OWN},
+        views=VIEWS[:1],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,32 +56,39 @@ def block(recorded: tuple[Baseline, Suite], world: World) -> Block:
     return Block(probes, answers)
 
 
+@pytest.fixture(scope="module")
+def deep(recorded: tuple[Baseline, Suite], block: Block) -> CalibrationTable:
+    """The table with the block counted, in the full view alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leave_one_out, "VIEWS", VIEWS[:1])
+        table = calibrate(*recorded, further=[block])
+    assert table is not None
+    return table
+
+
 def sizes(events: list[TailEvent]) -> list[TailEvent]:
     return [e for e in events if e.score == SIZE and e.view == FULL]
 
 
-def test_a_deep_calibration_counts_size_in_its_own_stratum(recorded: tuple[Baseline, Suite], block: Block) -> None:
-    baseline, suite = recorded
+def test_a_deep_calibration_counts_size_in_its_own_stratum(
+    recorded: tuple[Baseline, Suite], deep: CalibrationTable
+) -> None:
+    baseline, _ = recorded
     assert baseline.table is not None
-    deep = calibrate(baseline, suite, further=[block])
-    assert deep is not None
-    assert deep.clusters == {"even": 450, "odd": 450 + FURTHER}
+    assert deep.clusters == {"even": OWN, "odd": OWN + FURTHER}
     for old, new in zip(sizes(baseline.table.events), sizes(deep.events), strict=True):
         assert new.threshold == old.threshold
         assert new.counts["even"] == old.counts["even"]
         assert new.counts["odd"].shown == old.counts["odd"].shown
-        assert new.counts["odd"].variant_clusters == 450
+        assert new.counts["odd"].variant_clusters == OWN
         # The same formulas made both, so the shares agree within five standard errors.
-        p, n = old.counts["odd"].honest_any / 450, FURTHER
+        p, n = old.counts["odd"].honest_any / OWN, FURTHER
         added = new.counts["odd"].honest_any - old.counts["odd"].honest_any
-        assert abs(added - n * p) <= 5 * np.sqrt(max(p, 1 / 450) * n * (1 + n / 450))
+        assert abs(added - n * p) <= 5 * np.sqrt(max(p, 1 / OWN) * n * (1 + n / OWN))
     assert deep.seen(FULL)[len(sizes(deep.events)) :] == baseline.table.seen(FULL)[len(sizes(deep.events)) :]
 
 
-def test_a_rare_event_is_bounded_below_the_suite_s_own_floor(recorded: tuple[Baseline, Suite], block: Block) -> None:
-    baseline, suite = recorded
-    deep = calibrate(baseline, suite, further=[block])
-    assert deep is not None
+def test_a_rare_event_is_bounded_below_the_suite_s_own_floor(deep: CalibrationTable) -> None:
     rarest = sizes(deep.events)[-1]
     assert rarest.counts["odd"].honest_any == 0
     assert rarest.null_bound("odd", 1e-4) < rarest.null_bound("even", 1e-4) / 4
@@ -79,17 +99,16 @@ def test_every_view_is_counted_deeply(
 ) -> None:
     monkeypatch.setattr(leave_one_out, "VIEWS", (VIEWS[0], VIEWS[2]))
     few = dataclasses.replace(block, probes=block.probes[:200])
-    deep = calibrate(recorded[0], recorded[1], further=[few])
-    assert deep is not None
-    usual = calibrate(recorded[0], recorded[1])
+    usual, deep = (calibrate(*recorded, further=blocks) for blocks in ([], [few]))
     assert usual is not None
+    assert deep is not None
     assert recorded[0].table is not None
     scorer = LeaveOneOut(recorded[0], recorded[1], Yardstick.of(recorded[0]))
     scores = scorer(few.answers, few.probes, (), VIEWS[2], recorded[0].references)
     for before, event in zip(usual.seen("step8"), deep.seen("step8"), strict=True):
         if event.score == SIZE:
             counted = event.counts["odd"]
-            assert counted.clusters == 450 + 200
+            assert counted.clusters == OWN + 200
             added = {n: c - before.counts["odd"].honest[n] for n, c in counted.honest.items()}
             assert added == {n: int((frame[SIZE] > event.threshold).sum()) for n, frame in scores.items()}
 
@@ -106,11 +125,11 @@ def test_directions_are_counted_deeply_where_their_variants_answered(
     assert deep is not None
     assert deep.directed == ["weak"]
     own, counted = ([e.counts["odd"] for e in table.events if e.score == DIRECTION] for table in (usual, deep))
-    assert {c.clusters for c in own} == {450}
-    assert {c.clusters for c in counted} == {450 + FURTHER}
+    assert {c.clusters for c in own} == {OWN}
+    assert {c.clusters for c in counted} == {OWN + FURTHER}
     for before, after in zip(own, counted, strict=True):
-        p, n = before.honest_any / 450, FURTHER
-        assert abs(after.honest_any - before.honest_any - n * p) <= 5 * np.sqrt(max(p, 1 / 450) * n * (1 + n / 450))
+        p, n = before.honest_any / OWN, FURTHER
+        assert abs(after.honest_any - before.honest_any - n * p) <= 5 * np.sqrt(max(p, 1 / OWN) * n * (1 + n / OWN))
     # Where the variant has answered its jumps are known, and count as noise of the honest deployments.
     for before, after in zip(sizes(usual.events), sizes(deep.events), strict=True):
         assert after.counts["even"] == before.counts["even"]
@@ -125,17 +144,17 @@ def test_prompts_that_a_deployment_did_not_answer_are_left_out(
     kept = dict(list(block.answers[first].items())[500:])
     deep = calibrate(baseline, suite, further=[dataclasses.replace(block, answers={**block.answers, first: kept})])
     assert deep is not None
-    assert deep.clusters["odd"] == 450 + FURTHER - 500
+    assert deep.clusters["odd"] == OWN + FURTHER - 500
 
 
-def test_a_cluster_of_several_further_prompts_counts_once(recorded: tuple[Baseline, Suite], block: Block) -> None:
-    baseline, suite = recorded
+def test_a_cluster_of_several_further_prompts_counts_once(
+    recorded: tuple[Baseline, Suite], block: Block, deep: CalibrationTable
+) -> None:
     pairs = [dataclasses.replace(p, cluster=f"pair{i // 2}") for i, p in enumerate(block.probes)]
-    single, paired = (calibrate(baseline, suite, further=[b]) for b in (block, Block(pairs, block.answers)))
-    assert single is not None
+    paired = calibrate(*recorded, further=[Block(pairs, block.answers)])
     assert paired is not None
-    assert paired.clusters["odd"] == 450 + FURTHER // 2
-    for one, two in zip(sizes(single.events), sizes(paired.events), strict=True):
+    assert paired.clusters["odd"] == OWN + FURTHER // 2
+    for one, two in zip(sizes(deep.events), sizes(paired.events), strict=True):
         assert two.counts["odd"].honest_any <= one.counts["odd"].honest_any
 
 
@@ -150,24 +169,23 @@ def test_clusters_that_were_counted_before_are_refused(recorded: tuple[Baseline,
 
 def test_every_stratum_that_is_asked_needs_its_own_clusters(recorded: tuple[Baseline, Suite]) -> None:
     baseline, suite = recorded
-    few = {p.id for p in suite.fold("calibration") if p.stratum == "odd"} - {f"p{i}" for i in range(501, 601)}
+    few = {p.id for p in suite.fold("calibration") if p.stratum == "odd"} - {f"p{i}" for i in range(201, 301)}
     moved = tuple(dataclasses.replace(p, stratum="even") if p.id in few else p for p in suite.probes)
     with pytest.raises(BaselineError, match="only 50 calibration clusters of the stratum odd"):
         calibrate(baseline, dataclasses.replace(suite, probes=moved))
 
 
-def test_noise_beyond_the_envelope_is_counted(recorded: tuple[Baseline, Suite], block: Block, world: World) -> None:
+def test_noise_beyond_the_envelope_is_counted(
+    recorded: tuple[Baseline, Suite], block: Block, deep: CalibrationTable, world: World
+) -> None:
     """A deployment that is louder on the further prompts raises the bound for everyone."""
     baseline, suite = recorded
     loud, rng = World(world.seed, 5 * world.noise), np.random.default_rng(3)
     answer: Callable[[str], Answer] = lambda i: loud.answer(int(i[1:]), rng)  # noqa: E731
     noisy = {**block.answers, baseline.references[0]: {p.id: answer(p.id) for p in block.probes}}
-    deep, usual = (
-        calibrate(baseline, suite, further=[dataclasses.replace(block, answers=a)]) for a in (noisy, block.answers)
-    )
-    assert deep is not None
-    assert usual is not None
-    assert sizes(deep.events)[0].null_bound("odd", 1e-4) > 2 * sizes(usual.events)[0].null_bound("odd", 1e-4)
+    louder = calibrate(baseline, suite, further=[dataclasses.replace(block, answers=noisy)])
+    assert louder is not None
+    assert sizes(louder.events)[0].null_bound("odd", 1e-4) > 2 * sizes(deep.events)[0].null_bound("odd", 1e-4)
 
 
 def test_losses_on_further_items_are_counted_too(graded: tuple[Baseline, Suite], items: Items) -> None:
@@ -188,7 +206,7 @@ def test_losses_on_further_items_are_counted_too(graded: tuple[Baseline, Suite],
     assert deep is not None
     (old,), (new,) = baseline.table.events, deep.events
     assert new.counts["even"] == old.counts["even"]
-    assert new.counts["odd"].clusters == 450 + len(probes)
+    assert new.counts["odd"].clusters == 300 + len(probes)
     name = baseline.manifest.deployments[clumsy].name
     added = new.counts["odd"].honest[name] - old.counts["odd"].honest[name]
     # Of the known four fifths it loses a tenth: 40, within five standard errors.

@@ -47,13 +47,13 @@ def threshold(recorded: Recorded) -> float:
 
 def test_honest_streams_are_not_accused_and_become_consistent(recorded: Recorded, world: World) -> None:
     alarms, consistent = 0, 0
-    for seed in range(60):
+    for seed in range(40):
         evidence, largest = stream(recorded, seed, world.answer, 150)
         alarms += largest >= threshold(recorded)
         assert evidence.resolution is not None
         consistent += evidence.upper(evidence.resolution) <= 0.05
-    assert alarms == 0  # alpha is 0.01; two or more of 60 have probability 0.12
-    assert consistent >= 57
+    assert alarms == 0  # alpha is 0.01; two or more of 40 have probability 0.06
+    assert consistent >= 38
 
 
 def test_noisier_kernels_within_the_noise_factor_are_not_accused(recorded: Recorded, world: World) -> None:
@@ -263,7 +263,7 @@ def test_failed_requests_do_not_reassure(recorded: Recorded, world: World) -> No
 
 def test_two_honest_deployments_give_no_directions_and_accuse_nobody(tmp_path: Path, world: World) -> None:
     """Left out of two, a deployment has one reference to be scored with, which gives no direction to bound."""
-    two = build(tmp_path / "two", world, honest=2, variants={"weak": 0.03})
+    two = build(tmp_path / "two", world, honest=2, variants={"weak": 0.03}, views=VIEWS[:1])
     assert two[0].table is not None
     assert {e.score for e in two[0].table.events} == {"size"}
     assert all(stream(two, s, world.answer, 150)[1] < threshold(two) for s in range(20))
@@ -271,7 +271,7 @@ def test_two_honest_deployments_give_no_directions_and_accuse_nobody(tmp_path: P
 
 def test_deterministic_deployments_do_not_make_rounding_a_deviation(tmp_path: Path) -> None:
     still = World(noise=0.0)
-    baseline = build(tmp_path / "still", still, honest=3, variants={"weak": 0.03})
+    baseline = build(tmp_path / "still", still, honest=3, variants={"weak": 0.03}, views=VIEWS[:1])
     assert all(stream(baseline, s, still.answer, 150)[1] < threshold(baseline) for s in range(5))
 
 
@@ -299,7 +299,7 @@ def test_a_shared_reference_would_accuse_and_is_not_used(tmp_path: Path) -> None
     pairs of different references finds nothing in honest answers, although the naive one does.
     """
     world = World(noise=0.02)
-    lone, _ = build(tmp_path / "one", world, honest=1, variants={"faint": 0.004})
+    lone, _ = build(tmp_path / "one", world, honest=1, variants={"faint": 0.004}, views=VIEWS[:1])
     assert lone.table is None
     reference = lone.probe("p0")
     assert isinstance(reference, ProbeReference)
@@ -307,7 +307,7 @@ def test_a_shared_reference_would_accuse_and_is_not_used(tmp_path: Path) -> None
     assert alignment is not None
     assert score(alignment, [0], [1], Yardstick(UNIT)).direction == 0
 
-    several, suite = build(tmp_path / "three", world, honest=3, variants={"faint": 0.004})
+    several, suite = build(tmp_path / "three", world, honest=3, variants={"faint": 0.004}, views=VIEWS[:1])
     rng = np.random.default_rng(1)
     naive, used = [], []
     for probe in suite.fold("evaluation")[:100]:
@@ -334,7 +334,7 @@ def test_more_honest_tail_events_in_calibration_mean_weaker_evidence(recorded: R
     assert weaker.null_bound("even", 1e-4) == event.null_bound("even", 1e-4)
     counts = [c for e in baseline.table.events for c in e.counts.values()]
     assert all(c.honest_any >= max(c.honest.values()) for c in counts)
-    assert {c.clusters for c in counts} == {450}
+    assert {c.clusters for c in counts} == {300}
 
 
 def test_recorded_answers_that_come_again_are_counted_and_no_evidence(recorded: Recorded, world: World) -> None:

@@ -24,8 +24,9 @@ from baselines import record_lab
 from benchmarks import detection
 from benchmarks.detection.observed import Observed, observe
 from qcheck.baselines import Answer, Baseline, load_baseline, read_answers
+from qcheck.evidence.alignment import align
 from qcheck.evidence.envelope import Envelope, freeze
-from qcheck.evidence.scoring import Yardstick, align, resemblance, scales
+from qcheck.evidence.scoring import Yardstick, resemblance, scales
 from qcheck.evidence.views import VIEWS
 from qcheck.lab.bank import Bank
 from qcheck.lab.catalog import deployments_of

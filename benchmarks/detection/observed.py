@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcheck.baselines import Answer, Baseline
+from qcheck.evidence.alignment import align
 from qcheck.evidence.envelope import Envelope
-from qcheck.evidence.scoring import Yardstick, align, score
+from qcheck.evidence.scoring import Yardstick, score
 from qcheck.evidence.views import View
 from qcheck.suites import Probe
 from qcheck.tailcounts import DIRECTION, SIZE, STEADY, Score

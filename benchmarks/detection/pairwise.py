@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from qcheck.baselines import Baseline, ProbeReference
+from qcheck.evidence.alignment import align
 from qcheck.evidence.leave_one_out import Answers, Scores
 from qcheck.evidence.scoring import (
     EQUAL,
@@ -23,7 +24,6 @@ from qcheck.evidence.scoring import (
     JUMP,
     NOISE_FACTOR,
     Yardstick,
-    align,
     and_all,
     direction_sums,
     distances_from,

@@ -14,10 +14,11 @@ import pandas as pd
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
 from qcheck.errors import BaselineError
+from qcheck.evidence.alignment import align
 from qcheck.evidence.answers import is_right, losses
 from qcheck.evidence.greedy import flip_scores
 from qcheck.evidence.observable import graded
-from qcheck.evidence.scoring import EQUAL, NOISE_FACTOR, Yardstick, align, most_of, score
+from qcheck.evidence.scoring import EQUAL, NOISE_FACTOR, Yardstick, most_of, score
 from qcheck.evidence.views import VIEWS, View
 from qcheck.jsonio import significant
 from qcheck.stats.deviation import pair_sums, root_mean, spread

@@ -26,16 +26,9 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
+from qcheck.evidence.alignment import Alignment, align, decoded_greedily, only_listed
 from qcheck.evidence.envelope import Envelope
-from qcheck.evidence.scoring import (
-    Alignment,
-    Yardstick,
-    align,
-    decoded_greedily,
-    only_listed,
-    resemblance,
-    score,
-)
+from qcheck.evidence.scoring import Yardstick, resemblance, score
 from qcheck.evidence.tails import Shown, TailEvidence
 from qcheck.evidence.views import FINE, VIEWS, rounding_step, view_beyond
 from qcheck.packing import DIGITS

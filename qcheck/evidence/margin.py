@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 
 from qcheck.baselines import Answer, ProbeReference
+from qcheck.evidence.alignment import align, only_listed
 from qcheck.evidence.recorded import ObservedEvidence
-from qcheck.evidence.scoring import Yardstick, align, only_listed, score
+from qcheck.evidence.scoring import Yardstick, score
 from qcheck.evidence.views import value_step
 from qcheck.result import Divergence
 from qcheck.stats.bets import TailBets

@@ -12,9 +12,10 @@ import pytest
 from synthetic import K, World, build
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
+from qcheck.evidence.alignment import align
 from qcheck.evidence.envelope import freeze
 from qcheck.evidence.logprobs import LogprobEvidence
-from qcheck.evidence.scoring import EXPECTED_SHARE, Yardstick, align, score
+from qcheck.evidence.scoring import EXPECTED_SHARE, Yardstick, score
 from qcheck.evidence.views import VIEWS, View
 from qcheck.records import Position
 from qcheck.stats.deviation import matched_filters

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from synthetic import World
 
 from qcheck.baselines import Answer, ProbeReference
-from qcheck.evidence.scoring import ALONE, MOST, Scores, Yardstick, align, resemblance, score
+from qcheck.evidence.alignment import align
+from qcheck.evidence.scoring import ALONE, MOST, Scores, Yardstick, resemblance, score
 from qcheck.records import Position
 
 K = 12

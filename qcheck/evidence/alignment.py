@@ -1,0 +1,203 @@
+"""One answer laid beside recorded ones, wherever its path of tokens equals a recorded path.
+
+A control token, or a part of a character, may go by another key at another server. Where an answer or the recording
+has such a token that shows neither id nor bytes, those that only one of them lists are left out. Where an answer lists
+the empty string, all tokens without a text may stand under it, so that its list may be as much shorter.
+
+An answer that lists more than was recorded is cut to the length of the list that it is compared with: what lies beyond
+is below that list's floor, where deviations are unknown, and would dilute the mean by zeros.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcheck.baselines import Answer, Node, ProbeReference, list_floor
+from qcheck.records import Position, token_bytes
+
+WHOLE = 1e-3  # by which probabilities may miss 1 that were normalised over what is listed
+CUT_OFF = 3e-3  # of the probability that the references give to tokens which are not listed, from where it matters
+
+__all__ = ["Alignment", "align", "decoded_greedily", "only_listed"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """One answer beside the recorded deployments, on all coordinates (position, token) of shared paths.
+
+    All four arrays have shape (deployments, n). candidate: the answer's log-probabilities, its lists cut to the
+    lengths of each deployment's, NaN where unlisted; recorded: the deployments'. candidate_floor, recorded_floor:
+    their floors, NaN where the deployment has not the path. positions (n,): which shared position. trodden: how many
+    of them, from the first one on, at least two honest deployments took. complete:
+    whether the answer has all positions that some honest deployment on its path had, or, where it has left their
+    paths, as many as some honest deployment or all that its text says. merged: whether a list may be shorter since
+    tokens without a text share one key. unended: whether it lacks the last of them alone, where that deployment's
+    text ended as the answer's did. deep: whether at the shared ones it lists as many tokens as some honest
+    deployment did, or as many as were asked for; shortest: how many its shortest list there has.
+    """
+
+    candidate: Array
+    candidate_floor: Array
+    recorded: Array
+    recorded_floor: Array
+    positions: NDArray[np.intp]
+    trodden: int
+    complete: bool
+    merged: bool
+    unended: bool
+    deep: bool
+    shortest: int
+
+    @property
+    def full(self) -> bool:
+        """Whether the answer shows as much as was recorded."""
+        return self.complete and self.deep
+
+
+def align(
+    answer: Answer, reference: ProbeReference, references: Sequence[int], tokens: int | None = None
+) -> Alignment | None:
+    """Lay an answer beside the recorded ones; None where it shows no log-probabilities at a recorded path.
+
+    None too where only one of several honest deployments listed anything to begin with: left out itself, it would have
+    nothing to be compared with.
+
+    references: indices of all honest deployments, whoever the answer is then scored against: what is `complete` and
+    `deep` must not depend on whom is left out. tokens: how many the lists of the answer are cut to, all that were
+    recorded unless given.
+    """
+    blocks: list[tuple[Array, Array, Array, Array]] = []
+    path: tuple[str, ...] = ()
+    honest = np.asarray(references, int)
+    deep, merged, shortest, trodden = True, False, sys.maxsize, 0
+    for position in answer.positions:
+        node = reference.nodes.get(path)
+        if node is None:
+            break
+        listed = {key: logprob for key, logprob in position.top if logprob > -np.inf}
+        lengths = (~np.isnan(node.values)).sum(axis=1)
+        if tokens is not None:
+            lengths = np.minimum(lengths, tokens)
+        took = int((lengths[honest] > 0).sum())
+        if not path and took < min(2, len(honest)):
+            break
+        due = np.minimum(lengths, _merged_lengths(node)) if "?" in listed else lengths
+        if (due[honest] > 0).any():
+            deep = deep and len(listed) >= due[honest][due[honest] > 0].min()
+            merged = merged or len(listed) < lengths[honest][due[honest] > 0].min()
+            shortest = min(shortest, len(listed))
+        if not listed:
+            break
+        block = _beside(replace(position, top=tuple(listed.items())), node, lengths)
+        if not block[0].size:
+            break
+        blocks.append(block)
+        trodden += trodden == len(blocks) - 1 and took > 1
+        path += (position.token,)
+    if not blocks:
+        return None
+    candidates, candidate_floors, recorded, recorded_floors = (
+        np.concatenate(parts, axis=1) for parts in zip(*blocks, strict=True)
+    )
+    positions = np.repeat(np.arange(len(blocks)), [block[0].shape[1] for block in blocks])
+    complete, unended = _shows_all(answer, [reference.answers[i][0] for i in references])
+    lists = candidates, candidate_floors, recorded, recorded_floors
+    return Alignment(*lists, positions, trodden, complete, merged, unended, deep, shortest)
+
+
+def decoded_greedily(answer: Answer, tolerance: float) -> bool:
+    """Whether each token that an answer took is one of the most probable that it lists there, to within `tolerance`.
+
+    One that is not shows nothing of what would have come after the token that greedy decoding takes.
+    """
+    for position in answer.positions:
+        listed = dict(position.top)
+        if listed and listed.get(position.token, -np.inf) < max(listed.values()) - tolerance:
+            return False
+    return True
+
+
+def only_listed(alignment: Alignment, references: Sequence[int]) -> bool:
+    """Whether an answer's probabilities sum to 1 over the tokens that it lists, where the references' do not.
+
+    Such values are normalised after a cut to the best tokens, and deviate by what was cut off.
+    """
+    a, honest, lowest = alignment, list(references), 1.0
+    for place in np.unique(a.positions):
+        columns = a.positions == place
+        own, recorded = a.candidate[honest][:, columns], a.recorded[honest][:, columns]
+        both = ~(np.isnan(own) | np.isnan(recorded))
+        whole, known = np.nansum(np.exp(own), axis=1), np.where(both, np.exp(recorded), 0.0).sum(axis=1)
+        seen = both.any(axis=1)
+        if not seen.any():
+            continue
+        if np.abs(whole[seen] - 1).max() > WHOLE:
+            return False
+        lowest = min(lowest, float(known[seen].max()))
+    return lowest < 1 - CUT_OFF
+
+
+def _shows_all(answer: Answer, honest: Sequence[Answer]) -> tuple[bool, bool]:
+    """Whether an answer is `complete`, and if not whether it is `unended` (see `Alignment`).
+
+    The end is a token without a text, and what is listed before it spells the answer's text.
+    """
+    taken = [p.token for p in answer.positions]
+    text = None if answer.text is None else answer.text.encode("utf-8", "surrogatepass")
+    ended = text == b"".join(map(token_bytes, taken))
+    left = [a.positions[len(taken) :] for a in honest if [p.token for p in a.positions[: len(taken)]] == taken]
+    if not left:
+        return ended or len(taken) >= min(len(a.positions) for a in honest), False
+    if not all(left):
+        return True, False
+    return False, ended and any(len(more) == 1 and not token_bytes(more[0].token) for more in left)
+
+
+def _merged_lengths(node: Node) -> NDArray[np.intp]:
+    """(deployments,) lengths of the recorded lists where all tokens without a text stand under one key."""
+    listed, texts = ~np.isnan(node.values), np.array([key.startswith("=") for key in node.tokens])
+    lengths: NDArray[np.intp] = (listed & texts).sum(axis=1) + (listed & ~texts).any(axis=1)
+    return lengths
+
+
+def _beside(position: Position, node: Node, lengths: NDArray[np.intp]) -> tuple[Array, Array, Array, Array]:
+    """One position's candidate, candidate_floor, recorded and recorded_floor of an `Alignment`.
+
+    lengths: (deployments,) of the recorded lists.
+    """
+    cuts = {length: _cut(position, length) for length in set(lengths.tolist()) - {0}}
+    keys = dict.fromkeys((*node.tokens, *(key for cut in cuts.values() for key, _ in cut.top)))
+    columns = {key: column for column, key in enumerate(keys)}
+    shape = (len(lengths), len(columns))
+    candidate, candidate_floor, recorded = (np.full(shape, np.nan) for _ in range(3))
+    for length, cut in cuts.items():
+        rows = lengths == length
+        for key, logprob in cut.top:
+            candidate[rows, columns[key]] = logprob
+        candidate_floor[rows] = list_floor(cut)
+    recorded[:, : len(node.tokens)] = node.values
+    recorded_floor = np.broadcast_to(node.floors[:, None], shape)
+    if renamed := _perhaps_renamed(node.tokens, position.top):
+        known = [column for key, column in columns.items() if key not in renamed]
+        return candidate[:, known], candidate_floor[:, known], recorded[:, known], recorded_floor[:, known]
+    return candidate, candidate_floor, recorded, recorded_floor
+
+
+def _perhaps_renamed(recorded: Collection[str], top: Sequence[tuple[str, float]]) -> set[str]:
+    """Tokens that only one side lists, and that the other may list by another key (`qcheck.records`, "Token keys")."""
+    if not any(key.startswith("?") for key in (*recorded, *(key for key, _ in top))):
+        return set()
+    return {key for key in {key for key, _ in top} ^ set(recorded) if not key.startswith("=")}
+
+
+def _cut(position: Position, length: int) -> Position:
+    """The position with its `length` best tokens, and the one that was taken if it lists that."""
+    best, others = position.top[:length], position.top[length:]
+    return replace(position, top=(*best, *(pair for pair in others if pair[0] == position.token)))

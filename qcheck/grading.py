@@ -1,8 +1,9 @@
 """Whether a response gives the right answer.
 
 Tolerant of the ways in which people and models write an answer: in a sentence, in Markdown or LaTeX, with units,
-quotes or thousands separators. Strict where it matters: of several announced answers the last one counts, and a
-text that announces none but names two different ones is wrong. Reasoning in `<think>` tags does not count.
+quotes or thousands separators, or with the token that ends an answer behind it. Strict where it matters: of several
+announced answers the last one counts, and a text that announces none but names two different ones is wrong. Reasoning
+in `<think>` tags does not count.
 
 Deterministic, linear in the length of the text, and nothing of it is ever run.
 """
@@ -26,7 +27,7 @@ from qcheck.expected import (
     ToolCallsAnswer,
     WordAnswer,
 )
-from qcheck.finalanswer import passages, plain, statements, without_reasoning
+from qcheck.finalanswer import passages, plain, statements, without_end_marks, without_reasoning
 from qcheck.jsonio import loads
 from qcheck.numerals import lone_number, numbers
 from qcheck.toolcalls import read_made, same
@@ -60,7 +61,7 @@ def grade(text: str, expected: Expected) -> bool:
     """
     if isinstance(expected, ToolCallsAnswer):
         return _grade_calls(text, expected)
-    spoken = without_reasoning(text)
+    spoken = without_end_marks(without_reasoning(text))
     if isinstance(expected, JsonAnswer):
         return _grade_json(spoken, expected)
     words = plain(spoken)

@@ -61,6 +61,8 @@ LINES = (
     "Antwort: {}",
     "Réponse : {}",
     "答案：{}",
+    "{}<|im_end|>",
+    "{}\n</s> <|eot_id|>\n",
 )
 SENTENCES = (
     *LINES,
@@ -379,7 +381,23 @@ def test_no_text_is_too_long(fragment, expected):
 
 
 # What makes a pattern that backtracks take minutes.
-HOSTILE = ("[", "(", "*a", "_a ", "1,", "1 ", "answer ", "answer is ", "\\boxed{", "<think>", "ﷺ", "because ", " ")
+HOSTILE = (
+    "[",
+    "(",
+    "*a",
+    "_a ",
+    "1,",
+    "1 ",
+    "answer ",
+    "answer is ",
+    "\\boxed{",
+    "<think>",
+    "ﷺ",
+    "because ",
+    " ",
+    "</s>",
+    "<|",
+)
 
 
 @pytest.mark.parametrize("fragment", HOSTILE)

@@ -77,7 +77,7 @@ def build_body(endpoint: Endpoint, model_id: str, request: Request) -> dict[str,
         "temperature": request.temperature,
         "stream": dialect.stream,
         **(asked(endpoint, request.messages) if request.scored is None else _echoed(endpoint, request)),
-        **plainly(endpoint, request.temperature),
+        **plainly(endpoint),
     }
     if request.tools:
         body |= {"tools": [{"type": "function", "function": to_plain(tool)} for tool in request.tools]}

@@ -1,4 +1,4 @@
-"""Draws from the whole of a model's distribution: what is asked of those who are known to keep to it."""
+"""A model's own distribution, whole: what is asked of those who are known to keep to it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _FIELDS: Final[Mapping[PlainSamples, Mapping[str, Any]]] = {
 }
 
 
-def plainly(endpoint: Endpoint, temperature: float) -> Mapping[str, Any]:
-    """The fields of a body that ask for no cut tail and no penalties, where anything is drawn.
+def plainly(endpoint: Endpoint) -> Mapping[str, Any]:
+    """The fields of a body that ask for no cut tail and no penalties; these change greedy answers, too.
 
     Nothing is asked where nobody knows that it would be kept to: some refuse what they do not know, and of some a
     model's own settings alone are accepted.
     """
     form = endpoint.dialect.plain_samples
-    return _FIELDS[form] if form and temperature else {}
+    return _FIELDS[form] if form else {}

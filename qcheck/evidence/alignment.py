@@ -10,20 +10,26 @@ is below that list's floor, where deviations are unknown, and would dilute the m
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcheck.baselines import Answer, Node, ProbeReference, list_floor
+from qcheck.bytelevel import decoded
 from qcheck.records import Position, token_bytes
 
 WHOLE = 1e-3  # by which probabilities may miss 1 that were normalised over what is listed
 CUT_OFF = 3e-3  # of the probability that the references give to tokens which are not listed, from where it matters
 
-__all__ = ["Alignment", "align", "decoded_greedily", "only_listed"]
+SURE = 0.05  # nats above the floor of an answer's list, from where on a token would be listed if it bore that name
+NUMBERED: Final = re.compile(r"=token_id:\d+")  # vLLM's `return_tokens_as_token_ids`
+
+__all__ = ["Alignment", "align", "decoded_greedily", "names_otherwise", "only_listed"]
 
 Array = NDArray[np.float64]
 
@@ -122,6 +128,40 @@ def decoded_greedily(answer: Answer, tolerance: float) -> bool:
         if listed and listed.get(position.token, -np.inf) < max(listed.values()) - tolerance:
             return False
     return True
+
+
+def names_otherwise(answer: Answer, reference: ProbeReference, references: Sequence[int]) -> bool:
+    """Whether an answer has other names for tokens than the recorded lists on its path.
+
+    Servers of the same weights do: by a tokenizer's own signs (`Ġthe`), without the space that a token begins with, or
+    by numbers. A token that all honest deployments list, and that the answer does not list though it should stand well
+    above the end of its list, is then there by another name; or no token at all bears a name that is known.
+    """
+    path: tuple[str, ...] = ()
+    listed_any = shared = False
+    for position in answer.positions:
+        node = reference.nodes.get(path)
+        listed = {key for key, logprob in position.top if logprob > -np.inf}
+        if node is None or not listed:
+            break
+        if any(NUMBERED.fullmatch(key) for key in listed):
+            return True
+        listed_any, shared = True, shared or not listed.isdisjoint(node.tokens)
+        least = node.values[list(references)].min(axis=0)  # NaN where one of them does not list the token
+        due = [key for key, column in node.tokens.items() if least[column] > list_floor(position) + SURE]
+        missing = [key for key in due if key not in listed]
+        if missing:
+            there = set().union(*map(_bare, listed))
+            if any(_bare(key) & there for key in missing):
+                return True
+        path += (position.token,)
+    return listed_any and not shared
+
+
+def _bare(key: str) -> set[str]:
+    """What is left of a token's name without spaces and the signs that tokenizers have for them, and for bytes."""
+    text = key[1:] if key.startswith("=") else ""
+    return {name.strip() for name in (text, text.replace("▁", " "), decoded(text) or "")} - {""}
 
 
 def only_listed(alignment: Alignment, references: Sequence[int]) -> bool:

@@ -12,12 +12,14 @@ deployment left out of the references bound the scores that it has when it stand
 What is no difference. Many providers trim a text's white space, and another tokenizer ends a text of so many tokens
 elsewhere. So texts are compared without white space at their ends, one that ends within a path has followed it, and
 so has one that goes on where the path ends. What a replacement character stands for is unknown: the text ends there.
+Some servers decode tokens with `clean_up_tokenization_spaces` of Hugging Face's tokenizers, which takes the space from
+before punctuation: a text has left a path only if it has left it so cleaned, too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -27,7 +29,7 @@ import pandas as pd
 from qcheck.baselines import Answer, Baseline, list_floor
 from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.tails import Shown, TailEvidence
-from qcheck.evidence.texts import RAW, seen
+from qcheck.evidence.texts import RAW, cleaned, seen
 from qcheck.records import Position, token_bytes
 from qcheck.result import Finding
 from qcheck.stats.attribution import Attribution
@@ -73,15 +75,23 @@ class GreedyPath:
         The margin is the log-probability of the path's own token less that of the likeliest listed one with which the
         text could go on. Where none is listed the list's floor stands for it, which is at least as likely.
         """
-        if _compatible(text, self.text):
+        if _compatible(text, self.text) or _compatible(cleaned(text), cleaned(self.text)):
             return 0.0
+        return min(self._left(text, _trimmed), self._left(cleaned(text), lambda path: cleaned(_trimmed(path))))
+
+    def _left(self, text: bytes, shown: Callable[[bytes], bytes]) -> float:
+        """`flip`, where beginnings of texts look as `shown`."""
         path = b""
         for position in self.positions:
             before, path = path, path + token_bytes(position.token)
-            if not _compatible(text, _trimmed(path)):
-                leading = (v for key, v in position.top if _compatible(text, _trimmed(before + token_bytes(key))))
+            if not _compatible(text, shown(path)):
+                leading = (v for key, v in position.top if _compatible(text, shown(before + token_bytes(key))))
                 return _margin(position, leading)
         return 0.0
+
+    def followed(self, text: bytes) -> bool:
+        """Whether `text` says all that this path does."""
+        return text.startswith(self.text) or cleaned(text).startswith(cleaned(self.text))
 
     @property
     def lead(self) -> float:
@@ -145,7 +155,7 @@ class GreedyEvidence(TailEvidence):
         honest = [paths[r] for r in self._baseline.references]
         score = flip(text, honest)
         # A text that ends early, or leaves a path where no list says at what margin, has not been seen to agree.
-        agrees = any(text.startswith(path.text) and path.flip(text) == 0 for path in honest)
+        agrees = any(path.followed(text) for path in honest)
         if not text and not agrees:
             return None
         if agrees or score > 0:

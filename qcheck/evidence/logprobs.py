@@ -1,8 +1,9 @@
 """Top-k log-probabilities against a recorded envelope: size, steadiness and direction of what they deviate by.
 
 An answer without log-probabilities shows nothing, nor does one that lists fewer tokens, or coarser values, than any
-view that was calibrated, or whose probabilities were normalised over the tokens that are listed. One that took a token
-which is not the most probable of its own list may be evidence, but is no agreement.
+view that was calibrated, whose probabilities were normalised over the tokens that are listed, or which names tokens
+otherwise than the recorded ones do; where more than a tenth do, none shows anything. One that took a token which is
+not the most probable of its own list may be evidence, but is no agreement.
 
 Some servers list nothing at the token that ends an answer. Such an answer is no evidence: a size is a mean over all of
 an answer, and what the last list would have made of it is unknown. It may be agreement: an answer of a recorded variant
@@ -26,11 +27,11 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
-from qcheck.evidence.alignment import Alignment, align, decoded_greedily, only_listed
+from qcheck.evidence.alignment import Alignment, align, decoded_greedily, names_otherwise, only_listed
 from qcheck.evidence.envelope import Envelope
-from qcheck.evidence.scoring import Yardstick, resemblance, score
+from qcheck.evidence.scoring import Scores, Yardstick, resemblance, score
 from qcheck.evidence.tails import Shown, TailEvidence
-from qcheck.evidence.views import FINE, VIEWS, rounding_step, view_beyond
+from qcheck.evidence.views import FINE, VIEWS, rounding_step, value_step, view_beyond
 from qcheck.packing import DIGITS
 from qcheck.result import Divergence, Finding
 from qcheck.stats.attribution import Attribution, log_likelihoods
@@ -39,6 +40,7 @@ from qcheck.tailcounts import FULL
 
 __all__ = ["LogprobEvidence"]
 
+MISNAMED = 0.1  # of the answers so far, beyond which none is compared: some that name tokens otherwise do not show it
 RUNGS_FROM = 20  # deviating answers that are placed between the variants: more tell little and take time
 
 
@@ -57,13 +59,19 @@ class LogprobEvidence(TailEvidence):
         self._attribution = Attribution(self._variant_names)
         self._kl: dict[str, float] = {}
         self._view, self._coarse, self._unended = VIEWS[0], 0, 0
-        self._only_listed = self._drawn = 0
+        self._only_listed = self._drawn = self._misnamed = 0
         self._repeated: Counter[int | None] = Counter()  # answers equal to a deployment's; None: to that of any
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
         reference, before = self._baseline.probe(probe_id), self._view
-        alignment = self._seen(answer, reference) if reference else None
-        if reference is None or alignment is None:
+        if reference is None:
+            return None
+        misnamed = names_otherwise(answer, reference, self._baseline.references)
+        self._misnamed += misnamed
+        if misnamed or self._misnamed > MISNAMED * (self.answered + 1):
+            return None
+        alignment = self._seen(answer, reference)
+        if alignment is None:
             return None
         if only_listed(alignment, self._baseline.references):
             self._only_listed += 1
@@ -72,7 +80,7 @@ class LogprobEvidence(TailEvidence):
             i for i in self._baseline.references if any(answer.positions == a.positions for a in reference.answers[i])
         ]
         self._repeated.update([*alike, *([None] if alike else [])])
-        s = score(alignment, self._baseline.references, self._baseline.directed, self._in_view)
+        s = self._score(alignment, value_step(answer.positions) if self._view.step else 0.0)
         self._coarse += self._view.name != FULL
         if self._view.name == FULL:  # what it is compared with was measured in that view
             self._kl[probe_id] = s.kl
@@ -87,6 +95,27 @@ class LogprobEvidence(TailEvidence):
         watched = self._envelope.levels[self._view.name][self._envelope.watched]
         self._drawn += not greedy and (full or agrees) and not s.named[watched.score] > watched.threshold
         return Shown(s.named, self._view.name, full=greedy and (full or agrees), bets=full and not alignment.merged)
+
+    def _score(self, alignment: Alignment, step: float) -> Scores:
+        """The scores of an answer whose values lie on a grid of `step` nats, 0 for none, however they came there.
+
+        Rounded down or towards zero, they lie half a step beside what was calibrated; of the three the least counts.
+        """
+        least = score(alignment, self._baseline.references, self._baseline.directed, self._in_view)
+        for shift in (step / 2, -step / 2) if step else ():
+            moved = replace(
+                alignment,
+                candidate=alignment.candidate + shift,
+                candidate_floor=alignment.candidate_floor + shift,
+            )
+            other = score(moved, self._baseline.references, self._baseline.directed, self._in_view)
+            least = replace(
+                least,
+                size=min(least.size, other.size),
+                steady=min(least.steady, other.steady),
+                directions=np.minimum(least.directions, other.directions),
+            )
+        return least
 
     @property
     def _in_view(self) -> Yardstick:
@@ -187,6 +216,12 @@ class LogprobEvidence(TailEvidence):
                 self._only_listed,
                 "of these answers' probabilities sum to 1 over the tokens that they list, where the reference's do "
                 "not: they are normalised after a cut, and cannot be compared",
+            ),
+            (
+                "logprobs_misnamed",
+                self._misnamed,
+                "answers name tokens otherwise than the reference does (by a tokenizer's own signs, without the space "
+                "that they begin with, or by numbers) and cannot be compared; where more than a tenth do, none is",
             ),
             (
                 "logprobs_drawn",

@@ -1,4 +1,4 @@
-"""Prompt tokens, as the provider counts them: exact, free, and a fingerprint of template and tokenizer.
+"""Prompt tokens, as the provider counts them: free, and a fingerprint of template and tokenizer.
 
 Only plain prompts decide: how functions are declared to a model, and what of earlier thoughts is kept, differs between
 honest servers of the same weights.
@@ -14,6 +14,7 @@ from collections import Counter
 
 from qcheck.baselines import Answer, Baseline
 from qcheck.result import Cause, Evidence, Finding
+from qcheck.stats.fraction import fraction_lower
 from qcheck.suites import Suite
 
 __all__ = ["PromptTokenEvidence"]
@@ -22,6 +23,9 @@ MIN_PROBES = 3
 # Smaller ones, and counts that are too low, are what honest servers do: a token that begins the prompt is counted or
 # not, and one that was cached is not, nor is anything at all by some. A hidden turn has its marks and a word.
 MIN_OFFSET = 3
+# More than this share of plain prompts, shown at an error of `LEVEL` whenever one looks: of an aggregator's honest
+# upstreams some may count otherwise, and the first few answers may all come from those.
+MOST, LEVEL = 0.5, 0.01
 # Another tokenizer would give the same offset on the next probe about this often.
 CHANCE_AGREEMENT = 0.2
 REWRITTEN = "another tokenizer, hence another model, or prompts rewritten on the way (no constant offset)"
@@ -58,13 +62,13 @@ class PromptTokenEvidence:
     def findings(self) -> tuple[Finding, ...]:
         """One finding where counts differ.
 
-        It may decide where most counts of plain prompts are larger by `MIN_OFFSET` at least, on three of them, and the
+        It may decide where counts are shown to be larger by `MIN_OFFSET` at least on most plain prompts, and the
         reference's are known to be constant.
         """
         if not self._offsets:
             return ()
         plain = sum(offset >= MIN_OFFSET for offset in self._plain)
-        most = plain >= MIN_PROBES and 2 * plain > len(self._compared - self._special)
+        most = fraction_lower(plain, len(self._compared - self._special), LEVEL) > MOST
         decides = self._decides and most and self._trusted()
         offsets = Counter(seen - expected for _, seen, expected in self._offsets)
         offset, count = offsets.most_common(1)[0]

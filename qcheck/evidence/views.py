@@ -126,7 +126,8 @@ def rounding_step(positions: Sequence[Position], fine: float = SMALL_LOGITS) -> 
 
 
 def few_digits(positions: Sequence[Position]) -> bool:
-    """Whether most values have 8 significant bits, as in bfloat16, or 2 significant decimal digits."""
+    """Whether most values have 8 significant bits, as in bfloat16, or 2 significant decimal digits, or are logarithms
+    of probabilities that have 4 decimal places or fewer."""
     values = _values(positions)
     values = values[np.abs(values) > SMALLEST]
     if len(values) < MANY:
@@ -134,9 +135,11 @@ def few_digits(positions: Sequence[Position]) -> bool:
     decimals = 10.0 ** (1 - np.floor(np.log10(np.abs(values))))
     fractions, exponents = np.frexp(values)
     bits = np.ldexp(np.round(fractions * 2**8), exponents - 8)
+    places = np.round(np.exp(values) * 1e4) / 1e4
+    logarithms = np.log(places, out=np.full_like(values, -np.inf), where=places > 0)
     return any(
         bool((np.abs(values - rounded) <= DIGIT).mean() >= SHARE)
-        for rounded in (bits, np.round(values * decimals) / decimals)
+        for rounded in (bits, np.round(values * decimals) / decimals, logarithms)
     )
 
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import gguf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-__all__ = ["read_tokenizer", "token_bytes"]
+from qcheck.bytelevel import BYTE_OF
 
-# GPT-2 writes each byte as one printable character: itself where it is printable, else one from U+0100 on
-# (Radford et al. 2019, `bytes_to_unicode`).
-_PRINTABLE: Final = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
-_OTHER: Final = sorted(set(range(0x100)) - set(_PRINTABLE))
-_BYTE_OF: Final = {chr(b): b for b in _PRINTABLE} | {chr(0x100 + i): b for i, b in enumerate(_OTHER)}
+__all__ = ["read_tokenizer", "token_bytes"]
 
 
 def _tokens(reader: gguf.GGUFReader) -> list[tuple[str, bool]]:
@@ -35,4 +29,4 @@ def read_tokenizer(reader: gguf.GGUFReader) -> Tokenizer:
 
 def token_bytes(reader: gguf.GGUFReader) -> tuple[bytes, ...]:
     """What each token adds to a text, by id; control tokens add nothing."""
-    return tuple(b"" if control else bytes(_BYTE_OF[c] for c in token) for token, control in _tokens(reader))
+    return tuple(b"" if control else bytes(BYTE_OF[c] for c in token) for token, control in _tokens(reader))

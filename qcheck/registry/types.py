@@ -52,10 +52,10 @@ class Dialect:
     to answer at once ("none": nothing needs to be said; "never": it cannot be; None: nothing is said of the provider).
     An endpoint has None where the model does not think, or thinks wherever it is served, and one of `Untold` where it
     is not known. pin: how one upstream of an aggregator is pinned: by OpenRouter's field `provider`, behind the model's
-    id ("suffix"), or by Vercel's `providerOptions`. plain_samples: in whose form it is asked to cut no tail of what it
-    draws from and to apply no penalties, where it is known to keep to that; None where nobody knows, and nothing of
-    this is asked. stated: the fields that the user's qcheck.toml gives, which nothing that is found at the endpoint
-    changes.
+    id ("suffix"), or by Vercel's `providerOptions`. plain_samples: in whose form it is asked, at any temperature, to
+    cut no tail of what it draws from and to apply no penalties, where it is known to keep to that; None where nobody
+    knows, and nothing of this is asked. stated: the fields that the user's qcheck.toml gives, which nothing that is
+    found at the endpoint changes.
     """
 
     logprobs: LogprobsForm = "boolean"

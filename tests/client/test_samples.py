@@ -1,4 +1,4 @@
-"""Samples that are asked for plainly."""
+"""Answers that are asked for plainly."""
 
 import pytest
 
@@ -30,6 +30,9 @@ def test_no_tail_is_cut_and_nothing_penalised_in_the_form_that_is_stated(
     assert asked(form) == {"top_p": 1, "presence_penalty": 0, "frequency_penalty": 0} | more
 
 
-def test_nothing_is_asked_where_nobody_knows_or_nothing_is_drawn() -> None:
+def test_nothing_is_asked_where_nobody_knows() -> None:
     assert asked(None) == {}
-    assert asked("vllm", 0.0) == {}
+
+
+def test_greedy_answers_are_asked_for_without_penalties_too() -> None:
+    assert asked("vllm", 0.0) == asked("vllm", 1.0)

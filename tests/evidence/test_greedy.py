@@ -106,6 +106,23 @@ def test_without_lists_nothing_is_known_of_a_margin() -> None:
     assert GreedyPath.of(Answer(None, (Position("=Yes", None, ()),), "Yes")).flip(seen("No")) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        (("if", " x", " !=", " y"), "if x!= y"),
+        (("Vra", "iment", " ?", " Oui"), "Vraiment? Oui"),
+        (("the", " '", "s", "word"), "the'sword"),
+        (("I", " do", " n't", " know", " ."), "I don't know."),
+    ],
+)
+def test_a_decoder_that_takes_spaces_from_before_punctuation_leaves_no_path(tokens: tuple[str, ...], text: str) -> None:
+    spelt = path(*({f"={token}": -0.01, "=~": -5.0} for token in tokens), text="".join(tokens))
+    assert spelt.flip(seen(text)) == 0.0
+    assert spelt.followed(seen(text))
+    assert spelt.flip(seen(text[:-1] + "~")) == pytest.approx(4.99)
+    assert not spelt.followed(seen(text[:-2]))
+
+
 def test_a_lead_is_over_what_shows_as_another_text() -> None:
     assert HELLO.lead == pytest.approx(-0.5 + 1.5)  # neither `He` nor trimmed white space can be told apart
     assert path({"=a": -0.1, "=ab": -0.2}).lead == pytest.approx(0.1)  # over what is not listed

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,6 +236,67 @@ def test_values_normalised_over_what_is_listed_neither_accuse_nor_reassure(recor
     assert evidence.deviating == []
     assert evidence.upper("strong") > 0.05
     assert "logprobs_only_listed" in {finding.kind for finding in evidence.snapshot(1.0).findings}
+
+
+def renamed(answer: Answer, name: Callable[[str], str]) -> Answer:
+    """The answer with other names for its tokens; of those that get the same one the most probable stays."""
+    (position,) = answer.positions
+    best: dict[str, float] = {}
+    for key, value in position.top:
+        best.setdefault("=" + name(key[1:]), value)
+    top = tuple(best.items())
+    return dataclasses.replace(answer, positions=(Position(top[0][0], top[0][1], top),))
+
+
+class Spaced(World):
+    """Of each two tokens of this world one is the other with a space before it."""
+
+    def answer(self, *of: Any) -> Answer:
+        return renamed(super().answer(*of), lambda name: " " * (int(name) % 2) + str(int(name) // 2))
+
+
+@pytest.fixture(scope="module")
+def spaced(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    few = {"evaluation": 60, "selection": 50, "calibration": 220}
+    folder = tmp_path_factory.mktemp("spaced")
+    return build(folder, Spaced(), honest=3, variants={"strong": 0.3}, probes=few, views=VIEWS[:1])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda name: name.replace(" ", "Ġ"),
+        lambda name: name.replace(" ", "▁"),
+        lambda name: name.strip(),
+        lambda name: f"token_id:{len(name) % 2}{name.strip()}",
+        lambda name: f"§{name}",
+    ],
+    ids=["bytes as signs", "a sign for spaces", "without spaces", "numbers", "unknown"],
+)
+def test_other_names_for_tokens_neither_accuse_nor_reassure(spaced: Recorded, name: Callable[[str], str]) -> None:
+    for seed in range(5):
+        evidence, largest = stream(spaced, seed, lambda p, r: renamed(Spaced().answer(p, r), name), 60)
+        assert largest < threshold(spaced)
+        assert evidence.upper("strong") == 1.0
+    assert "logprobs_misnamed" in {finding.kind for finding in evidence.snapshot(1.0).findings}
+
+
+def test_tokens_that_are_named_alike_are_compared(spaced: Recorded) -> None:
+    assert stream(spaced, 1, lambda p, r: Spaced().answer(p, r, 0.3), 20)[1] >= threshold(spaced)
+    assert stream(spaced, 1, Spaced().answer, 60)[0].upper("strong") < 0.2
+
+
+@pytest.mark.parametrize("rounding", [np.floor, np.ceil], ids=["down", "towards zero"])
+def test_values_on_a_coarse_grid_accuse_nobody_however_they_came_there(
+    recorded: Recorded, world: World, rounding: Callable[[float], float]
+) -> None:
+    def coarse(probe: int, rng: np.random.Generator) -> Answer:
+        answer = world.answer(probe, rng)
+        (position,) = answer.positions
+        top = tuple((key, float(rounding(8 * value) / 8) + 0.0) for key, value in position.top)
+        return dataclasses.replace(answer, positions=(Position(top[0][0], top[0][1], top),))
+
+    assert all(stream(recorded, seed, coarse, 150)[1] < threshold(recorded) for seed in range(5))
 
 
 def test_a_token_that_its_own_list_does_not_put_first_is_no_agreement(recorded: Recorded, world: World) -> None:

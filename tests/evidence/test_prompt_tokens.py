@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from qcheck.baselines import Answer, Baseline
@@ -18,24 +19,37 @@ def _folded(recorded: tuple[Baseline, Suite], counts: list[int | None]) -> Promp
     return evidence
 
 
-def test_a_constant_offset_on_three_probes_decides_and_names_the_template(recorded: tuple[Baseline, Suite]) -> None:
-    (finding,) = _folded(recorded, [7, 7, 7]).findings()
+def test_a_constant_offset_on_ten_probes_decides_and_names_the_template(recorded: tuple[Baseline, Suite]) -> None:
+    (finding,) = _folded(recorded, [7] * 10).findings()
     assert finding.severity == "deviation"
     assert "17 prompt tokens where the reference has 10" in finding.text
     assert finding.likely_cause is not None
     assert "hidden system prompt" in finding.likely_cause.text
 
 
-@pytest.mark.parametrize("counts", [[7, 7], [7, 7, 7, 0, 0, 0], [1, 1, 1, *([0] * 97)]])
+@pytest.mark.parametrize("counts", [[7] * 9, [*[7] * 10, *[0] * 9], [1, 1, 1, *([0] * 97)]])
 def test_few_differences_do_not_decide(recorded: tuple[Baseline, Suite], counts: list[int | None]) -> None:
     """Now and then a provider miscounts; that must not add up to an accusation."""
     assert [f.severity for f in _folded(recorded, counts).findings()] == ["info"]
 
 
+def test_an_honest_upstream_that_counts_otherwise_is_not_taken_for_most(recorded: tuple[Baseline, Suite]) -> None:
+    """Two in five of an aggregator's answers have a larger count, and somebody looks after each."""
+    rng, accused, runs = np.random.default_rng(3), 0, 200
+    for _ in range(runs):
+        evidence = PromptTokenEvidence(*recorded)
+        for probe in recorded[1].fold("evaluation")[:60]:
+            evidence.update(probe.id, Answer(10 + int(probe.id[1:]) % 7 + 5 * int(rng.random() < 0.4), ()))
+            if any(finding.severity == "deviation" for finding in evidence.findings()):
+                accused += 1
+                break
+    assert accused <= 2  # 0.02 % have ten in a row to begin with; half of all is shown at an error of 1 %
+
+
 @pytest.mark.parametrize("offset", [-9, -1, 1, 2])
 def test_what_honest_servers_count_otherwise_does_not_decide(recorded: tuple[Baseline, Suite], offset: int) -> None:
     """A token that begins the prompt is counted or not; what was cached is not counted by some."""
-    assert [f.severity for f in _folded(recorded, [offset] * 9).findings()] == ["info"]
+    assert [f.severity for f in _folded(recorded, [offset] * 20).findings()] == ["info"]
 
 
 def test_a_count_of_zero_says_nothing(recorded: tuple[Baseline, Suite]) -> None:
@@ -56,30 +70,31 @@ def test_equal_or_missing_counts_are_no_finding(recorded: tuple[Baseline, Suite]
 
 
 @pytest.mark.parametrize(
-    ("offsets", "cause"),
+    ("plain", "special", "cause"),
     [
-        ((0, 0, 0, 7, 9, 8, 7, 9, 8), "declare tools"),
-        ((0, 0, 0, 0, 0, 0, -80, -81, -80), "thoughts of earlier turns"),
-        ((5, 5, 5, 5, 5, 5, 5, 5, 5), "hidden system prompt"),
-        ((1, 0, 0, 7, 9, 8, 7, 9, 8), "tokenizer"),
-        ((0, 0, 0, 7, 9, 8, 0, 9, 8), None),
-        ((7, 9, 8, 7, 9, 8), None),
+        ([0] * 10, (7, 9, 8, 7, 9, 8), "declare tools"),
+        ([0] * 10, (0, 0, 0, -80, -81, -80), "thoughts of earlier turns"),
+        ([5] * 10, (5, 5, 5, 5, 5, 5), "hidden system prompt"),
+        ([1, *[0] * 9], (7, 9, 8, 7, 9, 8), "tokenizer"),
+        ([0] * 10, (7, 9, 8, 0, 9, 8), None),
+        ([], (7, 9, 8, 7, 9, 8), None),
     ],
 )
 def test_where_counts_differ_tells_what_is_rendered_otherwise(
-    recorded: tuple[Baseline, Suite], offsets: tuple[int, ...], cause: str | None
+    recorded: tuple[Baseline, Suite], plain: list[int], special: tuple[int, ...], cause: str | None
 ) -> None:
-    """Three probes without tools, three with, and three that have a thought, too; those alone decide that have neither.
+    """Ten probes without tools, three with, and three that have a thought, too; those alone decide that have neither.
 
     Where no plain prompt was asked, or none differs, another tokenizer or a hidden prompt is not what was shown.
     """
     baseline, suite = recorded
-    first = suite.fold("evaluation")[:9]
-    with_tools = tuple(replace(p, tools=("f",) if i >= 3 else ()) for i, p in enumerate(first))
+    offsets, n = (*plain, *special), len(plain)
+    first = suite.fold("evaluation")[: len(offsets)]
+    with_tools = tuple(replace(p, tools=("f",) if i >= n else ()) for i, p in enumerate(first))
     thought = (Message("assistant", "So.", (), "Hm."),)
-    probes = tuple(replace(p, messages=p.messages + (thought if i >= 6 else ())) for i, p in enumerate(with_tools))
+    probes = tuple(replace(p, messages=p.messages + (thought if i >= n + 3 else ())) for i, p in enumerate(with_tools))
     evidence = PromptTokenEvidence(baseline, replace(suite, probes=probes))
-    for probe, offset in zip(probes[-len(offsets) :], offsets, strict=True):
+    for probe, offset in zip(probes, offsets, strict=True):
         evidence.update(probe.id, Answer(10 + int(probe.id[1:]) % 7 + offset, ()))
     (finding,) = evidence.findings()
     assert finding.severity == ("deviation" if cause == "hidden system prompt" else "info")

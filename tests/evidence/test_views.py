@@ -83,7 +83,7 @@ def test_a_lattice_of_logits_is_not_rounded_once_more() -> None:
     seen = answer(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
     assert lattice_step(seen.positions) == 1 / 16
     assert VIEWS[2].of(seen) is seen
-    fine = answer(np.round(exact * 32) / 32 - 0.01)  # as PyTorch's bfloat16 of the lab, which was counted rounded
+    fine = answer(np.round(exact * 32) / 32 - 16.01)  # as PyTorch's bfloat16 of the lab, which was counted rounded
     assert lattice_step(fine.positions) == 1 / 32
     assert VIEWS[1].of(fine) != fine
 
@@ -159,6 +159,14 @@ def test_two_significant_digits_are_few_and_full_values_are_not(seed: int) -> No
     assert not few_digits(answer(given).positions)
     scale = 10.0 ** (1 - np.floor(np.log10(-given)))
     assert few_digits(answer(np.round(given * scale) / scale).positions)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([2, 3, 4]))
+def test_logarithms_of_rounded_probabilities_are_few_digits(seed: int, places: int) -> None:
+    given = np.round(np.exp(values(seed, positions=4)), places)
+    with np.errstate(divide="ignore"):
+        positions = answer(np.log(given)).positions
+    assert few_digits(positions) or (given > 0).sum() < 40
 
 
 def test_the_grid_of_values_is_none_where_only_differences_lie_on_one() -> None:

@@ -1,9 +1,9 @@
 """What providers may do to hide a deviation, and what still works: `python -m benchmarks evasion`.
 
 Real answers of the lab's deployments, changed as such a provider would change them, folded one by one by the evidence
-class that `qcheck compare` uses. What honest providers do too (rounding, bfloat16, lists that are short or made to sum
-to 1, none at the end or none at all, a cache) must raise no alarm among them. Noise is itself a deviation: honest
-answers that were noised are no longer honest.
+class that `qcheck compare` uses. What honest providers do too (rounding, bfloat16, other names for tokens, lists that
+are short or made to sum to 1, none at the end or none at all, a cache) must raise no alarm among them. Noise is itself
+a deviation: honest answers that were noised are no longer honest.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def _as(values: Callable[[Array], Array]) -> Change:
     return _each(lambda answer, _: _valued(answer, values))
 
 
-def _rounded(step: float) -> Change:
-    return _as(lambda v: np.round(v / step) * step)
+def _rounded(step: float, rounding: Callable[[Array], Array] = np.round) -> Change:
+    return _as(lambda v: rounding(v / step) * step)
 
 
 def _kept_mass(values: Array, listed: Array) -> Array:
@@ -113,6 +113,30 @@ def _listed(tokens: int) -> Change:
         return replace(answer, positions=tuple(replace(p, top=p.top[:tokens]) for p in answer.positions))
 
     return _each(cut)
+
+
+def _three_decimals(values: Array) -> Array:
+    """Logarithms of probabilities that were rounded to three decimals."""
+    places = np.round(np.exp(values), 3)
+    return np.log(places, out=np.full_like(values, -np.inf), where=places > 0)
+
+
+def _renamed(name: Callable[[str], str]) -> Change:
+    """Other names for tokens that have a text; of those that get the same one the most probable is listed."""
+
+    def changed(answer: Answer, _: np.random.Generator) -> Answer:
+        def key(old: str) -> str:
+            return "=" + name(old[1:]) if old.startswith("=") else old
+
+        def listed(position: Position) -> Position:
+            best: dict[str, float] = {}
+            for old, value in position.top:
+                best.setdefault(key(old), value)
+            return replace(position, token=key(position.token), top=tuple(best.items()))
+
+        return replace(answer, positions=tuple(map(listed, answer.positions)))
+
+    return _each(changed)
 
 
 def _nameless(answer: Answer, _: np.random.Generator) -> Answer:
@@ -176,11 +200,16 @@ ARMS = (
     Arm("rounded to two decimals", _rounded(0.01)),
     Arm("rounded to 1/16", _rounded(1 / 16)),
     Arm("rounded to 1/8", _rounded(1 / 8)),
+    Arm("cut down to 1/8", _rounded(1 / 8, np.floor)),
+    Arm("cut to 1/8 towards zero", _rounded(1 / 8, np.ceil)),
     Arm("logits in bfloat16, the largest just above 16", _in_bfloat16(16.5, 18)),
     Arm("logits in bfloat16, the largest just above 32", _in_bfloat16(33, 36)),
     Arm("probabilities in bfloat16", _as(lambda v: np.log(_bfloat16(np.exp(v))))),
     Arm("log-probabilities in bfloat16", _as(_bfloat16)),
     Arm("probabilities made to sum to 1 over the list", _as(lambda v: v - float(logsumexp(v)))),
+    Arm("probabilities with three decimals", _as(_three_decimals)),
+    Arm("tokens named by a tokenizer's signs", _renamed(lambda name: name.replace(" ", "Ġ").replace("\n", "Ċ"))),
+    Arm("tokens named without the space that they begin with", _renamed(lambda name: name.removeprefix(" ") or name)),
     Arm("noise of 0.01 nats", _noised(0.01)),
     Arm("noise of 0.05 nats", _noised(0.05)),
     Arm("five tokens listed", _listed(5)),

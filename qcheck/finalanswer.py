@@ -18,7 +18,7 @@ MAX_ANNOUNCEMENTS: Final = 20
 _TAG = re.compile(r"(</?(?:think|thinking|reasoning)>)", re.IGNORECASE)
 
 # How servers that do not know where an answer ends show the token that ends it.
-_END_MARK = re.compile(r"\s{0,9}(?:<[|｜][^<>|｜\s]{1,40}[|｜]>|</s>|<(?:eos|pad|end_of_turn)>)\s{0,9}\Z")
+_END_MARK = re.compile(r"(?:<[|｜][^<>|｜\s]{1,40}[|｜]>|</s>|<(?:eos|pad|end_of_turn)>)\Z")
 
 _SIGNS = str.maketrans(
     dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-")
@@ -72,8 +72,9 @@ _ASIDE = re.compile(r"(?<=\S) ?\([^()\n]{2,200}\)")
 
 def without_end_marks(text: str) -> str:
     """`text` without the control tokens that it ends with."""
+    text = text.rstrip()
     while mark := _END_MARK.search(text, max(0, len(text) - 64)):
-        text = text[: mark.start()]
+        text = text[: mark.start()].rstrip()
     return text
 
 

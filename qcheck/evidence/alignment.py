@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcheck.baselines import Answer, Node, ProbeReference, list_floor
-from qcheck.bytelevel import decoded
+from qcheck.bytelevel import bytes_of
 from qcheck.records import Position, token_bytes
 
 WHOLE = 1e-3  # by which probabilities may miss 1 that were normalised over what is listed
@@ -135,8 +135,9 @@ def names_otherwise(answer: Answer, reference: ProbeReference, references: Seque
 
     Servers of the same weights do: by a tokenizer's own signs (`Ġthe`), without the space that a token begins with, or
     by numbers. A token that all honest deployments list, and that the answer does not list though it should stand well
-    above the end of its list, is then there by another name; or no token at all bears a name that is known.
+    above the end of its list, is then there by a name that none of them lists; or no token at all bears a known name.
     """
+    honest = list(references)
     path: tuple[str, ...] = ()
     listed_any = shared = False
     for position in answer.positions:
@@ -147,21 +148,22 @@ def names_otherwise(answer: Answer, reference: ProbeReference, references: Seque
         if any(NUMBERED.fullmatch(key) for key in listed):
             return True
         listed_any, shared = True, shared or not listed.isdisjoint(node.tokens)
-        least = node.values[list(references)].min(axis=0)  # NaN where one of them does not list the token
+        least = node.values[honest].min(axis=0)  # NaN where one of them does not list the token
         due = [key for key, column in node.tokens.items() if least[column] > list_floor(position) + SURE]
-        missing = [key for key in due if key not in listed]
-        if missing:
-            there = set().union(*map(_bare, listed))
-            if any(_bare(key) & there for key in missing):
+        if missing := [key for key in due if key not in listed]:
+            known = {key for key, column in node.tokens.items() if not np.isnan(node.values[honest, column]).all()}
+            strange = set[bytes]().union(*map(_bare, listed - known))
+            if any(_bare(key) & strange for key in missing):
                 return True
         path += (position.token,)
     return listed_any and not shared
 
 
-def _bare(key: str) -> set[str]:
-    """What is left of a token's name without spaces and the signs that tokenizers have for them, and for bytes."""
+def _bare(key: str) -> set[bytes]:
+    """The bytes that a token may stand for by its name, and these without the space that they begin with."""
     text = key[1:] if key.startswith("=") else ""
-    return {name.strip() for name in (text, text.replace("▁", " "), decoded(text) or "")} - {""}
+    names = {token_bytes(key), text.replace("▁", " ").encode("utf-8", "surrogatepass"), bytes_of(text)}
+    return (names | {name.removeprefix(b" ") for name in names}) - {b""}
 
 
 def only_listed(alignment: Alignment, references: Sequence[int]) -> bool:

@@ -75,7 +75,7 @@ class GreedyPath:
         The margin is the log-probability of the path's own token less that of the likeliest listed one with which the
         text could go on. Where none is listed the list's floor stands for it, which is at least as likely.
         """
-        if _compatible(text, self.text) or _compatible(cleaned(text), cleaned(self.text)):
+        if self.may_become(text):
             return 0.0
         return min(self._left(text, _trimmed), self._left(cleaned(text), lambda path: cleaned(_trimmed(path))))
 
@@ -88,6 +88,10 @@ class GreedyPath:
                 leading = (v for key, v in position.top if _compatible(text, shown(before + token_bytes(key))))
                 return _margin(position, leading)
         return 0.0
+
+    def may_become(self, text: bytes) -> bool:
+        """Whether `text` and this path's could be beginnings of the same text."""
+        return _compatible(text, self.text) or _compatible(cleaned(text), cleaned(self.text))
 
     def followed(self, text: bytes) -> bool:
         """Whether `text` says all that this path does."""
@@ -166,7 +170,7 @@ class GreedyEvidence(TailEvidence):
         def log_likelihood(expected: bool, recurs: float) -> float:
             return math.log(recurs if expected else 1 - recurs)
 
-        named = [log_likelihood(_compatible(text, variant.text), RECURS) for variant in variants]
+        named = [log_likelihood(variant.may_become(text), RECURS) for variant in variants]
         none = log_likelihood(agrees, UNKNOWN_RECURS)
         self._attribution.fold(log_likelihood(agrees, RECURS), np.array([*named, none]))
 

@@ -20,7 +20,7 @@ no evidence: honest kernels are systematic, and a cache repeats whatever it hold
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,7 +36,7 @@ from qcheck.packing import DIGITS
 from qcheck.result import Divergence, Finding
 from qcheck.stats.attribution import Attribution, log_likelihoods
 from qcheck.suites import Suite
-from qcheck.tailcounts import FULL
+from qcheck.tailcounts import FULL, Score
 
 __all__ = ["LogprobEvidence"]
 
@@ -80,7 +80,7 @@ class LogprobEvidence(TailEvidence):
             i for i in self._baseline.references if any(answer.positions == a.positions for a in reference.answers[i])
         ]
         self._repeated.update([*alike, *([None] if alike else [])])
-        s = self._score(alignment, value_step(answer.positions) if self._view.step else 0.0)
+        s = score(alignment, self._baseline.references, self._baseline.directed, self._in_view)
         self._coarse += self._view.name != FULL
         if self._view.name == FULL:  # what it is compared with was measured in that view
             self._kl[probe_id] = s.kl
@@ -94,27 +94,25 @@ class LogprobEvidence(TailEvidence):
         greedy = decoded_greedily(answer, self._yardstick.unit + self._view.step)
         watched = self._envelope.levels[self._view.name][self._envelope.watched]
         self._drawn += not greedy and (full or agrees) and not s.named[watched.score] > watched.threshold
-        return Shown(s.named, self._view.name, full=greedy and (full or agrees), bets=full and not alignment.merged)
+        return Shown(
+            s.named,
+            self._view.name,
+            full=greedy and (full or agrees),
+            bets=full and not alignment.merged,
+            doubted=self._doubted(s, alignment, value_step(answer.positions) if self._view.step else 0.0),
+        )
 
-    def _score(self, alignment: Alignment, step: float) -> Scores:
-        """The scores of an answer whose values lie on a grid of `step` nats, 0 for none, however they came there.
+    def _doubted(self, scores: Scores, alignment: Alignment, step: float) -> Mapping[Score, float]:
+        """The least of the scores that an answer's values, on a grid of `step` nats, 0 for none, may have had before.
 
-        Rounded down or towards zero, they lie half a step beside what was calibrated; of the three the least counts.
+        Calibration rounded; values that were cut off, down or towards zero, lie half a step beside those.
         """
-        least = score(alignment, self._baseline.references, self._baseline.directed, self._in_view)
+        least = scores.named
         for shift in (step / 2, -step / 2) if step else ():
-            moved = replace(
-                alignment,
-                candidate=alignment.candidate + shift,
-                candidate_floor=alignment.candidate_floor + shift,
-            )
-            other = score(moved, self._baseline.references, self._baseline.directed, self._in_view)
-            least = replace(
-                least,
-                size=min(least.size, other.size),
-                steady=min(least.steady, other.steady),
-                directions=np.minimum(least.directions, other.directions),
-            )
+            candidate, floor = alignment.candidate + shift, alignment.candidate_floor + shift
+            moved = replace(alignment, candidate=candidate, candidate_floor=floor)
+            other = score(moved, self._baseline.references, self._baseline.directed, self._in_view).named
+            least = {name: min(value, other[name]) for name, value in least.items()}
         return least
 
     @property

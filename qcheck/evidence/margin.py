@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from qcheck.baselines import Answer, ProbeReference
-from qcheck.evidence.alignment import align, only_listed
+from qcheck.evidence.alignment import align, names_otherwise, only_listed
 from qcheck.evidence.recorded import ObservedEvidence
 from qcheck.evidence.scoring import Yardstick, score
 from qcheck.evidence.views import value_step
@@ -23,7 +23,7 @@ __all__ = ["MARGIN_NATS", "MARGIN_SHARE", "MARGIN_SOURCE", "MarginEvidence"]
 MARGIN_NATS = 0.002
 MARGIN_SHARE = 0.25
 COARSEST = 0.05  # nats: values rounded to a coarser grid, downwards above all, may differ by more than the margin
-BELOW_MARGIN = f"whatever stays within {MARGIN_NATS} nats per token, as Q8_0 does"
+BELOW_MARGIN = f"whatever stays within {MARGIN_NATS} nats per token on what both list, as Q8_0 does"
 MARGIN_SOURCE = (
     "llama.cpp's published tables put Q8_0 at 0.0004 to 0.0014 and BF16 against FP16 at 0.00003 nats per token; "
     "bf16 against f32 arithmetic moves log-probabilities by 0.018 nats rms, which is 0.0002 nats"
@@ -49,7 +49,8 @@ class MarginEvidence(ObservedEvidence):
     def update(self, probe_id: str, candidate: Answer, peer: Answer) -> None:
         """Fold one probe that both have answered."""
         self.answered += 1
-        alignment = align(candidate, ProbeReference(((peer,),)), [0])
+        reference = ProbeReference(((peer,),))
+        alignment = None if names_otherwise(candidate, reference, [0]) else align(candidate, reference, [0])
         coarse = max(value_step(answer.positions) for answer in (candidate, peer)) > COARSEST
         if alignment is None or coarse or only_listed(alignment, [0]):
             self._unseen += 1

@@ -25,7 +25,7 @@ MIN_PROBES = 3
 MIN_OFFSET = 3
 # More than this share of plain prompts, shown at an error of `LEVEL` whenever one looks: of an aggregator's honest
 # upstreams some may count otherwise, and the first few answers may all come from those.
-MOST, LEVEL = 0.5, 0.01
+MOST, LEVEL = 0.5, 0.05
 # Another tokenizer would give the same offset on the next probe about this often.
 CHANCE_AGREEMENT = 0.2
 REWRITTEN = "another tokenizer, hence another model, or prompts rewritten on the way (no constant offset)"

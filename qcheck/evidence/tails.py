@@ -31,12 +31,15 @@ class Shown:
 
     scores: by name. view: what it is seen in. full: whether it shows all of that view, so that it may be agreement.
     bets: whether it may be evidence: null bounds hold for answers that show all of a view that was known before.
+    doubted: what is bet on in the place of `scores`, where these may come of something honest that calibration did not
+    see; against "consistent" they count all the same.
     """
 
     scores: Mapping[Score, float]
     view: str = FULL
     full: bool = True
     bets: bool = True
+    doubted: Mapping[Score, float] | None = None
 
 
 class TailEvidence(RecordedEvidence):
@@ -57,10 +60,10 @@ class TailEvidence(RecordedEvidence):
         shown = self._shown(probe_id, answer)
         levels = self._envelope.levels[shown.view if shown else FULL]
         stratum = self._probes[probe_id].stratum
-        hits = [shown is not None and shown.scores[level.score] > level.threshold for level in levels]
-        watched = hits[self._envelope.watched]
-        if shown is None or not shown.bets:
-            hits = [False] * len(hits)
+        level = levels[self._envelope.watched]
+        watched = shown is not None and shown.scores[level.score] > level.threshold
+        bet_on = (shown.doubted or shown.scores) if shown and shown.bets else None
+        hits = [bet_on is not None and bet_on[level.score] > level.threshold for level in levels]
         if shown and (shown.bets or shown.full):
             self._views.add(shown.view)
         self._bets.update(hits, [level.null_bounds[stratum] for level in levels])

@@ -13,7 +13,7 @@ __all__ = ["RAW", "REPLACEMENT", "cleaned", "seen"]
 
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"  # of bytes that are no text by themselves
 # `clean_up_tokenization` of Hugging Face's tokenizers takes such spaces away, though not all of them everywhere.
-_SPACES: Final = re.compile(rb"(?<! ) ++(?=[.?!,']|n't|\Z)|(?<=') ++")
+_SPACES: Final = re.compile(rb"(?<! ) ++(?=[.?!,']|n't|n?\Z)|(?<=') ++")
 RAW: Final = "surrogateescape"  # keeps such bytes as they are
 
 

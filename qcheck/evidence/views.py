@@ -130,7 +130,7 @@ def few_digits(positions: Sequence[Position]) -> bool:
     of probabilities that have 4 decimal places or fewer."""
     values = _values(positions)
     values = values[np.abs(values) > SMALLEST]
-    if len(values) < MANY:
+    if len(values) < FEWEST:
         return False
     decimals = 10.0 ** (1 - np.floor(np.log10(np.abs(values))))
     fractions, exponents = np.frexp(values)

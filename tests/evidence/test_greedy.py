@@ -113,6 +113,7 @@ def test_without_lists_nothing_is_known_of_a_margin() -> None:
         (("Vra", "iment", " ?", " Oui"), "Vraiment? Oui"),
         (("the", " '", "s", "word"), "the'sword"),
         (("I", " do", " n't", " know", " ."), "I don't know."),
+        (("I", " do", " n", "'t", " know"), "I don't know"),
     ],
 )
 def test_a_decoder_that_takes_spaces_from_before_punctuation_leaves_no_path(tokens: tuple[str, ...], text: str) -> None:

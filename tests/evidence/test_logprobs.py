@@ -13,7 +13,7 @@ import pytest
 from synthetic import K, World, build
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
-from qcheck.evidence.alignment import align
+from qcheck.evidence.alignment import align, names_otherwise
 from qcheck.evidence.envelope import freeze
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.scoring import EXPECTED_SHARE, Yardstick, score
@@ -60,7 +60,7 @@ def test_honest_streams_are_not_accused_and_become_consistent(recorded: Recorded
 
 def test_noisier_kernels_within_the_noise_factor_are_not_accused(recorded: Recorded, world: World) -> None:
     louder = World(world.seed, 1.2 * world.noise)
-    assert all(stream(recorded, s, louder.answer, 150)[1] < threshold(recorded) for s in range(30))
+    assert all(stream(recorded, s, louder.answer, 150)[1] < threshold(recorded) for s in range(20))
 
 
 def test_a_mixture_of_two_honest_deployments_is_not_accused(recorded: Recorded, world: World) -> None:
@@ -74,7 +74,7 @@ def test_a_mixture_of_two_honest_deployments_is_not_accused(recorded: Recorded, 
         return honest.answer(probe, rng, 0.6 * world.noise, kind=20 + probe % 2)
 
     for mixture in (at_random, by_prompt):
-        assert all(stream(recorded, s, mixture)[1] < threshold(recorded) for s in range(15))
+        assert all(stream(recorded, s, mixture, 150)[1] < threshold(recorded) for s in range(12))
 
 
 @pytest.mark.parametrize(("size", "kind", "most"), [(0.3, 0, 6), (0.03, 1, 12)])
@@ -156,7 +156,7 @@ def test_shorter_lists_and_coarser_values_accuse_no_honest_provider(
     """Few coordinates make matched filters wild, and a grid adds noise: each view has bounds of its own."""
     louder = World(world.seed, noise * world.noise)
     for view in VIEWS[1:]:
-        streams = [stream(recorded, s, lambda p, r, v=view: v.of(louder.answer(p, r)), 150) for s in range(12)]
+        streams = [stream(recorded, s, lambda p, r, v=view: v.of(louder.answer(p, r)), 150) for s in range(8)]
         assert all(largest < threshold(recorded) for _, largest in streams)
         assert "logprobs_coarse" in {f.kind for f in streams[0][0].snapshot(1.0).findings}
 
@@ -281,6 +281,52 @@ def test_other_names_for_tokens_neither_accuse_nor_reassure(spaced: Recorded, na
     assert "logprobs_misnamed" in {finding.kind for finding in evidence.snapshot(1.0).findings}
 
 
+def test_where_many_answers_name_tokens_otherwise_none_is_compared(spaced: Recorded) -> None:
+    """Some of those that do may not show it."""
+
+    def folded(first: int) -> LogprobEvidence:
+        evidence, rng = stream(spaced, 0, Spaced().answer, 0)[0], np.random.default_rng(1)
+        for number, probe in enumerate(spaced[1].fold("evaluation")[:12]):
+            answer = Spaced().answer(int(probe.id[1:]), rng, 0.0 if number < first else 0.3)
+            name = (lambda n: f"token_id:{n}") if number < first else str
+            evidence.update(probe.id, renamed(answer, name))
+        return evidence
+
+    assert folded(6).log_e < 0
+    assert folded(0).log_e > threshold(spaced)
+
+
+@pytest.mark.parametrize(
+    ("key", "other", "same"),
+    [
+        ("= the", "=Ġthe", True),
+        ("= the", "=▁the", True),
+        ("= the", "=the", True),
+        ("=\n", "=Ċ", True),
+        ("=\n", "=<0x0A>", True),
+        ("=é", "=Ã©", True),
+        ("xe4b0", "=ä°", True),
+        ("= the", "=then", False),
+        ("=a", "=b", False),
+    ],
+)
+def test_a_token_by_another_name_is_known(key: str, other: str, same: bool) -> None:
+    def answer(first: str) -> Answer:
+        top = ((first, -0.5), ("=x", -1.5), ("=y", -3.0))
+        return Answer(9, (Position(first, -0.5, top),))
+
+    assert names_otherwise(answer(other), ProbeReference(((answer(key),),) * 2), [0, 1]) == same
+
+
+def test_a_name_that_a_reference_lists_too_is_a_token_of_its_own() -> None:
+    def answer(*top: tuple[str, float]) -> Answer:
+        return Answer(9, (Position(*top[0], top),))
+
+    recorded = answer(("= 42", -0.5), ("=42", -1.5), ("=y", -3.0))
+    deviating = answer(("=42", -0.5), ("=y", -1.5), ("=z", -3.0))
+    assert not names_otherwise(deviating, ProbeReference(((recorded,),) * 2), [0, 1])
+
+
 def test_tokens_that_are_named_alike_are_compared(spaced: Recorded) -> None:
     assert stream(spaced, 1, lambda p, r: Spaced().answer(p, r, 0.3), 20)[1] >= threshold(spaced)
     assert stream(spaced, 1, Spaced().answer, 60)[0].upper("strong") < 0.2
@@ -297,6 +343,7 @@ def test_values_on_a_coarse_grid_accuse_nobody_however_they_came_there(
         return dataclasses.replace(answer, positions=(Position(top[0][0], top[0][1], top),))
 
     assert all(stream(recorded, seed, coarse, 150)[1] < threshold(recorded) for seed in range(5))
+    assert stream(recorded, 1, coarse, 150)[0].upper("strong") > 0.05
 
 
 def test_a_token_that_its_own_list_does_not_put_first_is_no_agreement(recorded: Recorded, world: World) -> None:

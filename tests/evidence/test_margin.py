@@ -43,6 +43,13 @@ def test_what_has_nothing_in_common_neither_agrees_nor_accuses() -> None:
     assert strange.log_e < 0
 
 
+def test_other_names_for_tokens_neither_agree_nor_accuse() -> None:
+    named = {"= a": 0.6, "=b": 0.3, "= c": 0.05}
+    evidence = folded(answer([{key.replace("= ", "=Ġ"): p for key, p in named.items()}]), answer([named]))
+    assert evidence.deviating == []
+    assert evidence.bound() == 1.0
+
+
 def test_shorter_answers_do_not_reassure() -> None:
     assert folded(answer([A]), answer([A, A])).bound() == 1.0
     assert folded(answer([{"=a": 0.6}, A]), answer([A, A])).bound() == 1.0

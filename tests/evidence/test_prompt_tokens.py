@@ -19,15 +19,15 @@ def _folded(recorded: tuple[Baseline, Suite], counts: list[int | None]) -> Promp
     return evidence
 
 
-def test_a_constant_offset_on_ten_probes_decides_and_names_the_template(recorded: tuple[Baseline, Suite]) -> None:
-    (finding,) = _folded(recorded, [7] * 10).findings()
+def test_a_constant_offset_on_seven_probes_decides_and_names_the_template(recorded: tuple[Baseline, Suite]) -> None:
+    (finding,) = _folded(recorded, [7] * 7).findings()
     assert finding.severity == "deviation"
     assert "17 prompt tokens where the reference has 10" in finding.text
     assert finding.likely_cause is not None
     assert "hidden system prompt" in finding.likely_cause.text
 
 
-@pytest.mark.parametrize("counts", [[7] * 9, [*[7] * 10, *[0] * 9], [1, 1, 1, *([0] * 97)]])
+@pytest.mark.parametrize("counts", [[7] * 6, [*[7] * 10, *[0] * 9], [1, 1, 1, *([0] * 97)]])
 def test_few_differences_do_not_decide(recorded: tuple[Baseline, Suite], counts: list[int | None]) -> None:
     """Now and then a provider miscounts; that must not add up to an accusation."""
     assert [f.severity for f in _folded(recorded, counts).findings()] == ["info"]
@@ -43,7 +43,7 @@ def test_an_honest_upstream_that_counts_otherwise_is_not_taken_for_most(recorded
             if any(finding.severity == "deviation" for finding in evidence.findings()):
                 accused += 1
                 break
-    assert accused <= 2  # 0.02 % have ten in a row to begin with; half of all is shown at an error of 1 %
+    assert accused <= 4  # of runs in which half of all have one 5 % may be; here 0.2 % begin with seven in a row
 
 
 @pytest.mark.parametrize("offset", [-9, -1, 1, 2])

@@ -46,12 +46,13 @@ async def serving_all(specs: Mapping[str, str]) -> AsyncIterator[list[Endpoint]]
 
 @pytest.fixture(scope="module")
 def part(tmp_path_factory: pytest.TempPathFactory) -> Suite:
-    """60 evaluation, 5 selection and 110 calibration probes of the shipped suite."""
+    """60 evaluation, 5 selection and 110 calibration probes of the shipped suite, all plain ones to be asked first."""
     folder, shipped = tmp_path_factory.mktemp("tools"), load_suite("tools")
     shutil.copy(shipped.folder / "suite.json", folder)
     left = {"evaluation": 60, "selection": 5, "calibration": 110}
     with (folder / "probes.jsonl").open("w") as file:
-        for line in (shipped.folder / "probes.jsonl").read_text().splitlines(keepends=True):
+        lines = (shipped.folder / "probes.jsonl").read_text().splitlines(keepends=True)
+        for line in sorted(lines, key=lambda line: bool(json.loads(line).get("tools"))):
             left[fold] = left[fold := json.loads(line)["fold"]] - 1
             if left[fold] >= 0:
                 file.write(line)

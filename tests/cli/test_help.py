@@ -46,11 +46,13 @@ def test_nothing_heavy_is_imported():
 
 
 def test_help_takes_less_than_a_third_of_a_second_of_cpu():
-    def cpu_s() -> float:
+    """Of an idle machine: where others use it, all takes longer, a bare interpreter too."""
+
+    def cpu_s(*arguments: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        script = "from qcheck.cli.main import run; run()"
-        subprocess.run([sys.executable, "-c", script, "--help"], stdout=subprocess.DEVNULL, check=True, env=os.environ)
+        subprocess.run([sys.executable, "-c", *arguments], stdout=subprocess.DEVNULL, check=True, env=os.environ)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
-    assert min(cpu_s() for _ in range(6)) < 1 / 3
+    bare = min(cpu_s("pass") for _ in range(6))
+    assert min(cpu_s("from qcheck.cli.main import run; run()", "--help") for _ in range(6)) < max(1 / 3, 20 * bare)

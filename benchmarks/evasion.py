@@ -17,7 +17,7 @@ from scipy import optimize
 from scipy.special import logsumexp
 
 from benchmarks.detection import bank
-from qcheck.baselines import Answer, Baseline, load_baseline
+from qcheck.baselines import Answer, Baseline, ProbeReference, load_baseline
 from qcheck.evidence.envelope import Envelope, freeze
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.tails import Shown
@@ -256,10 +256,10 @@ class _Remembering(LogprobEvidence):
         super().__init__(baseline, envelope, suite)
         self._memory = memory
 
-    def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
+    def _compared(self, probe_id: str, answer: Answer, reference: ProbeReference) -> Shown | None:
         key = probe_id, id(answer), self._view.name
         if key not in self._memory:
-            shown = super()._shown(probe_id, answer)
+            shown = super()._compared(probe_id, answer, reference)
             self._memory[key] = answer, shown, self._view  # with the answer itself, so that its id stays its own
         _, shown, self._view = self._memory[key]
         return shown

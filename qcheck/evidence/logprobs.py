@@ -63,14 +63,18 @@ class LogprobEvidence(TailEvidence):
         self._repeated: Counter[int | None] = Counter()  # answers equal to a deployment's; None: to that of any
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
-        reference, before = self._baseline.probe(probe_id), self._view
+        reference = self._baseline.probe(probe_id)
         if reference is None:
             return None
         misnamed = names_otherwise(answer, reference, self._baseline.references)
         self._misnamed += misnamed
         if misnamed or self._misnamed > MISNAMED * (self.answered + 1):
             return None
-        alignment = self._seen(answer, reference)
+        return self._compared(probe_id, answer, reference)
+
+    def _compared(self, probe_id: str, answer: Answer, reference: ProbeReference) -> Shown | None:
+        """What an answer shows beside the recorded ones, in the provider's view."""
+        before, alignment = self._view, self._seen(answer, reference)
         if alignment is None:
             return None
         if only_listed(alignment, self._baseline.references):

@@ -25,7 +25,6 @@ from qcheck.records import Position, token_bytes
 
 WHOLE = 1e-3  # by which probabilities may miss 1 that were normalised over what is listed
 CUT_OFF = 3e-3  # of the probability that the references give to tokens which are not listed, from where it matters
-
 SURE = 0.05  # nats above the floor of an answer's list, from where on a token would be listed if it bore that name
 NUMBERED: Final = re.compile(r"=token_id:\d+")  # vLLM's `return_tokens_as_token_ids`
 

@@ -17,7 +17,7 @@ from typing import Final, Self
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
+from scipy import special
 
 from qcheck.baselines import Baseline
 from qcheck.evidence.greedy import GreedyPath, flip
@@ -139,4 +139,5 @@ def _entropy(path: GreedyPath) -> float:
     if not path.positions:
         return 0.0
     listed = np.exp([logprob for _, logprob in path.positions[0].top])
-    return float(scipy_stats.entropy([*listed, max(0.0, 1.0 - listed.sum())]))
+    shares = np.append(listed, max(0.0, 1.0 - listed.sum()))
+    return float(special.entr(shares / shares.sum()).sum())

@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats as scipy_stats
+from scipy import special
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
 from qcheck.evidence.alignment import Alignment, align, decoded_greedily, names_otherwise, only_listed
@@ -158,7 +158,7 @@ class LogprobEvidence(TailEvidence):
         mean = float(values.mean())
         half = float("inf")
         if len(values) > 1:
-            half = float(scipy_stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+            half = float(special.stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))
         high = mean + half if np.isfinite(half) else float(values.max())
         return Divergence(mean, max(0.0, mean - half), high, self._envelope_kl)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 __all__ = [
     "LAMBDAS",
@@ -41,14 +41,14 @@ def binomial_upper(successes: int, trials: int, level: float) -> float:
     """Upper confidence bound of a proportion that fails with probability at most `level` (Clopper & Pearson 1934)."""
     if trials <= 0 or successes >= trials:
         return 1.0
-    return float(stats.beta.isf(level, successes + 1, trials - successes))
+    return float(special.betainccinv(successes + 1, trials - successes, level))
 
 
 def binomial_lower(successes: int, trials: int, level: float) -> float:
     """Lower confidence bound of a proportion that fails with probability at most `level` (Clopper & Pearson 1934)."""
     if trials <= 0 or successes <= 0:
         return 0.0
-    return float(stats.beta.ppf(level, successes, trials - successes + 1))
+    return float(special.betaincinv(successes, trials - successes + 1, level))
 
 
 def gains(hits: NDArray[np.bool_], bounds: Array) -> Array:

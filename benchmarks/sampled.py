@@ -22,7 +22,7 @@ from benchmarks.detection.rows import EIGHT_BITS, FOUR_BITS, OTHER, SIX_BITS
 from benchmarks.detection.samples import LIMIT, Sampled, draws, observe, paths
 from qcheck.baselines import Answer, Baseline, load_baseline
 from qcheck.lab.catalog import deployments_of
-from qcheck.suites import load_suite, shipped_folder
+from qcheck.suites import Probe, load_suite, shipped_folder
 from qcheck.verdict import MIN_DEVIATING, Rules
 
 __all__ = ["alarms", "oracle", "report", "stops"]
@@ -76,7 +76,7 @@ def _first(reached: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 
 def alarms(
-    baseline: Baseline, probe_ids: Sequence[str], answers: Mapping[str, Mapping[str, Sequence[Answer]]], streams: int
+    baseline: Baseline, probes: Sequence[Probe], answers: Mapping[str, Mapping[str, Sequence[Answer]]], streams: int
 ) -> dict[str, tuple[float, int]]:
     """By honest deployment: its largest mean e-value of one bet, exactly, and the streams that ever accuse it.
 
@@ -85,8 +85,8 @@ def alarms(
     """
     found = {}
     for name, mine in answers.items():
-        others = [r for r in baseline.references if baseline.manifest.deployments[r].name != name]
-        sampled = observe(baseline, others, probe_ids, {name: mine})
+        others = tuple(r for r in baseline.references if baseline.manifest.deployments[r].name != name)
+        sampled = observe(baseline, others, probes, {name: mine})
         means = np.einsum("pac,pc->a", sampled.ratios, sampled.drawn[name]) / len(sampled.ratios)
         rng = np.random.default_rng(0)
         stopped = stops(sampled, [name], name, 0.0, sampled.variants, rng, streams)
@@ -108,9 +108,9 @@ def _tables(model: str) -> str:
         return f"Not recorded here: `python -m baselines.record_lab {model} --out build/baselines/{model}`."
     baseline = load_baseline(folder)
     banked = bank(baseline, suite, suite.fold("evaluation"))
-    probe_ids = [p.id for p in suite.draw("evaluation", 0)]
+    probes = suite.draw("evaluation", 0)
     recorded = {
-        d.name: {i: reference.answers[index] for i in probe_ids if (reference := baseline.probe(i))}
+        d.name: {p.id: reference.answers[index] for p in probes if (reference := baseline.probe(p.id))}
         for index, d in enumerate(baseline.manifest.deployments)
     }
     kinds = {name: d.kind for name, d in deployments_of(model).items()}
@@ -118,7 +118,7 @@ def _tables(model: str) -> str:
     others = {name: banked.answers(name) for name, kind in kinds.items() if kind == "unrecorded"}
     honest = {name: recorded[name] for name in baseline.names(baseline.references)} | held_out
     rows = [(what, c) for what, cs in ROWS.items() for c in cs.items() if c[0] in others or c[0] in recorded]
-    sampled = observe(baseline, baseline.references, probe_ids, recorded | held_out | others)
+    sampled = observe(baseline, baseline.references, probes, recorded | held_out | others)
     lines = ["| deviation | candidate | recorded | 100 % | oracle | 10 % | oracle |", "|---|---|---|---|---|---|---|"]
     for what, (candidate, variant) in rows:
         for is_recorded in (True, False):
@@ -131,7 +131,7 @@ def _tables(model: str) -> str:
                 cells += [_count(ours), _count(best)]
             lines.append(f"| {what} | {candidate} | {'yes' if is_recorded else 'no'} | {' | '.join(cells)} |")
     lines += ["", f"| left out | largest mean e-value of a bet | alarms of {STREAMS} streams |", "|---|---|---|"]
-    for name, (mean, accused) in alarms(baseline, probe_ids, honest, STREAMS).items():
+    for name, (mean, accused) in alarms(baseline, probes, honest, STREAMS).items():
         lines.append(f"| {name} | {mean:.5f} | {accused} |")
     return "\n".join(lines)
 

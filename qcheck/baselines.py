@@ -125,7 +125,7 @@ class Node:
     floors: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ProbeReference:
     """All deployments' recorded answers to one probe.
 

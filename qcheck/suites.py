@@ -187,6 +187,11 @@ class Probe:
     level: int | None = None
     tools: tuple[str, ...] = ()
 
+    @property
+    def said(self) -> bytes:
+        """All that is said, turns one to a line."""
+        return b"\n".join(m.content.encode("utf-8", "surrogatepass") for m in self.messages)
+
 
 @dataclass(frozen=True, slots=True)
 class Suite:
@@ -222,11 +227,6 @@ class Suite:
     def judges_calls(self) -> bool:
         """Whether what answers call is graded, in place of their texts."""
         return "tool_calls" in self.manifest.observes
-
-    def prompt(self, probe_id: str) -> bytes:
-        """What is said in a probe, turns one to a line. Raises KeyError."""
-        (said,) = [p.messages for p in self.probes if p.id == probe_id]
-        return b"\n".join(m.content.encode("utf-8", "surrogatepass") for m in said)
 
     def tools(self, probe: Probe) -> tuple[Tool, ...]:
         """The functions that an answer to `probe` may call."""

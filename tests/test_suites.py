@@ -311,7 +311,7 @@ def test_a_suite_of_scored_text_asks_one_stratum_of_another() -> None:
     probe = scored.fold("evaluation")[0]
     request = scored.score(probe, "So it is.", 0.0, 5)
     assert (request.scored, request.max_tokens, request.top_logprobs) == ("So it is.", 1, 5)
-    assert scored.prompt(probe.id) == probe.messages[0].content.encode()
+    assert probe.said == probe.messages[0].content.encode()
 
 
 @pytest.mark.parametrize(

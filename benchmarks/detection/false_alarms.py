@@ -166,8 +166,7 @@ class FalseAlarms:
     def _samples(self, case: Case, own: Recorded, table: CalibrationTable) -> Sampled:
         """table: it says how large the noise is."""
         others = replace(self._without(case, self._baseline.names(self._baseline.variants)), table=table)
-        asked = [p.id for p in self._suite.fold("evaluation")]
-        return observe(others, others.references, asked, {case.provider: own})
+        return observe(others, others.references, self._suite.fold("evaluation"), {case.provider: own})
 
     def _first_turn(self, alpha: float) -> int:
         """Requests that log-probabilities get before it is another suite's turn; all where nothing says how many."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qcheck.baselines import Answer, Baseline
 from qcheck.evidence.sampled_text import RAISES, UNRECORDED, NextText, weights, worth
 from qcheck.stats.likelihood import log_e_paths
+from qcheck.suites import Probe
 
 __all__ = ["LIMIT", "Sampled", "draws", "observe", "paths"]
 
@@ -41,8 +42,8 @@ class Sampled:
 
 def observe(
     baseline: Baseline,
-    references: Sequence[int],
-    probe_ids: Sequence[str],
+    references: tuple[int, ...],
+    probes: Sequence[Probe],
     answers: Mapping[str, Mapping[str, Sequence[Answer]]],
 ) -> Sampled:
     """The probes on which the reference deployments tell texts apart. answers: of candidates, by probe, by repeat."""
@@ -52,15 +53,15 @@ def observe(
     ratios: list[Array] = []
     drawn: dict[str, list[Array]] = {name: [] for name in answers}
     told: list[str] = []
-    for probe_id in probe_ids:
-        reference = baseline.probe(probe_id)
-        known = reference and worth(reference, references, baseline.variants, TEMPERATURE, *noise)
+    for probe in probes:
+        reference = baseline.probe(probe.id)
+        known = reference and worth(reference, references, baseline.variants, TEMPERATURE, *noise, probe.said)
         if not known:
             continue
-        told.append(probe_id)
+        told.append(probe.id)
         ratios.append(known.ratios[0])
         for name, mine in answers.items():
-            text = NextText.of(mine[probe_id][0].positions[0], TEMPERATURE)
+            text = NextText.of(mine[probe.id][0].positions[0], TEMPERATURE)
             core = [text.weights.get(t, 0.0) for t in known.box.core]
             drawn[name].append(np.array([*core, max(0.0, 1 - sum(core))]))
     width = max(r.shape[-1] for r in ratios)

@@ -109,7 +109,7 @@ def record(
             concurrency=concurrency,
             limits=limits,
         )
-        discovery = planned(endpoint, None, texts=False)
+        discovery = planned(endpoint, None)
         plan, needed = _plan(what, probes, endpoint, discovery), what.requests(probes) + discovery.most
         if dry_run:
             messages.result(plan)

@@ -183,7 +183,8 @@ def _parse(value: Any, endpoint: Endpoint, request: Request) -> Response:
             read = positions(logprobs)[: request.max_tokens]
         else:
             words = Said(request.scored, None, thought=False)
-            read = scored(value, choice, request.scored, usage.completion or request.max_tokens)
+            generated = usage.completion or request.max_tokens
+            read = scored(value, choice, request.scored, generated, request.top_logprobs)
     except MalformedError as error:
         raise MalformedError(f"logprobs: {error}") from None
     if not (any(_message(choice).values()) or choice.get("text") or read or choice.get("finish_reason")):

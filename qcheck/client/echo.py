@@ -2,10 +2,15 @@
 
 Asked is a plain completion of the chat's prompt with the answer after it. Its log-probabilities begin with those of the
 prompt, in the choice itself (vLLM, Fireworks) or in `prompt` beside the choices (Together).
+
+vLLM lists the token that stands in a place beside the k best where it is none of them. What may have stood there must
+not depend on what does, so that all lists of the text end where the shortest one of the prompt does: some token of it
+is among the best of its place.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from qcheck.client.fields import as_list, as_object
@@ -17,8 +22,10 @@ __all__ = ["scored"]
 _MAX_PROMPTS = 128
 
 
-def scored(body: dict[str, Any], choice: dict[str, Any], text: str, generated: int) -> tuple[Position, ...]:
+def scored(body: dict[str, Any], choice: dict[str, Any], text: str, generated: int, most: int) -> tuple[Position, ...]:
     """The positions of `text`, and the first of the `generated` ones after it; () where they cannot be told.
+
+    most: how many tokens were to be listed at a position.
 
     That is where the tokens do not spell the text byte by byte: where one of them also holds the end of the prompt or
     a part of a character, where the text holds what the tokenizer takes for a control token, and where tokens are
@@ -36,6 +43,7 @@ def scored(body: dict[str, Any], choice: dict[str, Any], text: str, generated: i
     while begin > 0 and length < len(wanted):
         begin -= 1
         length += len(token_bytes(listed[begin].token))
-    found = tuple(listed[begin : end + 1])
+    most = min([most, *(len(p.top) for p in listed[:begin] if p.top)])
+    found = tuple(replace(p, top=p.top[:most]) for p in listed[begin : end + 1])
     spelt = b"".join(token_bytes(p.token) for p in found[:-1])
     return found if wanted and spelt == wanted and all(p.top for p in found) else ()

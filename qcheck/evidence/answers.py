@@ -4,7 +4,8 @@ A *loss* is an item that the provider answers wrongly and every reference deploy
 repeats. Items that some reference deployment gets wrong say nothing. Adding deployments or repeats can only take losses
 away, so what a deployment loses against the *others* bounds what it loses as a provider once it stands among them.
 
-An answer that is empty, or ends before it says anything, is a wrong answer.
+An answer that says nothing at all is neither: servers give such ones while they start, and where a filter has taken
+away what the model said, many at a time. What was bet on it is lost, and it counts against *consistent*.
 
 Beside that stands, as a finding and never as a verdict, by how many points the provider is right less often than the
 reference deployments are on average, item by item, and whether it was shown not to be by `MARGIN`. What is won counts
@@ -64,9 +65,17 @@ class AnswerEvidence(TailEvidence):
         super().__init__(baseline, envelope, suite)
         self._graded: Counter[tuple[bool, bool]] = Counter()  # whether the provider, and the reference, is right
         self._paired, self._difference = NonInferiority(MARGIN), 0.0
+        self._empty = 0
+
+    @staticmethod
+    def _says(answer: Answer) -> bool:
+        return bool((answer.text or "").strip())
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
         reference, probe = self._baseline.probe(probe_id), self._probes[probe_id]
+        if not self._says(answer):
+            self._empty += 1
+            return None
         if reference is None:
             return None
         recorded = {a.text: a for i in self._baseline.references for a in reference.answers[i]}
@@ -79,8 +88,18 @@ class AnswerEvidence(TailEvidence):
         return Shown({LOSS: float(expected and not right)})
 
     def _findings(self) -> tuple[Finding, ...]:
-        missing = "items were not answered by every recorded deployment; they count against a consistent verdict"
-        counted = self._counted(("reference_missing", self._silent, missing))
+        counted = self._counted(
+            (
+                "reference_missing",
+                self._silent - self._empty,
+                "items were not answered by every recorded deployment; they count against a consistent verdict",
+            ),
+            (
+                "answers_empty",
+                self._empty,
+                "answers say nothing at all; they count against a consistent verdict, and never for a deviation",
+            ),
+        )
         return (self._counts(), self._accuracy(), *counted) if self._graded else counted
 
     def _counts(self) -> Finding:

@@ -5,7 +5,8 @@ honest servers of the same weights.
 
 A constant offset on every prompt points to a hidden system prompt or another chat template; an offset only where tools
 are declared to another way to declare them, and only where an earlier turn of the assistant has a thought to dropped
-thoughts; offsets without a pattern point to another tokenizer, hence another model.
+thoughts. Offsets without a pattern point to another tokenizer, hence another model, or to a proxy that counts for
+itself (LiteLLM does where the server behind it says nothing), so that they decide nothing.
 """
 
 from __future__ import annotations
@@ -23,21 +24,25 @@ MIN_PROBES = 3
 # Smaller ones, and counts that are too low, are what honest servers do: a token that begins the prompt is counted or
 # not, and one that was cached is not, nor is anything at all by some. A hidden turn has its marks and a word.
 MIN_OFFSET = 3
-# More than this share of plain prompts, shown at an error of `LEVEL` whenever one looks: of an aggregator's honest
-# upstreams some may count otherwise, and the first few answers may all come from those.
-MOST, LEVEL = 0.5, 0.05
+# More than this share of plain prompts, shown whenever one looks: of an aggregator's honest upstreams some may count
+# otherwise, and the first few answers may all come from those. The error that this may have is a share of alpha's.
+MOST, ERROR_SHARE = 0.5, 0.1
 # Another tokenizer would give the same offset on the next probe about this often.
 CHANCE_AGREEMENT = 0.2
-REWRITTEN = "another tokenizer, hence another model, or prompts rewritten on the way (no constant offset)"
+REWRITTEN = "another tokenizer, of another model or of a proxy that counts, or rewritten prompts (no constant offset)"
 
 
 class PromptTokenEvidence:
-    """Folds one provider's answers in plan order. decides: whether counts that differ may decide the verdict."""
+    """Folds one provider's answers in plan order.
+
+    alpha: the error that this provider's verdict by this suite may have. decides: whether counts that differ may decide
+    the verdict.
+    """
 
     name = "prompt_tokens"
 
-    def __init__(self, baseline: Baseline, suite: Suite, *, decides: bool = True) -> None:
-        self._baseline, self._decides = baseline, decides
+    def __init__(self, baseline: Baseline, suite: Suite, alpha: float, *, decides: bool = True) -> None:
+        self._baseline, self._level, self._decides = baseline, ERROR_SHARE * alpha, decides
         with_thoughts = frozenset(p.id for p in suite.probes if any(m.reasoning for m in p.messages))
         with_tools = frozenset(p.id for p in suite.probes if p.tools)
         self._special = with_thoughts | with_tools
@@ -62,14 +67,14 @@ class PromptTokenEvidence:
     def findings(self) -> tuple[Finding, ...]:
         """One finding where counts differ.
 
-        It may decide where counts are shown to be larger by `MIN_OFFSET` at least on most plain prompts, and the
-        reference's are known to be constant.
+        It may decide where counts are shown to be larger on most plain prompts, always by the same `MIN_OFFSET` at
+        least, and the reference's are known to be constant.
         """
         if not self._offsets:
             return ()
-        plain = sum(offset >= MIN_OFFSET for offset in self._plain)
-        most = fraction_lower(plain, len(self._compared - self._special), LEVEL) > MOST
-        decides = self._decides and most and self._trusted()
+        larger = [offset for offset in self._plain if offset >= MIN_OFFSET]
+        most = fraction_lower(len(larger), len(self._compared - self._special), self._level) > MOST
+        decides = self._decides and most and len(set(larger)) == 1 and self._trusted()
         offsets = Counter(seen - expected for _, seen, expected in self._offsets)
         offset, count = offsets.most_common(1)[0]
         _, seen, expected = self._offsets[0]

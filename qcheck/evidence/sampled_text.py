@@ -11,7 +11,8 @@ probability, and before which at most `NUCLEUS` of the probability lies. Servers
 core only if all its tokens are, but for what the noise unit allows. Within the core, cutting the tail changes no ratio
 of probabilities; outside it, it can only make what lies there rarer. So two things are evidence: which text of the core
 comes, given that one of it does, and that something else comes more often than the whole tail may. Texts that the
-prompt contains are left out of the core: a repetition penalty, which some configurations have too, falls on them.
+prompt or usual chat templates contain are left out of the core: a repetition penalty, which some configurations have
+too, falls on them.
 
 Cells are texts without white space at their ends; tokens that show as the same text share one. Control tokens, white
 space and broken characters belong to the rest. An empty text is never evidence for a deviation.
@@ -38,7 +39,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import takewhile
+from math import exp
 from typing import Final, Self
 
 import numpy as np
@@ -47,7 +50,7 @@ from numpy.typing import ArrayLike, NDArray
 from qcheck.baselines import Answer, Baseline, ProbeReference, answer_of, list_floor
 from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.recorded import RecordedEvidence
-from qcheck.evidence.texts import seen
+from qcheck.evidence.texts import penalised, seen
 from qcheck.records import Position, Response, token_bytes
 from qcheck.result import Finding
 from qcheck.stats.attribution import Attribution
@@ -77,6 +80,7 @@ RECORDED_WEIGHT: Final = 0.5  # the rest is for what nobody recorded
 UNRECORDED: Final = ("sharper", "flatter", "elsewhere")
 SHARPER, FLATTER, ELSEWHERE = 2.0, 0.5, 0.5
 TINY: Final = 1e-12
+KEPT: Final = 4096  # probes whose worth is remembered: providers are asked the same ones, and folded twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +116,10 @@ class NextText:
         What is listed with a probability of 0, also for want of digits, counts as not listed.
         """
         ranked = sorted(position.top, key=lambda pair: -pair[1])
-        ranked = [(key, logprob) for key, logprob in ranked if np.exp(logprob / temperature) > 0]
+        ranked = [(key, logprob) for key, logprob in ranked if exp(logprob / temperature) > 0]
         if not ranked:
             return cls({}, {}, 0.0, 1.0, 0.0)
-        tokens = [float(np.exp(logprob / temperature)) for _, logprob in ranked]
+        tokens = [exp(logprob / temperature) for _, logprob in ranked]
         total, before = sum(tokens), 0.0
         by_text: dict[bytes, float] = {}
         cut: dict[bytes, float] = {}
@@ -125,10 +129,10 @@ class NextText:
             if weight < min_share * tokens[0] or before > nucleus * total:
                 cut[text] = cut.get(text, 0.0) + weight
             before += weight
-        listed = sum(float(np.exp(logprob)) for _, logprob in ranked)
+        listed = sum(exp(logprob) for _, logprob in ranked)
         floor = list_floor(position)
-        lowered = float(np.exp(floor * (1 / temperature - 1)))  # an unlisted p has p^(1/T) ≤ p · floor^(1/T − 1)
-        most = float(np.exp(floor / temperature))
+        lowered = exp(floor * (1 / temperature - 1))  # an unlisted p has p^(1/T) ≤ p · floor^(1/T − 1)
+        most = exp(floor / temperature)
         return cls(by_text, cut, most, max(0.0, 1 - listed) * lowered, 0.0 if by_token else most)
 
     def core(self, slack: float) -> frozenset[bytes]:
@@ -160,9 +164,13 @@ class Box:
     centre: Array
 
     @classmethod
-    def of(cls, honest: Sequence[NextText], noise_factor: float, unit: float, prompt: bytes) -> Self | None:
-        """The box around the reference deployments' distributions; None where their cores share nothing."""
-        core = sorted(t for t in frozenset.intersection(*(h.core(unit / 2) for h in honest)) if t not in prompt)
+    def of(cls, honest: Sequence[NextText], noise_factor: float, unit: float, said: bytes | None) -> Self | None:
+        """The box around the reference deployments' distributions; None where their cores share nothing.
+
+        said: what was said before, on which a penalty may fall; None where none does.
+        """
+        shared = frozenset.intersection(*(h.core(unit / 2) for h in honest))
+        core = sorted(t for t in shared if said is None or not penalised(t, said))
         if not core:
             return None
         on = [h.on(core) for h in honest]
@@ -176,16 +184,17 @@ class Box:
         centre = np.exp(middle)
         return cls(tuple(core), low, high, float(np.exp(inside - slack)), centre / centre.sum())
 
-    def ratios(self, shares: ArrayLike, inside: ArrayLike, outside: float = 0.0) -> Array:
-        """What each cell is worth for an alternative, (..., texts + 1): those of the core, and then all else.
+    def ratios(self, shares: ArrayLike, inside: ArrayLike, outside: ArrayLike) -> Array:
+        """What each cell is worth, (outside, alternatives, texts + 1): those of the core, and then all else.
 
-        shares: (..., texts) of the alternative, given the core; inside: (...) what the core has of it. outside: the
-        share of requests that, by the null, may come from anything.
+        shares: (alternatives, texts) given the core. inside: (alternatives,) what the core has of each. outside:
+        shares of requests that, by the null, may come from anything.
         """
-        least = (1 - outside) * self.inside
-        within = outside / (least + outside)  # of what comes from the core
+        beyond = np.asarray(outside, float)[:, None]
+        least = (1 - beyond) * self.inside
+        within = beyond / (least + beyond)  # of what comes from the core
         q = np.asarray(inside, float)
-        core = likelihood_ratios(shares, *contaminated(self.low, self.high, within))
+        core = likelihood_ratios(shares, *contaminated(self.low, self.high, within[..., None]))
         nearest = np.minimum(np.maximum(q, least), 1 - TINY)
         return np.concatenate([core * (q / nearest)[..., None], ((1 - q) / (1 - nearest))[..., None]], axis=-1)
 
@@ -213,26 +222,27 @@ class Worth:
         return self.box.core.index(text) if text in self.box.core else len(self.box.core)
 
 
+@lru_cache(KEPT)
 def worth(
     reference: ProbeReference,
-    references: Sequence[int],
-    variants: Sequence[int],
+    references: tuple[int, ...],
+    variants: tuple[int, ...],
     temperature: float,
     noise_factor: float,
     noise_unit: float,
-    prompt: bytes = b"",
+    said: bytes | None,
 ) -> Worth | None:
     """What each text of a probe's first token is worth; None where the recorded lists tell nothing apart.
 
-    references, variants: deployment indices. noise_unit: nats, of log-probabilities at temperature 1. prompt: what the
-    probe says.
+    references, variants: deployment indices. noise_unit: nats, of log-probabilities at temperature 1. said: what
+    stands before the answer, on which a penalty may fall; None where none does.
     """
     firsts = [repeats[0].positions[:1] for repeats in reference.answers]
     if not all(first and first[0].top for first in firsts):
         return None
     texts = [NextText.of(position, temperature) for (position,) in firsts]
     honest, others = [texts[r] for r in references], [texts[v] for v in variants]
-    return worth_of(honest, others, noise_factor, noise_unit / temperature, prompt)
+    return worth_of(honest, others, noise_factor, noise_unit / temperature, said)
 
 
 def worth_of(
@@ -240,7 +250,7 @@ def worth_of(
     others: Sequence[NextText],
     noise_factor: float,
     noise_unit: float,
-    prompt: bytes,
+    said: bytes | None,
     shares_outside: Sequence[float] = SHARES,
 ) -> Worth | None:
     """What each next text is worth for the `others` and for `UNRECORDED`; None where nothing is told apart.
@@ -248,7 +258,7 @@ def worth_of(
     noise_unit: nats, of log-probabilities at the temperature of the texts. shares_outside: of the requests that, by
     the null, come from outside the envelope; they take the place of `SHARES`.
     """
-    box = Box.of(honest, noise_factor, noise_unit, prompt)
+    box = Box.of(honest, noise_factor, noise_unit, said)
     if box is None:
         return None
     recorded = [other.on(box.core) for other in others]
@@ -257,7 +267,7 @@ def worth_of(
     shares = np.array([*(s for s, _ in recorded), *(t / t.sum() for t in tilted)])
     inside = np.array([*(mass for _, mass in recorded), own, own, own * ELSEWHERE])
     likelihoods = np.column_stack([shares / box.centre * (inside / own)[:, None], (1 - inside) / (1 - own)])
-    return Worth(box, np.stack([box.ratios(shares, inside, s) for s in shares_outside]), likelihoods)
+    return Worth(box, box.ratios(shares, inside, shares_outside), likelihoods)
 
 
 def weights(variants: int) -> Array:
@@ -316,11 +326,10 @@ class SampledTextEvidence(RecordedEvidence):
     def _worth(self, probe_id: str) -> Worth | None:
         """What each text of a probe is worth; None where nothing is told apart."""
         reference = self._baseline.probe(probe_id)
-        prompt = b"\n".join(m.content.encode("utf-8", "surrogatepass") for m in self._probes[probe_id].messages)
         references, variants = self._baseline.references, self._baseline.variants
         if reference is None:
             return None
-        return worth(reference, references, variants, self._temperature, *self._noise, prompt)
+        return worth(reference, references, variants, self._temperature, *self._noise, self._probes[probe_id].said)
 
     def _lose(self, probe_id: str) -> None:
         if known := self._worth(probe_id):

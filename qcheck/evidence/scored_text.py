@@ -34,6 +34,7 @@ tokens down to `PLAIN_SHARE` of the likeliest one's probability are told apart, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -71,11 +72,12 @@ MARGIN_SOURCE: Final = (
 PLAIN_SHARE: Final = 0.005  # honest kernels differ by more than the margin on the rarest tokens
 RETOKENISED: Final = 0.01  # a convention
 MOST_CHARACTERS: Final = 16_384  # of a text
+_BROKEN: Final = re.compile(rf"[{REPLACEMENT}\ud800-\udfff]")
 
 
 def scorable(text: str) -> str:
-    """What of a provider's text live deployments are asked to score: all up to a broken character."""
-    return text.split(REPLACEMENT, maxsplit=1)[0]
+    """What of a provider's text live deployments are asked to score: all up to a broken character, or half of one."""
+    return _BROKEN.split(text, maxsplit=1)[0]
 
 
 def text_to_score(response: Response) -> str:
@@ -119,7 +121,7 @@ def token_worths(
             [NextText.of(scored[place], sampling.temperature, *kept, by_token=True) for scored in deployments]
             for deployments in (references, variants)
         )
-        known = worth_of(honest, others, NOISE_FACTOR, margin, b"" if sampling.plain else said, (RETOKENISED,))
+        known = worth_of(honest, others, NOISE_FACTOR, margin, None if sampling.plain else said, (RETOKENISED,))
         found.append((known, text))
         said += text
     return found

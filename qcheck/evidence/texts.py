@@ -9,12 +9,29 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["RAW", "REPLACEMENT", "cleaned", "seen"]
+__all__ = ["RAW", "REPLACEMENT", "cleaned", "penalised", "seen"]
 
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"  # of bytes that are no text by themselves
 # `clean_up_tokenization` of Hugging Face's tokenizers takes such spaces away, though not all of them everywhere.
 _SPACES: Final = re.compile(rb"(?<! ) ++(?=[.?!,']|n't|n?\Z)|(?<=') ++")
 RAW: Final = "surrogateescape"  # keeps such bytes as they are
+# What chat templates say unasked, such as those of Llama 3, Qwen 2.5, Kimi K2 and gpt-oss.
+_TEMPLATES: Final = b"""system user assistant model
+Cutting Knowledge Date: December 2023
+Today Date: 26 July 2024
+
+You are Qwen, created by Alibaba Cloud. You are a helpful assistant.
+You are Kimi, an AI assistant created by Moonshot AI.
+You are ChatGPT, a large language model trained by OpenAI.
+Knowledge cutoff: 2024-06
+Current date: 2025-06-28
+
+Reasoning: medium
+
+# Valid channels: analysis, commentary, final. Channel must be included for every message.
+"""
+_WORDS: Final = frozenset(re.findall(rb" ?\w+| ?[^\s\w]+|\s+", _TEMPLATES))
+_SAID_UNASKED: Final = _WORDS | {word.strip() for word in _WORDS}
 
 
 def seen(text: str) -> bytes:
@@ -25,3 +42,8 @@ def seen(text: str) -> bytes:
 def cleaned(text: bytes) -> bytes:
     """A text, or its beginning, without spaces before punctuation, about apostrophes, and at its end."""
     return _SPACES.sub(b"", text)
+
+
+def penalised(text: bytes, said: bytes) -> bool:
+    """Whether a repetition penalty may fall on a token, or a text of one: it was said before, or by a chat template."""
+    return text in said or text in _SAID_UNASKED

@@ -19,7 +19,7 @@ from qcheck.records import Response
 from qcheck.result import Finding
 from qcheck.stats.means import MeanBets
 from qcheck.suites import Suite
-from qcheck.toolcalls import Made, read_made
+from qcheck.toolcalls import REFUSED, Made, read_made
 
 __all__ = ["ToolCallEvidence"]
 
@@ -40,6 +40,11 @@ class ToolCallEvidence(AnswerEvidence):
     def read(response: Response) -> Answer:
         """What of a response is judged: its calls."""
         return answer_of(response, with_calls=True)
+
+    @staticmethod
+    def _says(answer: Answer) -> bool:
+        made = _made(answer)
+        return made.says or bool(made.calls) or made.finish_reason == REFUSED
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
         shown = super()._shown(probe_id, answer)

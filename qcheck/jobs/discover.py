@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 from qcheck.client.limits import Limiters
 from qcheck.jobs.inquiry import FOLLOW_UPS, EndOfInquiry, Inquiry, unknown, worst_cases_usd
@@ -18,7 +18,10 @@ from qcheck.records import Attempt
 from qcheck.registry.types import Endpoint
 from qcheck.run.budget import Budget
 
-__all__ = ["MOST_S", "Discovery", "Found", "discover", "name_models", "planned"]
+__all__ = ["MOST_S", "Discovery", "Found", "Texts", "discover", "name_models", "planned"]
+
+# Whose texts may be judged: nobody's, those of endpoints that give no log-probabilities, everybody's.
+Texts = Literal["unused", "instead", "judged"]
 
 TIMEOUT_S: Final = 15.0  # the run itself tries harder
 MOST_S: Final = 60.0  # for one endpoint, so that a slow one does not hold up the others
@@ -49,13 +52,13 @@ class Discovery:
     thinking: str | None = None
 
 
-def planned(endpoint: Endpoint, offer: KnownOffer | None, *, texts: bool) -> Discovery:
+def planned(endpoint: Endpoint, offer: KnownOffer | None, texts: Texts = "unused") -> Discovery:
     """What `discover` will ask of an endpoint."""
     named = endpoint.model_id is None and offer is None
     if hopeless(endpoint):
         return Discovery(int(named), int(named), 0.0)
-    further = max(len(_further(endpoint, given, texts=texts)) for given in (0, TOP))
-    confirmed = offer is not None and offer.listed > 0
+    further = max(len(_further(endpoint, given, texts)) for given in (0, TOP))
+    confirmed = _may_hold(offer, texts)
     fewest = 1 if confirmed else len(PLAIN) + fewest_requests(endpoint)
     most = len(PLAIN) + further + FOLLOW_UPS + confirmed + most_requests(endpoint)
     costs = worst_cases_usd(("greedy",), endpoint)
@@ -63,11 +66,25 @@ def planned(endpoint: Endpoint, offer: KnownOffer | None, *, texts: bool) -> Dis
     return Discovery(fewest + named, most + named, cost_usd, in_words(endpoint, offer))
 
 
-def _further(endpoint: Endpoint, given: int, *, texts: bool) -> tuple[Trial, ...]:
-    """What else decides how an endpoint is judged that gives so many log-probabilities a position."""
-    if given:
-        return () if endpoint.temperature in (0, 1) else RAW
-    return TEXT if texts and endpoint.temperature == 0 else ()
+def _may_hold(offer: KnownOffer | None, texts: Texts) -> bool:
+    """Whether one request can tell that an offer of before still holds, and it says all that matters.
+
+    That nothing is given, and how texts are decoded where nothing is, no single request confirms.
+    """
+    if offer is None or not offer.listed:
+        return False
+    return texts != "judged" or offer.temperature is not None or offer.greedy is not None
+
+
+def _further(endpoint: Endpoint, given: int, texts: Texts, greedy: bool | None = None) -> tuple[Trial, ...]:
+    """What else decides how an endpoint is judged that gives so many log-probabilities a position.
+
+    greedy: whether it is seen to decode greedily, None where nothing shows it yet.
+    """
+    if given and endpoint.temperature not in (0, 1):
+        return RAW
+    judged = texts == "judged" or (texts == "instead" and not given)
+    return TEXT if judged and endpoint.temperature == 0 and greedy is None else ()
 
 
 async def discover(
@@ -77,15 +94,15 @@ async def discover(
     budget: Budget,
     on_attempt: Callable[[Attempt], None],
     *,
-    texts: bool,
+    texts: Texts = "unused",
     seq: int = -1,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> tuple[Found, ...]:
     """What each endpoint offers, all of them asked at once; every attempt is handed to `on_attempt`, charged.
 
     `offers` were found earlier, by name: one request tells whether they still hold, and where they do not all is asked
-    anew. texts: whether it matters how an endpoint that gives no log-probabilities decodes. seq: the number of the
-    first request to each, from which they fall. Whatever a provider does is data; where it does not answer, or the
+    anew. texts: whose texts may be judged, so that it matters how they are decoded. seq: the number of the first
+    request to each, from which they fall. Whatever a provider does is data; where it does not answer, or the
     budget or the time ends the inquiry, what it has shown until then counts.
     """
     limiters, deadline_s = Limiters(), budget.limits.deadline_s
@@ -109,7 +126,7 @@ async def discover(
             )
 
         ends = asyncio.get_running_loop().time() + most_s
-        return await _find(endpoint, offers.get(endpoint.name), inquiry, seq, ends, texts=texts)
+        return await _find(endpoint, offers.get(endpoint.name), inquiry, seq, ends, texts)
 
     return tuple(await asyncio.gather(*map(one, endpoints)))
 
@@ -120,8 +137,7 @@ async def _find(
     inquiry: Callable[[Endpoint, int], Inquiry],
     seq: int,
     ends: float,
-    *,
-    texts: bool,
+    texts: Texts,
 ) -> Found:
     """What `endpoint` offers, as far as it shows until the event loop's time `ends`."""
     if hopeless(endpoint):
@@ -130,7 +146,7 @@ async def _find(
             async with asyncio.timeout_at(ends):
                 await asking.name_model()
         return Found(asking.endpoint, None)
-    if offer and offer.listed:  # that nothing is given, and how texts are decoded, no single request confirms
+    if offer and _may_hold(offer, texts):
         known = with_offer(endpoint, offer)
         asking = inquiry(known, seq)
         try:
@@ -152,7 +168,9 @@ async def _find(
             if not hopeless(asking.endpoint):
                 await asking.ask(PLAIN)
                 as_found = replace(asking.endpoint, temperature=asking.temperature)
-                await asking.ask(_further(as_found, listed(asking.trials["greedy"]), texts=texts))
+                seen = known_offer(asking, found)
+                given, greedy = listed(asking.trials["greedy"]), seen.greedy if seen else None
+                await asking.ask(_further(as_found, given, texts, greedy))
     shown = known_offer(asking, found)
     dialect = replace(endpoint.dialect, thinking_off=asking.endpoint.dialect.thinking_off)
     return Found(with_offer(replace(endpoint, model_id=asking.endpoint.model_id, dialect=dialect), shown), shown)

@@ -11,7 +11,7 @@ from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.observable import evidence_of
 from qcheck.jobs import rehearsal
 from qcheck.jobs.compare import Settings, make_manifest
-from qcheck.jobs.discover import Discovery, Found, planned
+from qcheck.jobs.discover import Discovery, Found, Texts, planned
 from qcheck.jobs.known import KnownOffer
 from qcheck.jobs.manifest import RunManifest
 from qcheck.jobs.reference import Reference
@@ -74,14 +74,16 @@ class Question:
         return (*self.providers, *(endpoint for _, reference in self.asked for endpoint in reference.endpoints))
 
     @property
-    def texts(self) -> bool:
-        """Whether providers that give no log-probabilities may be judged by their texts."""
-        return self.automatic and any(evidence_of(suite) is not LogprobEvidence for suite, _ in self.asked)
+    def texts(self) -> Texts:
+        """Whose texts may be judged."""
+        if all(evidence_of(suite) is LogprobEvidence for suite, _ in self.asked):
+            return "unused"
+        return "instead" if self.automatic else "judged"
 
     def discovery(self, known: Sequence[Found]) -> Mapping[str, Discovery]:
         """What it takes to find out what everyone offers, by name; some of it may be `known`."""
         plans = {
-            endpoint.name: planned(endpoint, found.offer, texts=self.texts)
+            endpoint.name: planned(endpoint, found.offer, self.texts)
             for endpoint, found in zip(self.everyone, known, strict=True)
         }
         return plans | {e.name: rehearsal.planned(plans[e.name], e, suite) for suite, e in self.scorers}
@@ -120,7 +122,7 @@ class Question:
         """
         if none := asked_nothing(endpoint, self.model, presume=False):
             return none
-        greedy = offer is None or offer.greedy is not False
+        greedy = offer is not None and bool(offer.greedy)
         for suite, reference in self.asked:
             if evidence_of(suite) is LogprobEvidence:
                 continue

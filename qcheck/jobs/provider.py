@@ -59,10 +59,12 @@ class _PanelFold:
 
     def __init__(self, panel: Panel, rules: Rules, suites: int, *, streamed: bool, plain: bool) -> None:
         self.panel, baseline = panel, panel.baseline
+        self._probes = {p.id: p for p in panel.suite.probes}
         self.observable = _observable(panel, rules.alpha / suites, plain=plain)
         self.scorers = {name: Availability() for name in panel.scorers}
         decides = not (rules.dated or streamed)
-        self.prompt_tokens = PromptTokenEvidence(baseline, panel.suite, decides=decides) if baseline else None
+        alpha = rules.alpha / (rules.family * suites)
+        self.prompt_tokens = PromptTokenEvidence(baseline, panel.suite, alpha, decides=decides) if baseline else None
 
     def update(self, probe_id: str, response: Response, scores: Sequence[Attempt]) -> None:
         """Fold a response against the recorded reference, or as live deployments score it."""
@@ -88,7 +90,7 @@ class _PanelFold:
         references, variants = (
             [found.get(name, ()) for name in names] for names in (self.panel.references, self.panel.variants)
         )
-        observable.update(probe_id, self.panel.suite.prompt(probe_id), references, variants)
+        observable.update(probe_id, self._probes[probe_id].said, references, variants)
 
     @property
     def scorers_gone(self) -> str | None:

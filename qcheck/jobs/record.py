@@ -90,7 +90,7 @@ async def find_out(what: Recording, model: ModelProfile, suite: Suite, endpoint:
         before = read_journal(path)
         seq = min((a.seq for a in before), default=0) - 1
         budget = _budget(what, endpoint, before)
-        (found,) = await discover([endpoint], {endpoint.name: key}, {}, budget, journal.append, texts=False, seq=seq)
+        (found,) = await discover([endpoint], {endpoint.name: key}, {}, budget, journal.append, seq=seq)
     if found.endpoint.dialect.thinking_off == "unknown":
         raise RecordingError(f"{what.name} cannot be recorded: {UNTOLD_WAY}.")
     lost = lost_observables(found.endpoint)

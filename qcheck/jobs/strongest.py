@@ -155,10 +155,10 @@ def unfit(endpoint: Endpoint, suite: Suite, reference: Reference, *, greedy: boo
         return lost_observables(endpoint).get(observable)
     if why := mismatch(endpoint, suite):
         return why
+    if endpoint.temperature == 0:  # who ignores that ignores others, too
+        return None if greedy else "it was not seen to decode greedily when it was asked to"
     if suite.scored:
         return None
-    if endpoint.temperature == 0:
-        return None if greedy else "it was not seen to decode greedily when it was asked to"
     recorded = {d.temperature for d in reference.baseline.manifest.deployments} if reference.baseline else set()
     if suite.manifest.temperature is None and recorded != {endpoint.temperature}:
         return f"temperature {endpoint.temperature:g} alone is accepted, and the reference was not recorded at that"

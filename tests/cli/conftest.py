@@ -17,12 +17,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "integration: starts real engines, and takes a minute or more")
 
 
-def _answer(prompt: str, shift: float) -> dict:
-    """Two tokens whose log-probabilities follow from the prompt and from `shift`."""
+def _answer(prompt: str, shift: float, *, greedy: bool) -> dict:
+    """Two tokens whose log-probabilities follow from the prompt and from `shift`; the likeliest ones if `greedy`."""
     base = hashlib.sha256(prompt.encode()).digest()[0] / 256
     tops = [{"token": t, "logprob": -0.5 - base - i * (1 + shift), "bytes": None} for i, t in enumerate("abc")]
-    content = [{"token": "a", "logprob": tops[0]["logprob"], "bytes": None, "top_logprobs": tops}] * 2
-    message = {"role": "assistant", "content": "aa"}
+    taken = tops[0] if greedy else tops[1]
+    content = [taken | {"top_logprobs": tops}] * 2
+    message = {"role": "assistant", "content": 2 * taken["token"]}
     choice = {"index": 0, "message": message, "finish_reason": "length", "logprobs": {"content": content}}
     return {"choices": [choice], "usage": {"prompt_tokens": len(prompt.split()), "completion_tokens": 2}}
 
@@ -46,7 +47,7 @@ def _serving(shift: float, pause_s: float, model_id: str) -> Iterator[str]:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             time.sleep(pause_s)
             prompt = asked["messages"][-1]["content"] if "messages" in asked else asked["prompt"]
-            self._send(_answer(prompt, shift))
+            self._send(_answer(prompt, shift, greedy=not asked["temperature"]))
 
         def log_message(self, *_: object) -> None:
             pass

@@ -122,3 +122,17 @@ def test_odd_bodies_are_malformed_at_worst(value, logprobs):
             read(raw)
         except DialectError as error:
             assert str(error)
+
+
+def test_lists_do_not_depend_on_the_tokens_that_stand_there():
+    """vLLM lists those beside the k best where they are none of them."""
+
+    def listed_where(text):
+        tokens = [*TOKENS[:6], *text]
+        logprobs = legacy(tokens)
+        for place, own in enumerate(tokens[1:], 1):
+            best = {own if (i, place) == (2, 3) else f"{i}": -0.1 - i for i in range(5)}
+            logprobs["top_logprobs"][place] = {own: -9.0} | best
+        return [p.top for p in read(body(logprobs), replace(REQUEST, scored="".join(text[:-1]))).positions]
+
+    assert listed_where([" Yes", ",", " yes", "."]) == listed_where([" No", ".", " no", "!"])

@@ -170,13 +170,25 @@ def test_items_that_a_reference_gets_wrong_say_nothing(graded: Recorded) -> None
     assert evidence.deviating == []
 
 
-@pytest.mark.parametrize("text", ["", None, "<think>It is", "It is"])
-def test_an_answer_that_says_nothing_is_a_loss(graded: Recorded, text: str | None) -> None:
+@pytest.mark.parametrize("text", ["<think>It is", "It is"])
+def test_an_answer_that_ends_before_it_says_anything_is_a_loss(graded: Recorded, text: str | None) -> None:
     evidence = fresh(graded)
     for item in known(graded)[:20]:
         evidence.update(f"p{item}", Answer(10, (), text))
     assert len(evidence.deviating) == 20
     assert evidence.log_e >= THRESHOLD
+
+
+@pytest.mark.parametrize("text", ["", None, " \n"])
+def test_an_empty_answer_is_neither_a_loss_nor_agreement(graded: Recorded, text: str | None) -> None:
+    """Servers give many in a row while they start, and where a filter took away what the model said."""
+    evidence = fresh(graded)
+    for item in known(graded)[:40]:
+        evidence.update(f"p{item}", Answer(10, (), text))
+    assert evidence.deviating == []
+    assert evidence.log_e < 0
+    assert evidence.bound() == 1.0
+    assert [f.kind for f in evidence.snapshot(1.0).findings] == ["answers_empty"]
 
 
 def test_failed_requests_neither_accuse_nor_reassure(graded: Recorded, items: Items) -> None:

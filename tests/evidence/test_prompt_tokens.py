@@ -10,40 +10,42 @@ from qcheck.evidence.prompt_tokens import PromptTokenEvidence
 from qcheck.records import Message
 from qcheck.suites import Suite
 
+ALPHA = 0.01
+
 
 def _folded(recorded: tuple[Baseline, Suite], counts: list[int | None]) -> PromptTokenEvidence:
-    evidence = PromptTokenEvidence(*recorded)
+    evidence = PromptTokenEvidence(*recorded, ALPHA)
     for probe, offset in zip(recorded[1].fold("evaluation"), counts, strict=False):
         expected = 10 + int(probe.id[1:]) % 7
         evidence.update(probe.id, Answer(None if offset is None else expected + offset, ()))
     return evidence
 
 
-def test_a_constant_offset_on_seven_probes_decides_and_names_the_template(recorded: tuple[Baseline, Suite]) -> None:
-    (finding,) = _folded(recorded, [7] * 7).findings()
+def test_a_constant_offset_on_13_probes_decides_and_names_the_template(recorded: tuple[Baseline, Suite]) -> None:
+    (finding,) = _folded(recorded, [7] * 13).findings()
     assert finding.severity == "deviation"
     assert "17 prompt tokens where the reference has 10" in finding.text
     assert finding.likely_cause is not None
     assert "hidden system prompt" in finding.likely_cause.text
 
 
-@pytest.mark.parametrize("counts", [[7] * 6, [*[7] * 10, *[0] * 9], [1, 1, 1, *([0] * 97)]])
+@pytest.mark.parametrize("counts", [[7] * 12, [*[7] * 20, *[0] * 15], [1, 1, 1, *([0] * 97)]])
 def test_few_differences_do_not_decide(recorded: tuple[Baseline, Suite], counts: list[int | None]) -> None:
     """Now and then a provider miscounts; that must not add up to an accusation."""
     assert [f.severity for f in _folded(recorded, counts).findings()] == ["info"]
 
 
 def test_an_honest_upstream_that_counts_otherwise_is_not_taken_for_most(recorded: tuple[Baseline, Suite]) -> None:
-    """Two in five of an aggregator's answers have a larger count, and somebody looks after each."""
-    rng, accused, runs = np.random.default_rng(3), 0, 200
+    """Half of an aggregator's answers have a larger count, and somebody looks after each."""
+    rng, accused, runs = np.random.default_rng(3), 0, 400
     for _ in range(runs):
-        evidence = PromptTokenEvidence(*recorded)
+        evidence = PromptTokenEvidence(*recorded, ALPHA)
         for probe in recorded[1].fold("evaluation")[:60]:
-            evidence.update(probe.id, Answer(10 + int(probe.id[1:]) % 7 + 5 * int(rng.random() < 0.4), ()))
+            evidence.update(probe.id, Answer(10 + int(probe.id[1:]) % 7 + 5 * int(rng.random() < 0.5), ()))
             if any(finding.severity == "deviation" for finding in evidence.findings()):
                 accused += 1
                 break
-    assert accused <= 4  # of runs in which half of all have one 5 % may be; here 0.2 % begin with seven in a row
+    assert accused <= 3  # a tenth of alpha may be, 0.4 of 400; four or more have probability 0.001
 
 
 @pytest.mark.parametrize("offset", [-9, -1, 1, 2])
@@ -53,14 +55,16 @@ def test_what_honest_servers_count_otherwise_does_not_decide(recorded: tuple[Bas
 
 
 def test_a_count_of_zero_says_nothing(recorded: tuple[Baseline, Suite]) -> None:
-    evidence = PromptTokenEvidence(*recorded)
+    evidence = PromptTokenEvidence(*recorded, ALPHA)
     for probe in recorded[1].fold("evaluation")[:9]:
         evidence.update(probe.id, Answer(0, ()))
     assert evidence.findings() == ()
 
 
-def test_offsets_without_a_pattern_point_to_the_tokenizer(recorded: tuple[Baseline, Suite]) -> None:
-    (finding,) = _folded(recorded, [1, -2, 5, 3]).findings()
+def test_offsets_without_a_pattern_point_to_the_tokenizer_and_decide_nothing(recorded: tuple[Baseline, Suite]) -> None:
+    """A proxy that counts for itself has another tokenizer than the model behind it."""
+    (finding,) = _folded(recorded, [10, 12, 11, 10] * 10).findings()
+    assert finding.severity == "info"
     assert finding.likely_cause is not None
     assert "tokenizer" in finding.likely_cause.text
 
@@ -74,7 +78,7 @@ def test_equal_or_missing_counts_are_no_finding(recorded: tuple[Baseline, Suite]
     [
         ([0] * 10, (7, 9, 8, 7, 9, 8), "declare tools"),
         ([0] * 10, (0, 0, 0, -80, -81, -80), "thoughts of earlier turns"),
-        ([5] * 10, (5, 5, 5, 5, 5, 5), "hidden system prompt"),
+        ([5] * 13, (5, 5, 5, 5, 5, 5), "hidden system prompt"),
         ([1, *[0] * 9], (7, 9, 8, 7, 9, 8), "tokenizer"),
         ([0] * 10, (7, 9, 8, 0, 9, 8), None),
         ([], (7, 9, 8, 7, 9, 8), None),
@@ -93,7 +97,7 @@ def test_where_counts_differ_tells_what_is_rendered_otherwise(
     with_tools = tuple(replace(p, tools=("f",) if i >= n else ()) for i, p in enumerate(first))
     thought = (Message("assistant", "So.", (), "Hm."),)
     probes = tuple(replace(p, messages=p.messages + (thought if i >= n + 3 else ())) for i, p in enumerate(with_tools))
-    evidence = PromptTokenEvidence(baseline, replace(suite, probes=probes))
+    evidence = PromptTokenEvidence(baseline, replace(suite, probes=probes), ALPHA)
     for probe, offset in zip(probes, offsets, strict=True):
         evidence.update(probe.id, Answer(10 + int(probe.id[1:]) % 7 + offset, ()))
     (finding,) = evidence.findings()

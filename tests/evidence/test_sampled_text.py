@@ -154,7 +154,7 @@ def test_the_mean_of_every_bet_is_at_most_one_under_a_deployment_left_out(sample
     for probe in suite.fold("evaluation")[:60]:
         reference = baseline.probe(probe.id)
         assert reference is not None
-        known = worth(reference, baseline.references[1:], baseline.variants, 1.0, 1.5, UNIT)
+        known = worth(reference, baseline.references[1:], baseline.variants, 1.0, 1.5, UNIT, None)
         assert known is not None
         p = probabilities(known, NextText.of(reference.answers[0][0].positions[0], 1.0))
         cut = np.append(p[:-1] / p[:-1].sum(), 0.0)
@@ -196,10 +196,14 @@ def test_servers_cut_tokens_and_not_texts() -> None:
 
 
 def test_what_the_prompt_says_is_not_told_apart() -> None:
-    answers = tuple((Answer(1, (list_of({"a": -0.7, "b": -0.9}),)),) for _ in range(2))
-    known = worth(ProbeReference(answers), [0, 1], [], 1.0, 1.5, UNIT, b"b?")
-    assert known is not None
-    assert known.box.core == (b"a",)
+    """Nor what chat templates say, on which a repetition penalty falls, too."""
+    for said_before in ("b", " You"):
+        answers = tuple((Answer(1, (list_of({"k": -0.7, said_before: -0.9}),)),) for _ in range(2))
+        known, plain = (worth(ProbeReference(answers), (0, 1), (), 1.0, 1.5, UNIT, said) for said in (b"b?", None))
+        assert known is not None
+        assert known.box.core == (b"k",)
+        assert plain is not None
+        assert len(plain.box.core) == 2
 
 
 @pytest.mark.parametrize("top_p", [0.7, 0.8, 0.9, 0.95])
@@ -209,7 +213,7 @@ def test_no_bet_gains_where_an_honest_server_cuts_by_top_p(sampled: tuple[Baseli
     for probe in suite.fold("evaluation")[:60]:
         reference = baseline.probe(probe.id)
         assert reference is not None
-        known = worth(reference, baseline.references, baseline.variants, 1.0, 1.5, UNIT)
+        known = worth(reference, baseline.references, baseline.variants, 1.0, 1.5, UNIT, None)
         assert known is not None
         (position,) = reference.answers[0][0].positions
         p = np.exp([logprob for _, logprob in position.top])
@@ -229,8 +233,7 @@ def test_which_answers_are_silent_may_depend_on_what_they_say(sampled: tuple[Bas
     for probe in suite.fold("evaluation")[:20]:
         reference = baseline.probe(probe.id)
         assert reference is not None
-        prompt = b"\n".join(m.content.encode() for m in probe.messages)
-        known = worth(reference, baseline.references, baseline.variants, 1.0, 1.5, UNIT, prompt)
+        known = worth(reference, baseline.references, baseline.variants, 1.0, 1.5, UNIT, probe.said)
         if known is None:
             continue
         p = probabilities(known, NextText.of(reference.answers[0][0].positions[0], 1.0))
@@ -252,13 +255,13 @@ def test_which_answers_are_silent_may_depend_on_what_they_say(sampled: tuple[Bas
 def test_the_core_is_what_all_references_have() -> None:
     one, other = {"a": -0.7, "b": -0.9}, {"a": -0.7, "c": -0.9}
     answers = tuple((Answer(1, (list_of(logprobs),)),) for logprobs in (one, other))
-    known = worth(ProbeReference(answers), [0, 1], [], 1.0, 1.5, UNIT)
+    known = worth(ProbeReference(answers), (0, 1), (), 1.0, 1.5, UNIT, None)
     assert known is not None
     assert known.box.core == (b"a",)
     assert known.ratios.shape[1] == len(UNRECORDED) == len(weights(0))
     disjoint = tuple((Answer(1, (list_of({t: -0.1}),)),) for t in "ab")
-    assert worth(ProbeReference(disjoint), [0, 1], [], 1.0, 1.5, UNIT) is None
-    assert worth(ProbeReference(((Answer(1, ()),),)), [0], [], 1.0, 1.5, UNIT) is None
+    assert worth(ProbeReference(disjoint), (0, 1), (), 1.0, 1.5, UNIT, None) is None
+    assert worth(ProbeReference(((Answer(1, ()),),)), (0,), (), 1.0, 1.5, UNIT, None) is None
 
 
 def test_silence_and_empty_texts_never_raise_the_evidence(sampled: tuple[Baseline, Suite], world: World) -> None:
@@ -294,7 +297,7 @@ def test_listed_probabilities_of_zero_accuse_no_honest_provider(zeros: tuple[str
     listed = {"a": 0.5, "b": 0.3, "c": 0.2}
     position = list_of({t: float(np.log(p)) for t, p in listed.items()} | dict.fromkeys(zeros, -np.inf))
     honest = NextText.of(position, temperature)
-    known = worth_of([honest, honest], [NextText.of(list_of({"d": 0.0}), temperature)], 1.5, 0.02, b"")
+    known = worth_of([honest, honest], [NextText.of(list_of({"d": 0.0}), temperature)], 1.5, 0.02, None)
     assert known is not None
     assert np.isfinite(known.ratios).all()
     p = np.array([v ** (1 / temperature) for v in listed.values()])

@@ -25,7 +25,8 @@ class OpenEndpoint:
     it samples from. least: output tokens, below which it refuses. pinned: the only temperature. refused: fields of
     a body that it refuses. limit: what it wants the limit of tokens to be called. guesses: whether the usage of its
     streams is counted with another tokenizer. refuses_calls: whether it answers a model's invalid call as Groq
-    does. logit_step: of the lattice that its logits lie on, in nats, 0 for none.
+    does. logit_step: of the lattice that its logits lie on, in nats, 0 for none. falsy: the temperature that it takes
+    0 for, as a gateway does that leaves out what is falsy.
     """
 
     most: int = 20
@@ -42,6 +43,7 @@ class OpenEndpoint:
     caches: bool = False
     refuses_calls: bool = False
     logit_step: float = 0.0
+    falsy: float = 0.0
     asked: list[dict[str, Any]] = field(default_factory=list)
 
     def application(self) -> web.Application:
@@ -101,7 +103,7 @@ class OpenEndpoint:
             logits = np.random.default_rng(list(hashlib.sha256(before).digest())).normal(0, 2, len(VOCABULARY))
             if self.logit_step:
                 logits = self.logit_step * np.round(logits / self.logit_step)
-            temperature = body["temperature"]
+            temperature = body["temperature"] or self.falsy
             raw, used = (values - np.log(np.exp(values).sum()) for values in (logits, logits / (temperature or 1)))
             token = int(rng.choice(len(logits), p=np.exp(used))) if temperature else int(logits.argmax())
             tokens.append((token, used if self.after_temperature else raw))

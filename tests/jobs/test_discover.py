@@ -25,7 +25,7 @@ async def no_sleep(_):
     pass
 
 
-async def found_at(endpoint, *, offer=None, texts=True, limits=None, price=None, seq=-1):
+async def found_at(endpoint, *, offer=None, texts="instead", limits=None, price=None, seq=-1):
     """What was found, and the attempts that were handed on."""
     attempts = []
     budget = Budget(limits or Limits(), {endpoint.name: price} if price else {})
@@ -35,7 +35,7 @@ async def found_at(endpoint, *, offer=None, texts=True, limits=None, price=None,
     return found, attempts
 
 
-async def found_open(served, *, dialect=None, offer=None, texts=True, **fields):
+async def found_open(served, *, dialect=None, offer=None, texts="instead", **fields):
     fields |= {"dialect": dialect} if dialect else {}
     async with listening(served.application(), **fields) as endpoint:
         return await found_at(endpoint, offer=offer, texts=texts)
@@ -84,8 +84,23 @@ async def test_what_was_asked_is_numbered_below_the_plan_and_charged():
 
 async def test_how_text_is_decoded_is_asked_only_where_it_matters():
     served = OpenEndpoint(refused=("logprobs",))
-    found, attempts = await found_open(served, texts=False)
+    found, attempts = await found_open(served, texts="unused")
     assert ([a.probe_id for a in attempts], found.offer.greedy) == (["plain", "greedy", "greedy"], None)
+
+
+async def test_who_is_judged_by_texts_beside_lists_is_seen_to_decode_greedily_by_those():
+    found, attempts = await found_open(OpenEndpoint(), texts="judged")
+    assert (len(attempts), found.offer.greedy) == (2, True)
+    unknown = OFFER.model_copy(update={"greedy": None})
+    found, attempts = await found_open(OpenEndpoint(), offer=unknown, texts="judged")
+    assert (len(attempts), found.offer.greedy) == (2, True)
+
+
+async def test_who_ignores_temperature_0_is_found_out_before_its_texts_are_judged():
+    found, _ = await found_open(OpenEndpoint(refused=("logprobs",), falsy=0.7), texts="judged")
+    assert found.offer.greedy is None
+    found, _ = await found_open(OpenEndpoint(refused=("logprobs",)), texts="judged")
+    assert found.offer.greedy
 
 
 async def test_what_the_user_states_is_neither_asked_nor_overruled():
@@ -121,7 +136,7 @@ async def test_limits_hold_for_what_is_found_out_too():
         assert (none.offer, len(spent)) == (None, 1)
         none, spent = await found_at(endpoint, limits=Limits(budget_usd=1e-5), price=endpoint.price)
         assert (none.offer, spent) == (None, [])
-        assert planned(endpoint, None, texts=True).cost_usd > 0
+        assert planned(endpoint, None, texts="instead").cost_usd > 0
 
 
 async def test_a_deadline_ends_it_and_what_was_in_flight_is_charged():
@@ -140,11 +155,11 @@ async def test_the_plan_names_the_fewest_and_the_most():
     for served in (OpenEndpoint(), OpenEndpoint(most=5, least=16), OpenEndpoint(refused=("logprobs",))):
         async with listening(served.application()) as endpoint:
             _, attempts = await found_at(endpoint)
-            plan = planned(endpoint, None, texts=True)
+            plan = planned(endpoint, None, texts="instead")
         assert plan.fewest <= len(attempts) <= plan.most
-    assert planned(endpoint, OFFER, texts=True).fewest == 1
+    assert planned(endpoint, OFFER, texts="instead").fewest == 1
     never = replace(endpoint, dialect=Dialect(thinking_off="never"))
-    assert planned(never, None, texts=True).most == 0
+    assert planned(never, None, texts="instead").most == 0
 
 
 async def test_of_a_model_that_always_thinks_the_name_alone_is_asked():
@@ -157,7 +172,7 @@ async def test_of_a_model_that_always_thinks_the_name_alone_is_asked():
         found, attempts = await found_at(endpoint)
     assert (found.endpoint.model_id, found.offer) == ("org/m", None)
     assert [(a.seq, a.probe_id) for a in attempts] == [(-1, "models")]
-    assert planned(endpoint, None, texts=True).most == 1
+    assert planned(endpoint, None, texts="instead").most == 1
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ def test_samples_are_for_whom_one_temperature_alone_is_accepted() -> None:
     [
         ({"temperature": 1.0, "greedy": False}, "the reference was not recorded at that"),
         ({"greedy": False}, "it was not seen to decode greedily"),
+        ({"greedy": None}, "it was not seen to decode greedily"),
     ],
 )
 def test_a_suite_that_is_named_is_no_measure_of_who_samples(both: Asked, found: dict[str, Any], says: str) -> None:
@@ -110,8 +111,8 @@ def test_a_suite_that_is_named_is_no_measure_of_who_samples(both: Asked, found: 
     (provider,) = manifest.providers
     assert manifest.suites_of(provider) == ()
     assert says in (provider.unjudged or "")
-    unknown = promised(both[1:], NONE.model_copy(update={"greedy": None}), automatic=False)
-    assert unknown.suites_of(unknown.providers[0]) == ("lab-answers",)
+    greedy = promised(both[1:], NONE.model_copy(update={"greedy": True}), automatic=False)
+    assert greedy.suites_of(greedy.providers[0]) == ("lab-answers",)
 
 
 def test_nobody_is_asked_beside_a_reference_that_shows_nothing(both: Asked) -> None:

@@ -34,8 +34,8 @@ async def found_at(served, dialect=UNKNOWN, *, offer=None, limits=None, app=None
     async with listening(app or served.application(), dialect=dialect, **fields) as endpoint:
         budget = Budget(limits or Limits(), {endpoint.name: endpoint.price} if endpoint.price else {})
         known = {endpoint.name: offer} if offer else {}
-        plan = planned(endpoint, offer, texts=False)
-        (found,) = await discover([endpoint], {}, known, budget, attempts.append, texts=False, sleep=no_sleep)
+        plan = planned(endpoint, offer)
+        (found,) = await discover([endpoint], {}, known, budget, attempts.append, sleep=no_sleep)
     assert len({a.seq for a in attempts}) <= plan.most
     asked = list(dict.fromkeys(a.seq for a in attempts))
     assert asked == [-1 - i for i in range(len(asked))]

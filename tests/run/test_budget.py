@@ -102,6 +102,12 @@ def test_what_may_be_billed_is_charged(attempt: Attempt, charged: float, estimat
     assert budget.spent_usd == pytest.approx(charged)
 
 
+def test_no_dollars_are_what_lies_far_beyond_the_price() -> None:
+    """Credits, cents, or malice: one provider's word must not end the run for the others."""
+    assert charge_usd(costing(25.0), PRICE, 1e-3) == pytest.approx(1e-2)
+    assert charge_usd(costing(5e-3), PRICE, 1e-3) == pytest.approx(5e-3)
+
+
 def test_what_a_provider_tells_is_counted_at_its_price_at_least() -> None:
     assert charge_usd(costing(0.0), PRICE, 1.0) == pytest.approx((100 * 2 + 10 * 10) / 1e6)
 

@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final, Literal
 
@@ -128,6 +129,13 @@ def _logprobs(positions: Sequence[Position], pieces: Sequence[bytes]) -> dict[st
     return {"content": content}
 
 
+def _beside_the_best(position: Position) -> Position:
+    """With the token itself listed after the most probable ones, where it is none of them, as vLLM has it."""
+    if position.logprob is None or position.token in dict(position.top):
+        return position
+    return replace(position, top=(*position.top, (position.token, position.logprob)))
+
+
 def _text(positions: Sequence[Position], pieces: Sequence[bytes]) -> str:
     return b"".join(pieces[p.token] for p in positions).decode(errors="replace")
 
@@ -146,7 +154,7 @@ def chat_choice(request: ChatRequest, prompt: str, answer: Answer, pieces: Seque
 
 def text_choice(request: CompletionRequest, answer: Answer, pieces: Sequence[bytes]) -> dict[str, Any]:
     """The one element of `choices` in a plain completion. pieces: the bytes of every token."""
-    shown = answer.prompt + answer.positions
+    shown = [_beside_the_best(p) for p in answer.prompt + answer.positions]
     return {
         "text": _text(shown, pieces),
         "index": 0,

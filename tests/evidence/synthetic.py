@@ -20,7 +20,7 @@ from qcheck.suites import Suite, load_suite
 
 VOCABULARY, K = 40, 12
 STRATA = ("even", "odd")
-PROBES = {"evaluation": 300, "selection": 150, "calibration": 600}
+PROBES = {"evaluation": 300, "selection": 100, "calibration": 600}
 
 
 @dataclass(frozen=True)

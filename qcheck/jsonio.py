@@ -30,6 +30,7 @@ __all__ = [
     "pretty",
     "significant",
     "to_plain",
+    "why_unwritable",
 ]
 
 MAX_DEPTH = 64
@@ -44,14 +45,16 @@ def significant(value: float, digits: int = 6) -> float:
 
 def to_plain(value: Any) -> Any:
     """Dataclasses, enums, tuples and numpy scalars as plain JSON values; raises ValueError for NaN or +inf."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, dict):
-        return {str(k): to_plain(v) for k, v in value.items()}
+    if value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value)):
+        return value
     if isinstance(value, list | tuple):
         return [to_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {str(k): to_plain(v) for k, v in value.items()}
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if hasattr(value, "item") and not isinstance(value, str | bytes):
         return to_plain(value.item())
     if isinstance(value, float):
@@ -121,6 +124,16 @@ def loads(data: bytes | str) -> Any:
     if opened > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise ValueError("nested too deeply")
     return value
+
+
+def why_unwritable(folder: Path) -> str | None:
+    """Why no file can be made in `folder`, which may still have to be made itself; None where one can."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            return None
+    except OSError:
+        return f"nothing can be written into {nearest}" if nearest.is_dir() else f"{nearest} is no folder"
 
 
 @contextlib.contextmanager

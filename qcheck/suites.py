@@ -24,6 +24,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -295,13 +296,23 @@ def load_suite(name_or_path: str) -> Suite:
         if not folder.is_dir():
             raise UnknownNameError("suite", name_or_path, shipped, "Or give the path of a suite folder.")
     manifest_bytes = _read(folder / "suite.json")
-    try:
-        manifest = Manifest.model_validate(loads(manifest_bytes))
-    except ValueError as error:
-        raise SuiteError(f"{folder / 'suite.json'}: {_explain(error)}.") from error
+    manifest = _manifest(folder, manifest_bytes)
     if manifest.of is not None:
         return _derived(folder, manifest, content_hash(manifest_bytes))
-    probe_bytes = _read(folder / "probes.jsonl")
+    return _whole(folder, manifest_bytes, _read(folder / "probes.jsonl"))
+
+
+def _manifest(folder: Path, data: bytes) -> Manifest:
+    try:
+        return Manifest.model_validate(loads(data))
+    except ValueError as error:
+        raise SuiteError(f"{folder / 'suite.json'}: {_explain(error)}.") from error
+
+
+@lru_cache(8)  # thousands of probes take a second, and a command needs them more than once
+def _whole(folder: Path, manifest_bytes: bytes, probe_bytes: bytes) -> Suite:
+    """The suite that the two files of a folder hold. Raises SuiteError."""
+    manifest = _manifest(folder, manifest_bytes)
     probes = list(_probes(folder / "probes.jsonl", probe_bytes))
     _check(folder, probes, answers=not {"answers", "tool_calls"}.isdisjoint(manifest.observes))
     _check_tools(folder, probes, manifest.tools or {})

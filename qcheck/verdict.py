@@ -10,8 +10,10 @@ from typing import Literal
 from qcheck.jsonio import significant
 from qcheck.result import Finding, Verdict
 from qcheck.stats.bets import averaged_log_e
+from qcheck.stats.power import MIN_DEVIATING
 
 __all__ = [
+    "MIN_DEVIATING",
     "UNPINNED",
     "Claims",
     "Decision",
@@ -27,7 +29,6 @@ __all__ = [
 
 Until = Literal["deviates", "consistent", "either"]
 FailOn = Literal["deviates", "inconclusive"]
-MIN_DEVIATING = 2
 UNPINNED = (
     "the chat template renders today's date, and another date alone would explain a difference; --reference "
     "live:PROVIDER on the same day can show agreement, the same `date_string` for all (docs/configuration.md) more"
@@ -83,7 +84,7 @@ class Claims:
     """Everything a verdict on one provider rests on.
 
     findings: those that may decide. blind_to: what would have gone unseen in every suite. unjudged: why the provider is
-    asked no suite; None where it is asked some.
+    asked no suite; None where it is asked some. error: of the last of the `failures`.
     """
 
     observed: Sequence[Observed]
@@ -93,6 +94,7 @@ class Claims:
     unavailable_reason: str | None
     has_reference: bool
     unjudged: str | None = None
+    error: str | None = None
 
     @property
     def answered(self) -> int:
@@ -209,11 +211,18 @@ def summarise(
     """The verdict in fair words: what was shown, on how many answers, and what could not have been seen."""
     if claims.unjudged is not None:
         return f"not judged: {claims.unjudged}"
-    best, where = claims.best, claims.where(claims.best)
     if decision.verdict == "unavailable":
         return f"unavailable: {claims.unavailable_reason}"
     if decision.verdict == "deviates":
         return _deviates(claims, rules, decision, declared, nearest)
+    asked = claims.answered + claims.failures
+    failed = f"; {claims.failures} of {asked} requests failed, the last: {claims.error}" if claims.failures else ""
+    return f"{_undisputed(claims, rules, decision, needed)}{failed}"
+
+
+def _undisputed(claims: Claims, rules: Rules, decision: Decision, needed: int | None) -> str:
+    """What is said of who is consistent, or of whom nothing is known."""
+    best, where = claims.best, claims.where(claims.best)
     if decision.verdict == "consistent":
         what = f"a deviation as visible as {best.resolution}" if best.resolution else "a difference beyond the margin"
         blind = f"; could not have seen: {', '.join(claims.blind_to)}" if claims.blind_to else ""

@@ -175,6 +175,13 @@ def test_fair_words() -> None:
         assert "cheat" not in words
 
 
+@pytest.mark.parametrize("upper", [0.04, 0.2])
+def test_failures_are_told_beside_what_was_shown(upper: float) -> None:
+    seen = replace(claims(upper=upper, failures=3), error="HTTP 404")
+    words = summarise(seen, RULES, decide(seen, RULES), 9)
+    assert words.endswith("; 3 of 103 requests failed, the last: HTTP 404")
+
+
 def test_who_is_asked_nothing_has_no_evidence_either_way() -> None:
     nothing = replace(claims(), observed=(), unjudged="nothing is recorded to judge it by")
     assert (nothing.log_e, nothing.proof) == (0.0, -math.inf)

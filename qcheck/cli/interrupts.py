@@ -31,8 +31,31 @@ def _like_ctrl_c(_: int, frame: FrameType | None) -> None:
 
 
 def run_async(job: Coroutine[Any, Any, T], how_to_go_on: str) -> T:
-    """Run `job` to its end. Raises Interrupted, with `how_to_go_on`, once it has cleaned up after an interruption."""
+    """Run `job` to its end. Raises Interrupted, with `how_to_go_on`, once it has cleaned up after an interruption.
+
+    While it runs SIGTERM cancels it between two of its steps, as `asyncio.run` has Ctrl-C do.
+    """
+    ended = False
+
+    async def until_ended() -> T:
+        task, loop = asyncio.ensure_future(job), asyncio.get_running_loop()
+
+        def end() -> None:
+            nonlocal ended
+            ended = task.cancel() or ended
+
+        loop.add_signal_handler(signal.SIGTERM, end)
+        try:
+            return await task
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+            listen_to_sigterm()
+
     try:
-        return asyncio.run(job)
+        return asyncio.run(until_ended())
     except KeyboardInterrupt:
+        raise Interrupted(how_to_go_on) from None
+    except asyncio.CancelledError:
+        if not ended:
+            raise
         raise Interrupted(how_to_go_on) from None

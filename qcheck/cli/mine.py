@@ -123,6 +123,7 @@ def new(
     """
     from qcheck.cli.environment import keys_for, open_environment  # --help must not load numpy
     from qcheck.jobs.mine import draw_pool
+    from qcheck.jsonio import why_unwritable
     from qcheck.registry.loader import get_model
     from qcheck.registry.resolve import check_told, resolve_all
     from qcheck.run.budget import Limits, check_prices
@@ -135,6 +136,8 @@ def new(
     folder = out or Path("suites") / name
     if (folder / "suite.json").exists():
         raise ConfigurationError(f"{folder} holds a suite already: choose another --out, or remove its suite.json.")
+    if reason := why_unwritable(folder):
+        raise ConfigurationError(f"no suite can be kept in {folder}: {reason}; choose another --out.")
     profile, prompts = get_model(model), draw_pool(pool, max_requests, seed, folder / "pool")
     limits = Limits(None, positive_usd(budget), duration_s(deadline, "--deadline"))
     with open_environment(messages, env_file, allow_http=allow_http) as environment:

@@ -38,7 +38,8 @@ EPILOG = examples(
     'qcheck baseline record kimi-k2.6 --provider mine=http://127.0.0.1:8000/v1 --description "vLLM 0.11, H200, INT4"',
     "qcheck baseline record lab-tiny --provider lab/q4_k_m --variant --out ./baselines/lab-tiny",
     "",
-    "Record at least two deployments that you trust (engines, settings): only then is there an envelope.",
+    "Record at least three deployments that you trust (engines, settings). Two give an envelope; from three on it also",
+    "knows the direction in which a recorded variant deviates, which shows 8-bit formats and names the cause.",
 )
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 NOTES_PER_RECORDING = 10
@@ -61,7 +62,9 @@ def record(
         Literal["self-hosted", "first-party", "third-party"] | None,
         typer.Option(help="Who runs it.", show_default="self-hosted on this machine, else by the model's profile"),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, metavar="K", help="How often each evaluation probe is asked.")] = 2,
+    repeats: Annotated[
+        int, typer.Option(min=1, max=100, metavar="K", help="How often each evaluation probe is asked.")
+    ] = 2,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The baseline's folder.", show_default="./baselines/MODEL")
     ] = None,
@@ -80,7 +83,7 @@ def record(
     """
     from qcheck.cli.environment import keys_for, open_environment  # --help must not load numpy
     from qcheck.jobs.discover import planned
-    from qcheck.jobs.record import Recording
+    from qcheck.jobs.record import Recording, check
     from qcheck.jobs.reference import provenance_of
     from qcheck.registry.loader import get_model
     from qcheck.registry.resolve import resolve_all
@@ -109,6 +112,7 @@ def record(
             concurrency=concurrency,
             limits=limits,
         )
+        check(what, profile, probes, endpoint)
         discovery = planned(endpoint, None)
         plan, needed = _plan(what, probes, endpoint, discovery), what.requests(probes) + discovery.most
         if dry_run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -32,8 +33,11 @@ __all__ = [
 ]
 
 
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DeclaredEntry(_Strict):
@@ -104,12 +108,20 @@ class ReferenceEntry(_Strict):
 class EnvelopeEntry(_Strict):
     """`qcheck.evidence.envelope.Envelope`, frozen."""
 
-    alpha: float
-    delta: float
-    levels: dict[str, tuple[dict[str, Any], ...]]
-    watched: int
+    alpha: Share
+    delta: Annotated[float, Field(ge=0)]
+    levels: dict[str, Annotated[tuple[TailLevel, ...], Field(min_length=1)]]
+    watched: Annotated[int, Field(ge=0)]
     visibility: dict[str, dict[str, float]]
     resolution: str | None
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.delta >= self.alpha:
+            raise ValueError("delta: it is a part of alpha")
+        if any(self.watched >= len(levels) for levels in self.levels.values()):
+            raise ValueError("watched: there are not so many levels")
+        return self
 
 
 class SuiteUsed(_Strict):
@@ -131,8 +143,13 @@ class SuiteUsed(_Strict):
         return Panel(suite, baseline, self._frozen_envelope(), self.weight, tuple(references), tuple(variants))
 
     def load(self) -> Panel:
-        """The same, provided that both are as they were. Raises SuiteError or BaselineError."""
-        return self.panel(self._load_suite(), self._load_baseline())
+        """The same, provided that both are as they were. Raises SuiteError, BaselineError or RunFolderError."""
+        suite = self._load_suite()
+        asked = {probe.stratum for probe in suite.fold("evaluation")}
+        for level in chain.from_iterable(self.envelope.levels.values() if self.envelope else ()):
+            if not asked <= level.null_bounds.keys() or not all(0 < b <= 1 for b in level.null_bounds.values()):
+                raise RunFolderError(f"the run's manifest does not bound all that {self.name} asks; start anew.")
+        return self.panel(suite, self._load_baseline())
 
     def info(self) -> SuiteInfo:
         """The suite and its reference as the result shows them."""
@@ -149,8 +166,7 @@ class SuiteUsed(_Strict):
     def _frozen_envelope(self) -> Envelope | None:
         if self.envelope is None:
             return None
-        levels = {view: tuple(TailLevel(**level) for level in mine) for view, mine in self.envelope.levels.items()}
-        return Envelope(**(self.envelope.model_dump() | {"levels": levels}))
+        return Envelope(**(self.envelope.model_dump() | {"levels": self.envelope.levels}))
 
     def _load_suite(self) -> Suite:
         try:
@@ -188,10 +204,10 @@ class RunManifest(_Strict):
     model: str
     released_precision: str | None
     seed: int
-    alpha: float
-    delta: float
-    tolerance: float
-    family: int
+    alpha: Share
+    delta: Annotated[float, Field(ge=0)]
+    tolerance: Share
+    family: Annotated[int, Field(ge=1)]
     until: Until
     fail_on: FailOn
     concurrency: int
@@ -201,7 +217,9 @@ class RunManifest(_Strict):
     limits: LimitsEntry
 
     @model_validator(mode="after")
-    def _averages(self) -> Self:
+    def _adds_up(self) -> Self:
+        if self.delta >= self.alpha:
+            raise ValueError("delta: it is a part of alpha")
         weights = {suite.name: suite.weight for suite in self.suites}
         for entry in self.providers:
             if not weights.keys() >= set(self.suites_of(entry)):
@@ -285,5 +303,5 @@ class RunManifest(_Strict):
         return Limits(**self.limits.model_dump())
 
     def load_panels(self) -> tuple[Panel, ...]:
-        """Its suites with their references, provided that all are as they were. Raises SuiteError or BaselineError."""
+        """Its suites with their references, provided that all are as they were. Raises what `SuiteUsed.load` does."""
         return tuple(used.load() for used in self.suites)

@@ -65,6 +65,8 @@ def make_result(
     fold = make_fold(manifest, panels)
     suites = tuple(used.info() for used in manifest.suites)
     folded(fold, attempts)
+    for provider in fold.providers.values():
+        provider.available.end()
     spent = {entry.name: _spent(entry, attempts) for entry in manifest.everyone}
     providers = tuple(_provider(e, fold, attempts, stops, spent[e.name]) for e in manifest.providers)
     costs = [s.cost_usd for s in spent.values()]

@@ -27,12 +27,13 @@ NAMED = 0.5  # posterior from which a cause is named
 class Availability:
     """The rule by which a provider counts as unavailable; `run.lane` stops sending by the same.
 
-    reason: why it is, once it is.
+    reason: why it is, once it is. error: of the last request that failed.
     """
 
     def __init__(self) -> None:
         self.requests = self.failures = self._in_a_row = 0
         self.reason: str | None = None
+        self.error: str | None = None
 
     def update(self, attempt: Attempt) -> None:
         """Count one settled attempt."""
@@ -45,9 +46,15 @@ class Availability:
             self._in_a_row = 0
             return
         self.failures += 1
+        self.error = error
         self._in_a_row += 1
         if fatal or self._in_a_row >= FAILURES_IN_A_ROW:
             self.reason = error
+
+    def end(self) -> None:
+        """No more is asked: who has answered nothing is unavailable, however little that was."""
+        if self.failures == self.requests:
+            self.reason = self.error
 
 
 class _PanelFold:
@@ -217,6 +224,7 @@ class ProviderFold:
             findings=tuple(f for fold in self._folds if fold.prompt_tokens for f in fold.prompt_tokens.findings()),
             blind_to=self._blind_to() if has_reference else (),
             unavailable_reason=self.available.reason,
+            error=self.available.error,
             has_reference=has_reference,
             unjudged=self.unjudged,
         )

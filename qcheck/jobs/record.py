@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from qcheck.baselines import (
     Answer,
@@ -22,11 +22,11 @@ from qcheck.baselines import (
     save_manifest,
     write_answers,
 )
-from qcheck.errors import BaselineError, QcheckError
+from qcheck.errors import BaselineError, ConfigurationError, QcheckError
 from qcheck.evidence.calibration import Block, calibrate
 from qcheck.jobs.discover import discover
 from qcheck.jobs.known import hopeless, read_offer, with_offer, write_offer
-from qcheck.jsonio import as_storage_error, atomic_write, content_hash, loads, pretty
+from qcheck.jsonio import as_storage_error, atomic_write, content_hash, loads, pretty, why_unwritable
 from qcheck.records import Attempt, Request
 from qcheck.registry.observables import UNTOLD_WAY, lost_observables
 from qcheck.registry.types import Endpoint, ModelProfile
@@ -37,9 +37,10 @@ from qcheck.run.journal import Journal, read_journal, settled_requests
 from qcheck.run.plan import PlanItem, make_plan
 from qcheck.suites import Probe, Suite
 
-__all__ = ["Recording", "find_out", "recalibrate", "record"]
+__all__ = ["Recording", "check", "find_out", "recalibrate", "record"]
 
 # What is to change for a recording to go on, where a limit ended it: all that was asked for it counts.
+MARKER, JOURNAL = "recording.json", "journal.jsonl"  # in the working folder
 AGAIN_WITH = {"max_requests": " with a higher --max-requests", "budget": " with a higher --budget"}
 
 
@@ -71,6 +72,16 @@ class RecordingError(QcheckError):
     exit_code = 3
 
 
+def check(what: Recording, model: ModelProfile, suite: Suite, endpoint: Endpoint) -> None:
+    """Raise BaselineError or ConfigurationError where the recording cannot be kept; called before anything is sent."""
+    manifest = _manifest(what, model, suite)
+    if not _only_uncalibrated(manifest, what, endpoint):
+        _check_new(manifest, what)
+        _check_claim(what.folder / f".recording-{what.name}", what, suite, endpoint)
+    if reason := why_unwritable(what.folder):
+        raise ConfigurationError(f"no baseline can be kept in {what.folder}: {reason}; choose another --out.")
+
+
 async def find_out(what: Recording, model: ModelProfile, suite: Suite, endpoint: Endpoint, key: str | None) -> Endpoint:
     """The endpoint as it is to be recorded, given what it is found to offer, which is asked once for a recording.
 
@@ -83,7 +94,7 @@ async def find_out(what: Recording, model: ModelProfile, suite: Suite, endpoint:
         return endpoint
     _check_new(manifest, what)
     _claim(work, what, suite, endpoint)
-    kept, path = work / "offer.json", work / "journal.jsonl"
+    kept, path = work / "offer.json", work / JOURNAL
     if offer := read_offer(kept):
         return with_offer(endpoint, offer)
     with Journal.open(path) as journal:
@@ -192,11 +203,33 @@ def _manifest(what: Recording, model: ModelProfile, suite: Suite) -> BaselineMan
 
 def _claim(work: Path, what: Recording, suite: Suite, endpoint: Endpoint) -> None:
     """Make the working folder, or check that it belongs to the very same recording."""
-    identity = {"suite": suite.hash, "endpoint": endpoint.display, "repeats": what.repeats, "role": what.role}
-    marker = work / "recording.json"
-    if marker.exists() and loads(marker.read_bytes()) != identity:
-        raise BaselineError(f"{work} holds another unfinished recording named {what.name}; remove it or choose a name.")
-    atomic_write(marker, pretty(identity))
+    if identity := _check_claim(work, what, suite, endpoint):
+        if work.exists():
+            with Journal.open(work / JOURNAL):  # nobody else writes it
+                shutil.rmtree(work)
+        atomic_write(work / MARKER, pretty(identity))
+
+
+def _check_claim(work: Path, what: Recording, suite: Suite, endpoint: Endpoint) -> dict[str, Any] | None:
+    """What the working folder is to say whose it is; None where it says so. Raises BaselineError where others need it.
+
+    Another recording does that has answers: a mistyped address leaves none.
+    """
+    mine = {"suite": suite.hash, "endpoint": endpoint.display, "repeats": what.repeats, "role": what.role}
+    marker = work / MARKER
+    if not marker.exists():
+        return mine
+    theirs = loads(marker.read_bytes())
+    if theirs == mine:
+        return None
+    journal = work / JOURNAL
+    if any(a.outcome == "answered" and not a.discovery for a in (read_journal(journal) if journal.exists() else ())):
+        other = theirs.get("endpoint", "another endpoint") if isinstance(theirs, dict) else "another endpoint"
+        raise BaselineError(
+            f"{work} holds an unfinished recording of {other} with the same name; go on with that, remove it, or "
+            "choose another --name."
+        )
+    return mine
 
 
 async def _ask(
@@ -209,7 +242,7 @@ async def _ask(
     on_settled: Callable[[int, int], None],
 ) -> tuple[list[Attempt], str]:
     probes = {p.id: p for p in suite.probes}
-    path = work / "journal.jsonl"
+    path = work / JOURNAL
 
     def request_for(item: PlanItem) -> Request:
         return suite.request(probes[item.probe_id], endpoint.temperature, endpoint.dialect.top_logprobs_max)

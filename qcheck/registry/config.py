@@ -73,7 +73,7 @@ class ModelSettings(Row):
 class ProviderSettings(DialectSettings):
     """One table `[providers.NAME]` of qcheck.toml; None where it says nothing."""
 
-    date_string: str | None = Field(default=None, min_length=1, max_length=100)
+    date_string: Line | None = None
     models: dict[Annotated[str, AfterValidator(_known_model)], ModelSettings] = Field(default_factory=dict)
 
     @model_validator(mode="before")

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 from qcheck.errors import ConfigurationError, RunFolderError, UnknownNameError
-from qcheck.jsonio import as_storage_error, atomic_write, loads, pretty
+from qcheck.jsonio import as_storage_error, atomic_write, loads, pretty, why_unwritable
 from qcheck.places import data_folder
 
 __all__ = ["RunFolder", "default_base", "make_run_id"]
@@ -39,13 +38,8 @@ class RunFolder:
     @staticmethod
     def check_base(base: Path) -> None:
         """Raise ConfigurationError where no run can be kept in `base`; called before anything is started or sent."""
-        nearest = next(path for path in (base, *base.parents) if path.exists())
-        try:
-            with tempfile.TemporaryFile(dir=nearest):
-                pass
-        except OSError as error:
-            reason = f"nothing can be written into {nearest}" if nearest.is_dir() else f"{nearest} is no folder"
-            raise ConfigurationError(f"runs cannot be kept in {base}: {reason}; choose another --run-dir.") from error
+        if reason := why_unwritable(base):
+            raise ConfigurationError(f"runs cannot be kept in {base}: {reason}; choose another --run-dir.")
 
     @classmethod
     def create(cls, base: Path, run_id: str) -> Self:

@@ -139,7 +139,8 @@ def test_what_is_recorded_is_neither_asked_again_nor_replaced(qcheck, recorded, 
     arguments = ("--provider", f"mine={provider(shift=1.0)}", "--suite", suite, "--out", "baselines/few")
     spoken = qcheck("baseline", "record", "lab-tiny", *arguments)
     assert spoken.code == 2
-    assert "mine is recorded already in baselines/few; choose another --name" in spoken.err
+    assert spoken.err.startswith("qcheck: mine is recorded already in baselines/few; choose another --name")
+    assert qcheck("baseline", "record", "lab-tiny", *arguments, "--dry-run").code == 2
     assert (recorded / "manifest.json").read_bytes() == manifest
 
 
@@ -159,6 +160,21 @@ def test_an_endpoint_that_is_gone_ends_in_exit_code_3(qcheck, suite):
     spoken = qcheck("baseline", "record", "lab-tiny", *arguments)
     assert spoken.code == 3
     assert "run the same command again" in spoken.err
+
+
+def test_a_mistyped_address_is_in_nobodys_way(qcheck, provider, suite, tmp_path):
+    arguments = ("--suite", suite, "--provider")
+    assert qcheck("baseline", "record", "lab-tiny", *arguments, "mine=http://127.0.0.1:9/v1").code == 3
+    assert qcheck("baseline", "record", "lab-tiny", *arguments, f"mine={provider()}").code == 0
+    assert (tmp_path / "baselines" / "lab-tiny" / "manifest.json").exists()
+
+
+def test_where_nothing_can_be_written_nothing_is_planned(qcheck, suite, tmp_path):
+    (tmp_path / "file").write_text("")
+    arguments = ("--suite", suite, "--provider", "mine=http://127.0.0.1:9/v1", "--out", "file", "--dry-run")
+    spoken = qcheck("baseline", "record", "lab-tiny", *arguments)
+    assert (spoken.code, spoken.out) == (2, "")
+    assert spoken.err == "qcheck: no baseline can be kept in file: file is no folder; choose another --out.\n"
 
 
 def test_a_deadline_ends_a_recording(qcheck, provider, suite):

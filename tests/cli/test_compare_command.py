@@ -99,11 +99,15 @@ def test_verify_says_what_it_checked_and_lists_what_differs(qcheck, provider, tm
     assert json.loads(bad.out)["providers"][1]["deviating"]["answers"] == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_how_to_go_on_and_does(qcheck, provider, tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "before"),
+    [(signal.SIGINT, ""), (signal.SIGTERM, ""), (signal.SIGTERM, "signal.signal(signal.SIGINT, signal.SIG_IGN); ")],
+    ids=["Ctrl-C", "SIGTERM", "SIGTERM in the background"],
+)
+def test_an_interrupted_run_says_how_to_go_on_and_does(qcheck, provider, tmp_path, number, before):
     specs = f"a={provider(pause_s=0.05)},b={provider(pause_s=0.05)}"
     arguments = ["compare", "lab-tiny", "--providers", specs, "--reference", "none", "--max-requests", "60"]
-    script = "from qcheck.cli.main import run; run()"
+    script = f"import signal; {before}from qcheck.cli.main import run; run()"
     process = subprocess.Popen([sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True)
     runs = tmp_path / "data" / "qcheck" / "runs"
     until = time.monotonic() + 30
@@ -115,6 +119,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(qcheck, provider, tmp_pat
     (run,) = runs.iterdir()
     assert err.splitlines()[-1].startswith(f"qcheck: interrupted; `qcheck resume {run.name}` goes on")
     assert "Traceback" not in err
+    assert "Warning" not in err
     kept = (run / "journal.jsonl").read_bytes()
     resumed = qcheck("resume", run.name)
     assert resumed.code == 3, resumed.err

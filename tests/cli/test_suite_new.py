@@ -37,6 +37,14 @@ def test_a_dry_run_prices_the_pool_and_writes_nothing(new, tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["prompts.jsonl"]
 
 
+def test_where_nothing_can_be_written_nothing_is_planned(new, tmp_path):
+    spoken = new(NOWHERE, NOWHERE, "--for", "greedy", "--out", "prompts.jsonl")
+    assert (spoken.code, spoken.out) == (2, "")
+    assert spoken.err == (
+        "qcheck: no suite can be kept in prompts.jsonl: prompts.jsonl is no folder; choose another --out.\n"
+    )
+
+
 def test_a_suite_is_made_validated_and_not_made_again(new, qcheck, provider, tmp_path):
     ask = (provider(), provider(shift=0.01), "--for", "greedy", "--gap", "0.5:1.5", "--concurrency", "8")
     spoken = new(*ask)

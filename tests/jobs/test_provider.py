@@ -144,6 +144,19 @@ def test_prompt_tokens_of_streams_which_a_proxy_may_have_counted_decide_nothing(
     assert [f.kind for f in fold.claims().findings] == ["prompt_tokens_differ"]
 
 
+def test_who_has_answered_nothing_in_the_end_is_unavailable(panels: list[Panel]) -> None:
+    fold = ProviderFold(RULES, panels)
+    for attempt in islice(attempts(panels, {"logprobs": None, "lab-answers": None}), 3):
+        fold.update(replace(attempt, outcome="failed", response=None, error="HTTP 404: not here"))
+    assert fold.decide().verdict == "inconclusive"
+    fold.available.end()
+    assert fold.decide().verdict == "unavailable"
+    assert words(fold) == "unavailable: HTTP 404: not here"
+    fold = folded(panels, {"logprobs": "honest", "lab-answers": "honest"})
+    fold.available.end()
+    assert fold.decide().verdict == "consistent"
+
+
 def test_a_probe_of_no_suite_is_an_error(panels: list[Panel]) -> None:
     fold = ProviderFold(RULES, panels)
     (attempt, *_) = attempts(panels, {"logprobs": None, "lab-answers": None})

@@ -19,7 +19,7 @@ from qcheck.run.budget import Limits
 from qcheck.suites import Suite, load_suite, shipped_folder
 
 MODEL = get_model("lab-tiny")
-SETTINGS = Settings(3, limits=Limits(max_requests=800))
+SETTINGS = Settings(3, limits=Limits(max_requests=500))
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def samples() -> Suite:
 def test_samples_alone_convict_what_was_trained_further_and_nobody_honest(
     lab: Lab, run: Any, samples: Suite, shipped: Reference
 ) -> None:
-    """Draws cannot be repeated; the limit is more than twice what nine runs in ten need to convict."""
-    endpoints = [lab.endpoint("honest-torch-b"), lab.endpoint("finetuned")]
+    """Draws cannot be repeated; the limit is more than what nine runs in ten need to convict."""
+    endpoints = [lab.endpoint("honest-b"), lab.endpoint("finetuned")]
     result, folder = run(endpoints, shipped, SETTINGS, samples)
     honest, other = result.providers
     assert (honest.verdict, other.verdict) == ("inconclusive", "deviates")

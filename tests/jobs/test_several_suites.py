@@ -93,6 +93,15 @@ def _does_not_verify_with_another_envelope(folder: Any) -> None:
     level["null_bounds"]["all"] /= 2
     path.write_text(json.dumps(promised))
     assert "the manifest's envelope of the suite lab-answers (not the baseline's)" in verify(folder).differences
+    for changed in ({}, {"all": 0.0}, "all", {"other": 0.01}):
+        level["null_bounds"] = changed
+        path.write_text(json.dumps(promised))
+        with pytest.raises(RunFolderError, match=r"manifest .*start anew"):
+            verify(folder)
+    for name, value in (("alpha", 0), ("alpha", promised["delta"]), ("family", 0), ("delta", float("nan"))):
+        path.write_text(json.dumps(promised | {name: value, "suites": promised["suites"][:1]}))
+        with pytest.raises(RunFolderError):
+            verify(folder)
 
 
 def test_the_error_is_split_over_the_suites(both: Asked) -> None:

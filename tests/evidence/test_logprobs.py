@@ -25,6 +25,7 @@ from qcheck.verdict import Rules
 
 ALPHA = 0.01
 UNIT = 0.004  # of the noise, nats
+FEW = {"evaluation": 150, "selection": 50, "calibration": 220}  # probes
 Recorded = tuple[Baseline, Suite]
 
 
@@ -257,9 +258,8 @@ class Spaced(World):
 
 @pytest.fixture(scope="module")
 def spaced(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    few = {"evaluation": 60, "selection": 50, "calibration": 220}
     folder = tmp_path_factory.mktemp("spaced")
-    return build(folder, Spaced(), honest=3, variants={"strong": 0.3}, probes=few, views=VIEWS[:1])
+    return build(folder, Spaced(), honest=3, variants={"strong": 0.3}, probes=FEW, views=VIEWS[:1])
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_failed_requests_do_not_reassure(recorded: Recorded, world: World) -> No
 
 def test_two_honest_deployments_give_no_directions_and_accuse_nobody(tmp_path: Path, world: World) -> None:
     """Left out of two, a deployment has one reference to be scored with, which gives no direction to bound."""
-    two = build(tmp_path / "two", world, honest=2, variants={"weak": 0.03}, views=VIEWS[:1])
+    two = build(tmp_path / "two", world, honest=2, variants={"weak": 0.03}, probes=FEW, views=VIEWS[:1])
     assert two[0].table is not None
     assert {e.score for e in two[0].table.events} == {"size"}
     assert all(stream(two, s, world.answer, 150)[1] < threshold(two) for s in range(8))
@@ -381,7 +381,7 @@ def test_two_honest_deployments_give_no_directions_and_accuse_nobody(tmp_path: P
 
 def test_deterministic_deployments_do_not_make_rounding_a_deviation(tmp_path: Path) -> None:
     still = World(noise=0.0)
-    baseline = build(tmp_path / "still", still, honest=3, variants={"weak": 0.03}, views=VIEWS[:1])
+    baseline = build(tmp_path / "still", still, honest=3, variants={"weak": 0.03}, probes=FEW, views=VIEWS[:1])
     assert all(stream(baseline, s, still.answer, 150)[1] < threshold(baseline) for s in range(5))
 
 
@@ -409,7 +409,7 @@ def test_a_shared_reference_would_accuse_and_is_not_used(tmp_path: Path) -> None
     pairs of different references finds nothing in honest answers, although the naive one does.
     """
     world = World(noise=0.02)
-    lone, _ = build(tmp_path / "one", world, honest=1, variants={"faint": 0.004}, views=VIEWS[:1])
+    lone, _ = build(tmp_path / "one", world, honest=1, variants={"faint": 0.004}, probes=FEW, views=VIEWS[:1])
     assert lone.table is None
     reference = lone.probe("p0")
     assert isinstance(reference, ProbeReference)
@@ -417,7 +417,7 @@ def test_a_shared_reference_would_accuse_and_is_not_used(tmp_path: Path) -> None
     assert alignment is not None
     assert score(alignment, [0], [1], Yardstick(UNIT)).direction == 0
 
-    several, suite = build(tmp_path / "three", world, honest=3, variants={"faint": 0.004}, views=VIEWS[:1])
+    several, suite = build(tmp_path / "three", world, honest=3, variants={"faint": 0.004}, probes=FEW, views=VIEWS[:1])
     rng = np.random.default_rng(1)
     naive, used = [], []
     for probe in suite.fold("evaluation")[:100]:

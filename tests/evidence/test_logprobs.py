@@ -50,18 +50,18 @@ def threshold(recorded: Recorded) -> float:
 
 def test_honest_streams_are_not_accused_and_become_consistent(recorded: Recorded, world: World) -> None:
     alarms, consistent = 0, 0
-    for seed in range(20):
+    for seed in range(12):
         evidence, largest = stream(recorded, seed, world.answer, 130)
         alarms += largest >= threshold(recorded)
         assert evidence.resolution is not None
         consistent += evidence.upper(evidence.resolution) <= 0.05
     assert alarms == 0  # alpha is 0.01; the benchmarks count far more streams
-    assert consistent >= 19
+    assert consistent >= 11
 
 
 def test_noisier_kernels_within_the_noise_factor_are_not_accused(recorded: Recorded, world: World) -> None:
     louder = World(world.seed, 1.2 * world.noise)
-    assert all(stream(recorded, s, louder.answer, 120)[1] < threshold(recorded) for s in range(12))
+    assert all(stream(recorded, s, louder.answer, 120)[1] < threshold(recorded) for s in range(8))
 
 
 def test_a_mixture_of_two_honest_deployments_is_not_accused(recorded: Recorded, world: World) -> None:
@@ -75,7 +75,7 @@ def test_a_mixture_of_two_honest_deployments_is_not_accused(recorded: Recorded, 
         return honest.answer(probe, rng, 0.6 * world.noise, kind=20 + probe % 2)
 
     for mixture in (at_random, by_prompt):
-        assert all(stream(recorded, s, mixture, 120)[1] < threshold(recorded) for s in range(8))
+        assert all(stream(recorded, s, mixture, 120)[1] < threshold(recorded) for s in range(5))
 
 
 @pytest.mark.parametrize(("size", "kind", "most"), [(0.3, 0, 6), (0.03, 1, 12)])
@@ -157,7 +157,7 @@ def test_shorter_lists_and_coarser_values_accuse_no_honest_provider(
     """Few coordinates make matched filters wild, and a grid adds noise: each view has bounds of its own."""
     louder = World(world.seed, noise * world.noise)
     for view in VIEWS[1:]:
-        streams = [stream(recorded, s, lambda p, r, v=view: v.of(louder.answer(p, r)), 120) for s in range(4)]
+        streams = [stream(recorded, s, lambda p, r, v=view: v.of(louder.answer(p, r)), 120) for s in range(2)]
         assert all(largest < threshold(recorded) for _, largest in streams)
         assert "logprobs_coarse" in {f.kind for f in streams[0][0].snapshot(1.0).findings}
 
@@ -376,13 +376,13 @@ def test_two_honest_deployments_give_no_directions_and_accuse_nobody(tmp_path: P
     two = build(tmp_path / "two", world, honest=2, variants={"weak": 0.03}, probes=FEW, views=VIEWS[:1])
     assert two[0].table is not None
     assert {e.score for e in two[0].table.events} == {"size"}
-    assert all(stream(two, s, world.answer, 150)[1] < threshold(two) for s in range(8))
+    assert all(stream(two, s, world.answer, 120)[1] < threshold(two) for s in range(5))
 
 
 def test_deterministic_deployments_do_not_make_rounding_a_deviation(tmp_path: Path) -> None:
     still = World(noise=0.0)
     baseline = build(tmp_path / "still", still, honest=3, variants={"weak": 0.03}, probes=FEW, views=VIEWS[:1])
-    assert all(stream(baseline, s, still.answer, 150)[1] < threshold(baseline) for s in range(5))
+    assert all(stream(baseline, s, still.answer, 100)[1] < threshold(baseline) for s in range(3))
 
 
 def test_adding_references_never_raises_a_score(recorded: Recorded, world: World) -> None:

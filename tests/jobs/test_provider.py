@@ -113,7 +113,7 @@ def test_a_suite_that_shows_nothing_costs_its_share_of_the_weight(panels: list[P
     assert fold.fraction("deviates")[0] > 0
 
 
-@pytest.mark.parametrize("deployment", ["honest", "honest-f32", "honest-torch-bf16"])
+@pytest.mark.parametrize("deployment", ["honest", "honest-torch-bf16"])
 def test_who_serves_a_reference_deployment_is_consistent(panels: list[Panel], deployment: str) -> None:
     fold = folded(panels, {"logprobs": deployment, "lab-answers": deployment})
     assert fold.decide().verdict == "consistent"
@@ -135,7 +135,7 @@ def test_prompt_tokens_of_streams_which_a_proxy_may_have_counted_decide_nothing(
     panels: list[Panel], streamed: bool, verdict: str
 ) -> None:
     fold = ProviderFold(RULES, panels[:1], streamed=streamed)
-    for attempt in islice(attempts(panels[:1], {"logprobs": "honest-f32"}), 200):
+    for attempt in islice(attempts(panels[:1], {"logprobs": "honest-f32"}), 120):
         assert attempt.response
         assert attempt.response.prompt_tokens
         counted = replace(attempt.response, prompt_tokens=attempt.response.prompt_tokens + 7)

@@ -209,8 +209,11 @@ def test_deployments_answer(open_lab: Callable[..., Lab], chat: Callable[..., di
             assert answer["model"] == "lab-tiny"
 
 
-@pytest.mark.parametrize("name", ["honest", "honest-torch-bf16", "q4_k_m"])
-@pytest.mark.parametrize("model", [m for m in MODELS if m != "lab-tiny"])
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [(m, name) for m in MODELS if m != "lab-tiny" for name in ("honest", "q4_k_m")]
+    + [("lab-moe", "honest-torch-bf16"), ("lab-thinking", "honest-torch-bf16")],  # the others are built as lab-tiny is
+)
 def test_every_model_is_served_by_both_engines(
     model: str, name: str, open_lab: Callable[..., Lab], chat: Callable[..., dict[str, Any]]
 ):

@@ -135,7 +135,7 @@ def test_prompt_tokens_of_streams_which_a_proxy_may_have_counted_decide_nothing(
     panels: list[Panel], streamed: bool, verdict: str
 ) -> None:
     fold = ProviderFold(RULES, panels[:1], streamed=streamed)
-    for attempt in islice(attempts(panels[:1], {"logprobs": "honest-f32"}), 120):
+    for attempt in islice(attempts(panels[:1], {"logprobs": "honest-f32"}), 160):
         assert attempt.response
         assert attempt.response.prompt_tokens
         counted = replace(attempt.response, prompt_tokens=attempt.response.prompt_tokens + 7)

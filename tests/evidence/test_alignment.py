@@ -1,0 +1,40 @@
+"""Which tokens of an answer and of a recording are the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from qcheck.baselines import Answer, ProbeReference
+from qcheck.evidence.alignment import names_otherwise
+from qcheck.records import Position
+
+
+@pytest.mark.parametrize(
+    ("key", "other", "same"),
+    [
+        ("= the", "=Ġthe", True),
+        ("= the", "=▁the", True),
+        ("= the", "=the", True),
+        ("=\n", "=Ċ", True),
+        ("=\n", "=<0x0A>", True),
+        ("=é", "=Ã©", True),
+        ("xe4b0", "=ä°", True),
+        ("= the", "=then", False),
+        ("=a", "=b", False),
+    ],
+)
+def test_a_token_by_another_name_is_known(key: str, other: str, same: bool) -> None:
+    def answer(first: str) -> Answer:
+        top = ((first, -0.5), ("=x", -1.5), ("=y", -3.0))
+        return Answer(9, (Position(first, -0.5, top),))
+
+    assert names_otherwise(answer(other), ProbeReference(((answer(key),),) * 2), [0, 1]) == same
+
+
+def test_a_name_that_a_reference_lists_too_is_a_token_of_its_own() -> None:
+    def answer(*top: tuple[str, float]) -> Answer:
+        return Answer(9, (Position(*top[0], top),))
+
+    recorded = answer(("= 42", -0.5), ("=42", -1.5), ("=y", -3.0))
+    deviating = answer(("=42", -0.5), ("=y", -1.5), ("=z", -3.0))
+    assert not names_otherwise(deviating, ProbeReference(((recorded,),) * 2), [0, 1])

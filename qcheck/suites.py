@@ -394,7 +394,8 @@ def _probes(path: Path, lines: bytes, *, prompts: bool = False) -> Iterator[Prob
                 row = {"cluster": row["id"]} | row | {"fold": "evaluation", "answer": None, "level": None}
             probe = _Probe.model_validate_json(canonical(row) if prompts else line)
         except ValueError as error:
-            raise SuiteError(f"{path} line {number}: {_explain(error)}.") from error
+            wanted = "; each line is a JSON object with the `messages` of a prompt" if prompts else ""
+            raise SuiteError(f"{path} line {number}: {_explain(error)}{wanted}.") from error
         yield probe.to_probe()
 
 

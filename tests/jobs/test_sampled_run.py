@@ -19,7 +19,7 @@ from qcheck.run.budget import Limits
 from qcheck.suites import Suite, load_suite, shipped_folder
 
 MODEL = get_model("lab-tiny")
-SETTINGS = Settings(3, limits=Limits(max_requests=500))
+SETTINGS = Settings(3, limits=Limits(max_requests=600))
 
 
 @pytest.fixture(scope="module")

@@ -33,29 +33,27 @@ def _like_ctrl_c(_: int, frame: FrameType | None) -> None:
 def run_async(job: Coroutine[Any, Any, T], how_to_go_on: str) -> T:
     """Run `job` to its end. Raises Interrupted, with `how_to_go_on`, once it has cleaned up after an interruption.
 
-    While it runs SIGTERM cancels it between two of its steps, as `asyncio.run` has Ctrl-C do.
+    As `asyncio.run` has Ctrl-C do, SIGTERM cancels it between two of its steps, and ends it at once the second time.
     """
-    ended = False
+    told = 0
 
     async def until_ended() -> T:
-        task, loop = asyncio.ensure_future(job), asyncio.get_running_loop()
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
 
-        def end() -> None:
-            nonlocal ended
-            ended = task.cancel() or ended
+        def end(_: int, __: FrameType | None) -> None:
+            nonlocal told
+            told += 1
+            if told > 1 or task is None:
+                raise KeyboardInterrupt
+            loop.call_soon_threadsafe(task.cancel)
 
-        loop.add_signal_handler(signal.SIGTERM, end)
+        signal.signal(signal.SIGTERM, end)
         try:
-            return await task
+            return await job
         finally:
-            loop.remove_signal_handler(signal.SIGTERM)
             listen_to_sigterm()
 
     try:
         return asyncio.run(until_ended())
-    except KeyboardInterrupt:
-        raise Interrupted(how_to_go_on) from None
-    except asyncio.CancelledError:
-        if not ended:
-            raise
+    except (KeyboardInterrupt, asyncio.CancelledError):
         raise Interrupted(how_to_go_on) from None

@@ -4,8 +4,8 @@ Asked is a plain completion of the chat's prompt with the answer after it. Its l
 prompt, in the choice itself (vLLM, Fireworks) or in `prompt` beside the choices (Together).
 
 vLLM lists the token that stands in a place beside the k best where it is none of them. What may have stood there must
-not depend on what does, so that all lists of the text end where the shortest one of the prompt does: some token of it
-is among the best of its place.
+not depend on what does, so that it is taken away there. How many are the best is told by those places of the prompt
+whose own token is more probable than another one that is listed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,19 @@ def scored(body: dict[str, Any], choice: dict[str, Any], text: str, generated: i
     while begin > 0 and length < len(wanted):
         begin -= 1
         length += len(token_bytes(listed[begin].token))
-    most = min([most, *(len(p.top) for p in listed[:begin] if p.top)])
-    found = tuple(replace(p, top=p.top[:most]) for p in listed[begin : end + 1])
+    most = min(most, max((len(p.top) for p in listed[:begin] if _leads(p)), default=most))
+    found = tuple(_best(p, most) for p in listed[begin : end + 1])
     spelt = b"".join(token_bytes(p.token) for p in found[:-1])
     return found if wanted and spelt == wanted and all(p.top for p in found) else ()
+
+
+def _leads(position: Position) -> bool:
+    """Whether the token that stands there is listed, and not as one of the least probable."""
+    return any(key == position.token and value > position.top[-1][1] for key, value in position.top)
+
+
+def _best(position: Position, most: int) -> Position:
+    """With the best tokens alone: a longer list holds what stands there beside them."""
+    if len(position.top) <= most:
+        return position
+    return replace(position, top=tuple(entry for entry in position.top if entry[0] != position.token)[:most])

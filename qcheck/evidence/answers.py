@@ -5,7 +5,8 @@ repeats. Items that some reference deployment gets wrong say nothing. Adding dep
 away, so what a deployment loses against the *others* bounds what it loses as a provider once it stands among them.
 
 An answer that says nothing at all is neither: servers give such ones while they start, and where a filter has taken
-away what the model said, many at a time. What was bet on it is lost, and it counts against *consistent*.
+away what the model said, many at a time. What was bet on it is lost, and it counts against *consistent*. Of the
+accuracy below it is a part, as a wrong one: what is missing may be missing because it was wrong.
 
 Beside that stands, as a finding and never as a verdict, by how many points the provider is right less often than the
 reference deployments are on average, item by item, and whether it was shown not to be by `MARGIN`. What is won counts
@@ -65,18 +66,17 @@ class AnswerEvidence(TailEvidence):
         super().__init__(baseline, envelope, suite)
         self._graded: Counter[tuple[bool, bool]] = Counter()  # whether the provider, and the reference, is right
         self._paired, self._difference = NonInferiority(MARGIN), 0.0
-        self._empty = 0
+        self._empty = self._unknown = 0
 
     @staticmethod
     def _says(answer: Answer) -> bool:
         return bool((answer.text or "").strip())
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
-        reference, probe = self._baseline.probe(probe_id), self._probes[probe_id]
-        if not self._says(answer):
-            self._empty += 1
-            return None
+        reference, probe, says = self._baseline.probe(probe_id), self._probes[probe_id], self._says(answer)
+        self._empty += not says
         if reference is None:
+            self._unknown += 1
             return None
         recorded = {a.text: a for i in self._baseline.references for a in reference.answers[i]}
         grades = {text: is_right(a, probe) for text, a in recorded.items()}
@@ -85,13 +85,13 @@ class AnswerEvidence(TailEvidence):
         usual = fmean(fmean(grades[a.text] for a in reference.answers[i]) for i in self._baseline.references)
         self._paired.update(right - usual)
         self._difference += right - usual
-        return Shown({LOSS: float(expected and not right)})
+        return Shown({LOSS: float(expected and not right)}) if says else None
 
     def _findings(self) -> tuple[Finding, ...]:
         counted = self._counted(
             (
                 "reference_missing",
-                self._silent - self._empty,
+                self._unknown,
                 "items were not answered by every recorded deployment; they count against a consistent verdict",
             ),
             (

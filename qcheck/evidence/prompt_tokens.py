@@ -67,14 +67,14 @@ class PromptTokenEvidence:
     def findings(self) -> tuple[Finding, ...]:
         """One finding where counts differ.
 
-        It may decide where counts are shown to be larger on most plain prompts, always by the same `MIN_OFFSET` at
-        least, and the reference's are known to be constant.
+        It may decide where counts are shown to be larger on most plain prompts, by one and the same `MIN_OFFSET` at
+        least wherever they differ, and the reference's are known to be constant.
         """
         if not self._offsets:
             return ()
         larger = [offset for offset in self._plain if offset >= MIN_OFFSET]
         most = fraction_lower(len(larger), len(self._compared - self._special), self._level) > MOST
-        decides = self._decides and most and len(set(larger)) == 1 and self._trusted()
+        decides = self._decides and most and len(set(self._plain)) == 1 and self._trusted()
         offsets = Counter(seen - expected for _, seen, expected in self._offsets)
         offset, count = offsets.most_common(1)[0]
         _, seen, expected = self._offsets[0]

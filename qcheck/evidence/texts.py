@@ -15,16 +15,18 @@ REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"  # of bytes that are no text by
 # `clean_up_tokenization` of Hugging Face's tokenizers takes such spaces away, though not all of them everywhere.
 _SPACES: Final = re.compile(rb"(?<! ) ++(?=[.?!,']|n't|n?\Z)|(?<=') ++")
 RAW: Final = "surrogateescape"  # keeps such bytes as they are
-# What chat templates say unasked, such as those of Llama 3, Qwen 2.5, Kimi K2 and gpt-oss.
+# What chat templates say unasked, such as those of Llama 3, Qwen 2.5, Kimi K2 and gpt-oss. Dates change daily.
 _TEMPLATES: Final = b"""system user assistant model
 Cutting Knowledge Date: December 2023
-Today Date: 26 July 2024
+Today Date: 26 Jul 2024
 
 You are Qwen, created by Alibaba Cloud. You are a helpful assistant.
 You are Kimi, an AI assistant created by Moonshot AI.
 You are ChatGPT, a large language model trained by OpenAI.
 Knowledge cutoff: 2024-06
 Current date: 2025-06-28
+January February March April May June July August September October November December
+Jan Feb Mar Apr Jun Jul Aug Sep Oct Nov Dec
 
 Reasoning: medium
 
@@ -45,5 +47,8 @@ def cleaned(text: bytes) -> bytes:
 
 
 def penalised(text: bytes, said: bytes) -> bool:
-    """Whether a repetition penalty may fall on a token, or a text of one: it was said before, or by a chat template."""
+    """Whether a repetition penalty may fall on a token, or a text of one: it was said before, or by a chat template.
+
+    Of templates whole words are known: not how they come apart into tokens, nor today's date.
+    """
     return text in said or text in _SAID_UNASKED

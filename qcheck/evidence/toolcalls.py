@@ -49,8 +49,8 @@ class ToolCallEvidence(AnswerEvidence):
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
         shown = super()._shown(probe_id, answer)
         reference = self._baseline.probe(probe_id)
-        if shown is None or reference is None:
-            return shown
+        if reference is None:
+            return None
         mine = _made(answer)
         recorded = [_made(a) for i in self._baseline.references for a in reference.answers[i]]
         self._ended.update(mine.finish_reason == ENDS_IN_CALLS, [m.finish_reason == ENDS_IN_CALLS for m in recorded])

@@ -205,7 +205,8 @@ def _claim(work: Path, what: Recording, suite: Suite, endpoint: Endpoint) -> Non
     """Make the working folder, or check that it belongs to the very same recording."""
     if identity := _check_claim(work, what, suite, endpoint):
         if work.exists():
-            with Journal.open(work / JOURNAL):  # nobody else writes it
+            with Journal.open(work / JOURNAL):  # from here on nobody else writes it
+                _check_claim(work, what, suite, endpoint)
                 shutil.rmtree(work)
         atomic_write(work / MARKER, pretty(identity))
 
@@ -216,13 +217,10 @@ def _check_claim(work: Path, what: Recording, suite: Suite, endpoint: Endpoint) 
     Another recording does that has answers: a mistyped address leaves none.
     """
     mine = {"suite": suite.hash, "endpoint": endpoint.display, "repeats": what.repeats, "role": what.role}
-    marker = work / MARKER
-    if not marker.exists():
-        return mine
-    theirs = loads(marker.read_bytes())
+    marker, journal = work / MARKER, work / JOURNAL
+    theirs = loads(marker.read_bytes()) if marker.exists() else None
     if theirs == mine:
         return None
-    journal = work / JOURNAL
     if any(a.outcome == "answered" and not a.discovery for a in (read_journal(journal) if journal.exists() else ())):
         other = theirs.get("endpoint", "another endpoint") if isinstance(theirs, dict) else "another endpoint"
         raise BaselineError(

@@ -2,9 +2,9 @@
 
 An exchange is counted before it is sent, at the most it can cost, and again at what it did cost when it is over; a
 retry is one more exchange. So the sum never passes the budget by more than providers charge beyond their own price
-lists. Who says to charge more than `MOST_BEYOND` times the most that these allow speaks of something else than dollars,
-and must not end the run for the others. What a process that was killed had in flight is not known to the next one,
-which resumes the run.
+lists. Who says to charge more than `MOST_BEYOND` times the most that a request can cost by these speaks of something
+else than dollars, and must not end the run for the others. What a process that was killed had in flight is not known to
+the next one, which resumes the run.
 """
 
 from __future__ import annotations
@@ -107,15 +107,14 @@ def cost_usd(response: Response, price: Price | None) -> float | None:
 def charge_usd(attempt: Attempt, price: Price | None, worst_usd: float | None) -> float | None:
     """What an exchange is counted at; None where that is unknown, for want of a price.
 
-    An answer: what it says to have cost, at least its tokens at their price, or `worst_usd` where it says neither, and
-    never more than `MOST_BEYOND` times that. What was lost on its way, or came with HTTP 200 and could not be used, may
-    well be billed, too: `worst_usd`. An error, and what was never sent: nothing.
+    An answer: what it says to have cost, believed up to `MOST_BEYOND` times `worst_usd`, at least its tokens at their
+    price, or `worst_usd` where it says neither. What was lost on its way, or came with HTTP 200 and could not be used,
+    may well be billed, too: `worst_usd`. An error, and what was never sent: nothing.
     """
     if r := attempt.response:
         listed = cost_usd(replace(r, cost_usd=None), price)  # a provider may tell less than is billed elsewhere
-        costs = [cost for cost in (r.cost_usd, listed) if cost is not None]
-        most = math.inf if worst_usd is None else MOST_BEYOND * worst_usd
-        return min(most, max(costs)) if costs else worst_usd
+        told = min(r.cost_usd, MOST_BEYOND * worst_usd) if r.cost_usd is not None and worst_usd else r.cost_usd
+        return max((cost for cost in (told, listed) if cost is not None), default=worst_usd)
     return worst_usd if attempt.sent and attempt.http_status in (None, 200) else 0.0
 
 

@@ -188,7 +188,9 @@ def test_an_empty_answer_is_neither_a_loss_nor_agreement(graded: Recorded, text:
     assert evidence.deviating == []
     assert evidence.log_e < 0
     assert evidence.bound() == 1.0
-    assert [f.kind for f in evidence.snapshot(1.0).findings] == ["answers_empty"]
+    said = {f.kind: f.text for f in evidence.snapshot(1.0).findings}
+    assert "40 of 40 answers say nothing" in said["answers_empty"]
+    assert said["accuracy_difference"].startswith("-100.0 points")  # what is missing may be missing for that
 
 
 def test_failed_requests_neither_accuse_nor_reassure(graded: Recorded, items: Items) -> None:

@@ -106,6 +106,9 @@ def test_no_dollars_are_what_lies_far_beyond_the_price() -> None:
     """Credits, cents, or malice: one provider's word must not end the run for the others."""
     assert charge_usd(costing(25.0), PRICE, 1e-3) == pytest.approx(1e-2)
     assert charge_usd(costing(5e-3), PRICE, 1e-3) == pytest.approx(5e-3)
+    assert charge_usd(costing(0.5), Price(0.0, 0.0), 0.0) == 0.5
+    many = replace(ANSWERED, response=replace(RESPONSE, completion_tokens=6000))
+    assert charge_usd(many, PRICE, 1e-3) == pytest.approx((100 * 2 + 6000 * 10) / 1e6)
 
 
 def test_what_a_provider_tells_is_counted_at_its_price_at_least() -> None:

@@ -25,11 +25,9 @@ _MAX_PROMPTS = 128
 def scored(body: dict[str, Any], choice: dict[str, Any], text: str, generated: int, most: int) -> tuple[Position, ...]:
     """The positions of `text`, and the first of the `generated` ones after it; () where they cannot be told.
 
-    most: how many tokens were to be listed at a position.
-
     That is where the tokens do not spell the text byte by byte: where one of them also holds the end of the prompt or
     a part of a character, where the text holds what the tokenizer takes for a control token, and where tokens are
-    listed as the vocabulary spells them. Raises MalformedError.
+    listed as the vocabulary spells them. most: how many tokens were to be listed at a position. Raises MalformedError.
     """
     parts = body.get("prompt")
     before = as_list(parts, _MAX_PROMPTS, "prompt") if isinstance(parts, list) else []

@@ -39,8 +39,8 @@ from qcheck.suites import Probe, Suite
 
 __all__ = ["Recording", "check", "find_out", "recalibrate", "record"]
 
-# What is to change for a recording to go on, where a limit ended it: all that was asked for it counts.
 MARKER, JOURNAL = "recording.json", "journal.jsonl"  # in the working folder
+# What is to change for a recording to go on, where a limit ended it: all that was asked for it counts.
 AGAIN_WITH = {"max_requests": " with a higher --max-requests", "budget": " with a higher --budget"}
 
 

@@ -39,7 +39,7 @@ Reservation = Literal["reserved", "later", "max_requests", "budget"]
 TEMPLATE_TOKENS = 256
 MESSAGE_TOKENS = 16
 ROUNDING = 1e-9
-MOST_BEYOND = 10
+MOST_BEYOND = 10  # a convention: no price list is so much out of date
 PLAN_REQUESTS = 100  # to a provider whose requests a plan pays for, unless the user says how many
 
 

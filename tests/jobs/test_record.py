@@ -110,6 +110,18 @@ def test_another_suite_or_recording_under_the_same_name_is_refused(lab: Lab, sma
         _record(lab, load_suite("logprobs"), what, "honest", limit=5)
 
 
+def test_answers_that_were_paid_for_stay_whoever_they_are_of(lab: Lab, small: Suite, tmp_path: Path) -> None:
+    what = Recording(tmp_path, "one", "first", "reference", "self-hosted", repeats=1)
+    with pytest.raises(RecordingError):
+        _record(lab, small, what, "honest", limit=5)
+    work = tmp_path / ".recording-one"
+    kept = (work / "journal.jsonl").read_bytes()
+    (work / "recording.json").unlink()
+    with pytest.raises(BaselineError, match="of another endpoint with the same name"):
+        _record(lab, small, what, "honest")
+    assert (work / "journal.jsonl").read_bytes() == kept
+
+
 class Instant:
     """Answers at once; `meanwhile` happens before the first answer."""
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from baselines import record_lab
-from benchmarks.detection.certain import SURE, certain
+from benchmarks.detection.chosen import CERTAIN, FOLLOWED, MARGIN, SURE, Choice, chosen
 from benchmarks.detection.false_alarms import FalseAlarms
 from benchmarks.detection.figure import figure
 from benchmarks.detection.longer import longer
@@ -39,9 +40,11 @@ MODELS = {
     "lab-twin": "what they were not tuned on, but that positions are looked at by themselves was tried on its answers",
     "lab-moe": "a mixture of experts, on whose answers it was found that jumps and single positions mislead",
 }
-CERTAIN = ("lab-twin",)  # on which prompts of nearly certain first tokens are measured
+# Prompts that a model is measured on besides, and the rows of these figures.
+CHOICES = {"lab-twin": (CERTAIN, (*TOP_20, *TOP_5)), "lab-moe": (FOLLOWED, ROWS)}
 FIGURES, BUILD = Path("benchmarks/figures"), Path("build/baselines")
 PUBLISHED_FRACTIONS = (1.0, 0.1)
+ALARMED = 4000  # further prompts of those that were chosen by which false alarms are counted: all would take hours
 SELDOM = 0.05  # from which share on more words are asked, where a figure is asked for
 
 UNUSED = (
@@ -57,6 +60,10 @@ PUBLISHED = (
     "power at 1 % false alarms, which are measured; qcheck's 1 % is guaranteed, however often one looks. Their streams "
     "ask all probes in random order, qcheck's those first that are calibrated most deeply."
 )
+WHICH = {
+    CERTAIN.name: f"whose first token has a probability above {SURE}, so that what is seen are the later tokens",
+    FOLLOWED.name: f"on whose path two honest deployments go, each token preferred by more than {MARGIN} nats",
+}
 ALARMS = (
     "False alarms of honest deployments that the envelope does not know, streams of 1000 requests looked at after each "
     "(`benchmarks/detection/false_alarms.py`). No more than 20 of 2000 are allowed, 12 leave room for chance; nothing "
@@ -81,8 +88,8 @@ def tables(model: str, suite: Suite) -> str:
     parts = [_measured(baseline, suite)]
     if found := longer(baseline, suite, BUILD):
         parts.append(_longer(*found, suite))
-    if model in CERTAIN:
-        parts.append(_certain(*certain(model, suite, DEFAULT_FOLDER, BUILD, _tell), suite))
+    if model in CHOICES:
+        parts.append(_chosen(model, *CHOICES[model], suite))
     alarms = _false_alarms(baseline, suite) if folder == recorded else f"False alarms need calibration answers: {how}."
     return "\n\n".join([*parts, alarms])
 
@@ -120,16 +127,19 @@ def _longer(baseline: Baseline, words: Sequence[Probe], suite: Suite) -> str:
     return "\n\n".join([what, power_table(cells), oracle_table(cells)])
 
 
-def _certain(baseline: Baseline, prompts: Sequence[Probe], suite: Suite) -> str:
-    rows = [*TOP_20, *TOP_5]
+def _chosen(model: str, choice: Choice, rows: Sequence[Row], suite: Suite) -> str:
+    baseline, dealt = chosen(choice, model, suite, DEFAULT_FOLDER, BUILD, _tell)
+    prompts = dealt.fold("evaluation")
     material = gather(baseline, bank(baseline, suite, prompts, rows), rows)
-    cells = measure(material, rows)
+    cells = measure(material, rows, len(prompts))
     what = (
-        f"On {len(prompts)} prompts whose first token has a probability above {SURE}, null bounds counted on "
-        f"{material.resolution} others (`benchmarks/detection/certain.py`), so that what is seen are the later "
-        "tokens. Only variants whose directions are looked for are recorded here, so that 4-bit ones are seen by size:"
+        f"On {len(prompts)} prompts {WHICH[choice.name]}, null bounds counted on {material.resolution} others "
+        "(`benchmarks/detection/chosen.py`). Only variants whose directions are looked for are recorded here, so that "
+        "4-bit ones are seen by size:"
     )
-    return "\n\n".join([what, power_table(cells), oracle_table(cells)])
+    further = [p for p in dealt.probes if p.fold != "evaluation"][:ALARMED]
+    fewer = replace(dealt, probes=(*prompts, *further))
+    return "\n\n".join([what, power_table(cells), oracle_table(cells), _false_alarms(baseline, fewer)])
 
 
 def _false_alarms(baseline: Baseline, suite: Suite) -> str:

@@ -44,7 +44,8 @@ EPILOG = examples(
     "",
     "Then record references with it: `qcheck baseline record MODEL --suite suites/few-words --provider …`.",
 )
-MARGIN_NATS = 0.065  # more than a step of bfloat16 logits between 8 and 16
+# More than a step of bfloat16 logits between 8 and 16, of which several may add up where every token of a path counts.
+MARGIN_NATS = {"greedy": 0.065, "logprobs": 0.1}
 GAP_NATS = (0.05, 0.15)
 FRACTIONS = (1.0, 0.1)
 NOTES_PER_SOURCE = 10
@@ -79,16 +80,15 @@ def new(
     ] = "logprobs",
     size: Annotated[
         int | None,
-        typer.Option(
-            min=1, metavar="N", help="The most prompts of each kind.", show_default="all; of logprobs half the pool"
-        ),
+        typer.Option(min=1, metavar="N", help="The most prompts of each kind.", show_default="all"),
     ] = None,
     margin: Annotated[
         float | None,
         typer.Option(
             metavar="NATS",
-            help="How sure references and variant must be of different first tokens.",
-            show_default=f"{MARGIN_NATS:g}",
+            help="How sure references and variant must be of different first tokens; for log-probabilities, how sure "
+            "the references must be of each token of an answer.",
+            show_default=" or ".join(f"{nats:g}" for nats in MARGIN_NATS.values()),
         ),
     ] = None,
     gap: Annotated[
@@ -115,11 +115,13 @@ def new(
     env_file: EnvFile = None,
     allow_http: AllowHttp = False,
 ) -> None:
-    """Make a suite of those prompts of a pool that tell most, for endpoints that give text alone or little more.
+    """Make a suite of those prompts of a pool that tell most.
 
-    Everybody named is asked each prompt for one token. For `--for greedy` a prompt is taken where all references are
-    sure of the same first token and a variant is sure of another one, so that one answer tells them apart. The answers
-    are kept in the suite's folder: interrupted, or with another choice, the same command asks only what is missing.
+    Everybody named is asked each prompt. For `--for greedy` a prompt is taken where all references are sure of the same
+    first token and a variant is sure of another one: one answer, though it be text alone, tells them apart. For `--for
+    logprobs` it is taken where all references are sure of the same four tokens: honest answers then differ little at
+    some of them, even where a router turns. The answers are kept in the suite's folder: interrupted, or with another
+    choice, the same command asks only what is missing.
     """
     from qcheck.cli.environment import keys_for, open_environment  # --help must not load numpy
     from qcheck.jobs.mine import draw_pool
@@ -138,7 +140,7 @@ def new(
         raise ConfigurationError(f"{folder} holds a suite already: choose another --out, or remove its suite.json.")
     if reason := why_unwritable(folder):
         raise ConfigurationError(f"no suite can be kept in {folder}: {reason}; choose another --out.")
-    profile, prompts = get_model(model), draw_pool(pool, max_requests, seed, folder / "pool")
+    profile, prompts = get_model(model), draw_pool(pool, purpose, max_requests, seed, folder / "pool")
     limits = Limits(None, positive_usd(budget), duration_s(deadline, "--deadline"))
     with open_environment(messages, env_file, allow_http=allow_http) as environment:
         endpoints = resolve_all([*references, *variants], profile, environment.resolvers)
@@ -173,9 +175,9 @@ def _wanted(
 
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
         raise ConfigurationError("NAME is of lower-case letters, digits and dashes, a letter first.")
-    if purpose == "logprobs" and (variants or margin is not None or gap):
-        raise ConfigurationError("--against, --margin and --gap are for --for greedy: leave them out.")
-    chosen = MARGIN_NATS if margin is None else margin
+    if purpose == "logprobs" and (variants or gap):
+        raise ConfigurationError("--against and --gap are for --for greedy: leave them out.")
+    chosen = MARGIN_NATS[purpose] if margin is None else margin
     if not 0 < chosen < float("inf"):
         raise ConfigurationError(f"--margin is a number of nats above zero, not {chosen:g}.")
     near = _interval(gap) if gap else (None if variants else GAP_NATS)
@@ -183,6 +185,8 @@ def _wanted(
     if purpose == "greedy":
         words += [f"--against {','.join(variants)} --margin {chosen:g}"] if variants else []
         words += [f"--gap {near[0]:g}:{near[1]:g}"] if near else []
+    else:
+        words += [f"--margin {chosen:g}"]
     words += [f"--size {size}"] if size else []
     made_by = f"qcheck suite new {name} --model {model} --for {purpose} {' '.join(words)}"
     return Wanted(name, purpose, Criteria(chosen, near), size, seed, made_by)
@@ -219,9 +223,10 @@ def _plan(pool: Suite, sources: Sequence[Source], concurrency: int) -> str:
     dollars = f"at most {sum(cost or 0.0 for cost in costs.values()):.4f} USD, retries apart"
     if unknown:
         dollars += f", and what {', '.join(unknown)} will charge (price unknown)"
+    tokens = "one token" if pool.manifest.max_tokens == 1 else f"{pool.manifest.max_tokens} tokens"
     minutes = prompts * SECONDS_PER_REQUEST / concurrency / 60
     return (
-        f"plan: {prompts} prompts of one token to each of {', '.join(costs)}, {prompts * len(costs)} requests, "
+        f"plan: {prompts} prompts of {tokens} to each of {', '.join(costs)}, {prompts * len(costs)} requests, "
         f"{dollars}, about {max(1, round(minutes))} min; answers are kept in {pool.folder}"
     )
 

@@ -219,9 +219,9 @@ def _beside(position: Position, node: Node, lengths: NDArray[np.intp]) -> tuple[
     shape = (len(lengths), len(columns))
     candidate, candidate_floor, recorded = (np.full(shape, np.nan) for _ in range(3))
     for length, cut in cuts.items():
-        rows = lengths == length
-        for key, logprob in cut.top:
-            candidate[rows, columns[key]] = logprob
+        rows, own = lengths == length, np.full(len(columns), np.nan)
+        own[[columns[key] for key, _ in cut.top]] = [logprob for _, logprob in cut.top]
+        candidate[rows] = own
         candidate_floor[rows] = list_floor(cut)
     recorded[:, : len(node.tokens)] = node.values
     recorded_floor = np.broadcast_to(node.floors[:, None], shape)

@@ -5,7 +5,9 @@ of another text: one answer tells them apart, and names the variant. On a *near-
 by a small margin, for deviations that nobody recorded: a border input, as B3IT calls it (Chauvin et al. 2026), but off
 the border by more than honest noise.
 
-Log-probabilities. On an *open* prompt the first token is uncertain, so that many of them are likely enough to move.
+Log-probabilities. On a *followed* prompt all honest recordings go the same path of several tokens, sure of each by a
+margin: answers have all its positions in common, and what a router does at one of them is no evidence by itself. The
+best of them are *open*: their first token is uncertain, so that many of them are likely enough to move.
 """
 
 from __future__ import annotations
@@ -22,20 +24,20 @@ from scipy import special
 from qcheck.baselines import Baseline
 from qcheck.evidence.greedy import GreedyPath, flip
 
-__all__ = ["NEAR_TIE", "OPEN", "SEPARATING", "Criteria", "GreedyPaths"]
+__all__ = ["FOLLOWED", "NEAR_TIE", "SEPARATING", "Criteria", "GreedyPaths", "are_one"]
 
 SEPARATING: Final = "separating"
 NEAR_TIE: Final = "near-tie"
-OPEN: Final = "open"
+FOLLOWED: Final = "followed"
 LEAST, MOST = "least", "most"
 
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """What makes a greedy prompt worth asking, in nats.
+    """What makes a prompt worth asking, in nats.
 
-    margin: how sure, at least, references and variant must be on a separating one. gap: between which margins it is a
-    near-tie; None where these are not wanted.
+    margin: how sure, at least, references and variant must be on a separating one, references of each token of one
+    that is followed. gap: between which margins a prompt is a near-tie; None where these are not wanted.
     """
 
     margin: float
@@ -112,10 +114,23 @@ class GreedyPaths:
         variants = (paths[name] for name in self.variants)
         return min(leads), max(leads), *(min(*leads, v.lead, flip(v.text, honest)) for v in variants)
 
-    def most_open(self) -> list[str]:
-        """The prompts, that first whose first token is least certain to every honest deployment."""
-        entropies = {i: min(_entropy(mine[name]) for name in self.honest) for i, mine in self.paths.items()}
+    def followed(self, margin: float) -> list[str]:
+        """The prompts on whose path all honest deployments go, each token preferred by more than `margin` nats.
+
+        That comes first whose first token is least certain to every one of them.
+        """
+        entropies: dict[str, float] = {}
+        for i, mine in self.paths.items():
+            honest = [mine[name] for name in self.honest]
+            if are_one(honest, margin):
+                entropies[i] = min(map(_entropy, honest))
         return sorted(entropies, key=lambda i: -entropies[i])
+
+
+def are_one(paths: Sequence[GreedyPath], margin: float) -> bool:
+    """Whether all are the same path of several tokens, each preferred by more than `margin` nats to any other."""
+    tokens, *others = ([p.token for p in path.positions] for path in paths)
+    return len(tokens) > 1 and all(t == tokens for t in others) and min(p.least_lead for p in paths) > margin
 
 
 def _in_turn(worth: pd.DataFrame) -> list[str]:

@@ -106,6 +106,12 @@ class GreedyPath:
         own = _trimmed(token_bytes(first.token))
         return _margin(first, (v for key, v in first.top if not _compatible(own, _trimmed(token_bytes(key)))))
 
+    @property
+    def least_lead(self) -> float:
+        """The smallest margin, in nats, by which a token of the path was preferred to any other; 0 for no path."""
+        others = ((p, [v for key, v in p.top if key != p.token]) for p in self.positions)
+        return min((_margin(position, rest) for position, rest in others), default=0.0)
+
 
 def _margin(position: Position, others: Iterable[float]) -> float:
     """By how much the position's own token was preferred to `others` and to what is not listed, nats."""

@@ -1,10 +1,11 @@
 """Make a suite of the most telling prompts of a large natural pool (`qcheck.evidence.choice`).
 
-Everybody who is named is asked every prompt of the pool once, for one token and the twenty most probable ones. Honest
-flips are as systematic as a variant's, so that prompts are chosen on two honest recordings at least, and how often a
-deployment that was not chosen on flips is bounded by others: by a third recording here, by the calibration later. For
-that the chosen clusters are dealt to the folds at random, which makes calibration probes exchangeable with those that
-providers are asked; of each cluster the best prompt alone is taken.
+Everybody who is named is asked every prompt of the pool once, for the twenty most probable tokens at each position: for
+one token where texts are wanted, for as many as providers will be asked where log-probabilities are. Honest flips are
+as systematic as a variant's, so that prompts are chosen on two honest recordings at least, and how often a deployment
+that was not chosen on flips is bounded by others: by a third recording here, by the calibration later. For that the
+chosen clusters are dealt to the folds at random, which makes calibration probes exchangeable with those that providers
+are asked; of each cluster the best prompt alone is taken.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from scipy import stats as scipy_stats
 from qcheck.baselines import Baseline, load_baseline
 from qcheck.errors import SuiteError
 from qcheck.evidence.calibration import MIN_CLUSTERS
-from qcheck.evidence.choice import OPEN, Criteria, GreedyPaths
+from qcheck.evidence.choice import FOLLOWED, Criteria, GreedyPaths
 from qcheck.jobs.record import Recording, record
 from qcheck.jobs.reference import provenance_of
 from qcheck.jsonio import content_hash
@@ -46,7 +47,7 @@ __all__ = [
 
 Purpose = Literal["greedy", "logprobs"]
 TOP = 20
-LOGPROB_TOKENS = 4  # that answers have in a suite for log-probabilities, as in the shipped one
+TOKENS: Final[Mapping[Purpose, int]] = {"greedy": 1, "logprobs": 4}  # of an answer, the latter as in the shipped suite
 SHARES: Final[Mapping[Fold, float]] = {"evaluation": 0.30, "selection": 0.12, "calibration": 0.58}
 MIN_CHOSEN: Final = int(np.ceil(MIN_CLUSTERS / SHARES["calibration"]))  # clusters of a kind that can be calibrated
 
@@ -55,7 +56,7 @@ MIN_CHOSEN: Final = int(np.ceil(MIN_CLUSTERS / SHARES["calibration"]))  # cluste
 class Wanted:
     """What suite is to be made.
 
-    size: prompts of a kind at most; all unless given, but the more open half of them. seed: deals the prompts to folds.
+    size: prompts of a kind at most; all unless given. seed: deals the prompts to folds.
     made_by: how it is made, for its manifest.
     """
 
@@ -110,8 +111,8 @@ class Mined:
         return int(scipy_stats.nbinom.ppf(0.5, 2, fraction * share)) + 2 if share > 0 else None
 
 
-def draw_pool(word: str, most: int | None, seed: int, folder: Path) -> Suite:
-    """Prompts of a suite, or of a file of prompts, drawn at random, as a suite of one token; writes nothing.
+def draw_pool(word: str, purpose: Purpose, most: int | None, seed: int, folder: Path) -> Suite:
+    """Prompts of a suite, or of a file of prompts, drawn at random, as a suite to choose from; writes nothing.
 
     most: how many at most. folder: where the pool will be kept. Raises UsageError.
     """
@@ -128,7 +129,7 @@ def draw_pool(word: str, most: int | None, seed: int, folder: Path) -> Suite:
         licence=licence,
         description=f"{len(probes)} of {len(prompts)} prompts of {Path(word).name}, to choose probes from.",
         observes=["logprobs"],
-        max_tokens=1,
+        max_tokens=TOKENS[purpose],
         top_logprobs=TOP,
     )
     return Suite(manifest, probes, content_hash([plain(p) for p in probes]), folder)
@@ -213,9 +214,9 @@ def mine(wanted: Wanted, pool: Suite, recorded: Baseline, sources: Sequence[Sour
     if wanted.purpose == "greedy":
         found, unchosen = paths.choose(wanted.criteria), paths.unchosen(wanted.criteria)
     else:
-        found, unchosen = {OPEN: paths.most_open()}, {}
+        found, unchosen = {FOLLOWED: paths.followed(wanted.criteria.margin)}, {}
     kinds = one_of_each({kind: [by_id[i] for i in ids] for kind, ids in found.items()})
-    kinds = {kind: some[: wanted.size or (len(some) // 2 if kind == OPEN else None)] for kind, some in kinds.items()}
+    kinds = {kind: some[: wanted.size] for kind, some in kinds.items()}
     strata = {kind: probes for kind, probes in kinds.items() if len(probes) >= MIN_CHOSEN}
     few = {kind: len(probes) for kind, probes in kinds.items() if kind not in strata}
     asked = len(paths.paths)
@@ -227,7 +228,7 @@ def mine(wanted: Wanted, pool: Suite, recorded: Baseline, sources: Sequence[Sour
 
     def stratum(kind: str) -> Stratum:
         chosen = [p.id for p in strata[kind]]
-        flips = {v: paths.flips(v, chosen) for v in paths.variants if kind != OPEN}
+        flips = {v: paths.flips(v, chosen) for v in paths.variants if kind != FOLLOWED}
         return Stratum(kind, len(chosen), evaluation.count(kind), flips, unchosen.get(kind, {}))
 
     return Mined(suite, tuple(map(stratum, strata)), few, asked)
@@ -263,9 +264,11 @@ def _manifest(wanted: Wanted, pool: Suite, asked: int) -> Manifest:
         name=wanted.name,
         version="1.0.0",
         licence=pool.manifest.licence,
-        description="Prompts on which one greedy token tells most." if greedy else "Prompts whose first token is open.",
+        description="Prompts on which one greedy token tells most."
+        if greedy
+        else "Prompts on whose path honest deployments stay.",
         observes=["greedy_text" if greedy else "logprobs", "prompt_tokens"],
-        max_tokens=1 if greedy else LOGPROB_TOKENS,
+        max_tokens=TOKENS[wanted.purpose],
         top_logprobs=TOP,
         generator=f"{wanted.made_by}; chosen from {asked} answered prompts of a pool with the hash {pool.hash}",
     )

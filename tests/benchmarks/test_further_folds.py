@@ -1,9 +1,9 @@
-"""The benchmark's own evaluation folds: words held out of the calibration, and prompts of sure first tokens."""
+"""The benchmark's own evaluation folds: words held out of the calibration, and prompts chosen by honest answers."""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from baselines import record_lab
-from benchmarks.detection.certain import CHOSEN_ON, SURE, certain
+from benchmarks.detection.chosen import CERTAIN, CHOSEN_ON, FOLLOWED, MARGIN, SURE, chosen
 from benchmarks.detection.longer import longer
 from qcheck.baselines import Answer, Baseline, load_baseline, read_answers
 from qcheck.evidence.calibration import deepened
@@ -22,11 +22,11 @@ from qcheck.lab.bank import Bank
 from qcheck.lab.catalog import deployments_of
 from qcheck.packing import pack
 from qcheck.records import Position
-from qcheck.suites import Probe, load_suite, shipped_folder
+from qcheck.suites import Fold, Probe, Suite, load_suite, shipped_folder
 from qcheck.tailcounts import FULL, TailCount
 
 # The packages' functions have the names of their modules.
-LONGER, CERTAIN = (sys.modules[function.__module__] for function in (longer, certain))
+LONGER, CHOSEN = (sys.modules[function.__module__] for function in (longer, chosen))
 CHUNK, FILE = 4, 1  # probes of a file, and which file is held out
 KEPT = ("honest-f32", "honest-bf16", "honest-torch-f32", "q8_0", "q6_k", "int8", "fp8")
 
@@ -96,36 +96,76 @@ def test_there_is_none_where_the_words_were_not_counted(
     assert longer(recorded, load_suite("logprobs"), tmp_path) is None
 
 
-def test_prompts_are_those_of_which_both_engines_are_sure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, int] = {}
-    dealt: list[Probe] = []
+@pytest.fixture
+def dealt(monkeypatch: pytest.MonkeyPatch) -> list[Probe]:
+    """The probes of the last calibrated baseline, which are not calibrated; nobody is asked anything."""
+    probes: list[Probe] = []
+
+    def calibrate(folder: Path, suite: Suite, *_: object, **__: object) -> bool:
+        probes[:] = suite.probes
+        return True
+
+    monkeypatch.setattr(CHOSEN, "MIN_CLUSTERS", 8)
+    monkeypatch.setattr("benchmarks.calibrated.recalibrate", calibrate)
+    monkeypatch.setattr(Bank, "fill", lambda *_, **__: None)
+    return probes
+
+
+FOLDS: dict[Fold, int] = {"evaluation": 8, "selection": 4}
+
+
+def test_certain_prompts_are_those_of_which_both_engines_are_sure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dealt: list[Probe]
+) -> None:
+    asked = defaultdict[str, list[int]](list)
 
     def answers(bank: Bank, deployment: str) -> dict[str, tuple[Answer, ...]]:
-        """Every fourth task is sure, every other one only for the second engine."""
-        asked[deployment] = len(bank.probes)
-        dealt[:] = bank.probes
+        """The first engine is sure of every other task, the second of every fourth."""
+        asked[deployment].append(len(bank.probes))
         found = {}
         for p in bank.probes:
-            number = int(p.id.removeprefix("task-"))
-            sure = number % 4 == 0 or (deployment == CHOSEN_ON[1] and number % 2 == 0)
+            sure = int(p.id.removeprefix("task-")) % (2 if deployment == CHOSEN_ON[0] else 4) == 0
             best = SURE + 0.01 if sure else SURE - 0.01
             top = (("=a", float(np.log(best))), ("=b", float(np.log(1 - best))))
             found[p.id] = (Answer(3, (Position("=a", top[0][1], top),)),)
         return found
 
-    monkeypatch.setattr(CERTAIN, "POOL", 2 * (("copying", 30), ("holder", 10)))
-    monkeypatch.setattr(CERTAIN, "FOLDS", {"evaluation": 8, "selection": 4})
-    monkeypatch.setattr(CERTAIN, "MIN_CLUSTERS", 8)
-    monkeypatch.setattr("benchmarks.calibrated.recalibrate", lambda *_, **__: True)
-    monkeypatch.setattr(Bank, "fill", lambda *_, **__: None)
+    monkeypatch.setattr(CHOSEN, "TASKS", 2 * (("copying", 30), ("holder", 10)))
     monkeypatch.setattr(Bank, "answers", answers)
-    baseline, prompts = certain("lab-twin", load_suite("logprobs"), tmp_path / "banks", tmp_path, print)
+    choice = replace(CERTAIN, folds=FOLDS)
+    baseline, suite = chosen(choice, "lab-twin", load_suite("logprobs"), tmp_path / "banks", tmp_path, print)
+    prompts = suite.fold("evaluation")
     numbers = {int(p.id.removeprefix("task-")) for p in prompts}
     assert len(numbers) == 8
     assert all(number % 4 == 0 for number in numbers)
-    assert {p.fold for p in prompts} == {"evaluation"}
-    assert asked["q8_0"] == 20
+    assert [asked[name] for name in (*CHOSEN_ON, "q8_0")] == [[80, 40], [40, 40], [40]]
+    assert list(suite.probes) == dealt
     assert sorted(Counter(p.fold for p in dealt).items()) == [("calibration", 8), ("evaluation", 8), ("selection", 4)]
     honest = [name for name, d in deployments_of("lab-twin").items() if d.kind == "reference"]
     assert list(baseline.names(baseline.references)) == honest
     assert all(baseline.probe(p.id) for p in prompts)
+
+
+def test_followed_prompts_are_one_of_each_word_on_whose_path_both_engines_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dealt: list[Probe]
+) -> None:
+    def answers(bank: Bank, deployment: str) -> dict[str, tuple[Answer, ...]]:
+        """In its second frame every word is followed, but for every fourth, which the second engine goes elsewhere."""
+        found = {}
+        for p in bank.probes:
+            word, turn = map(int, p.id.removeprefix("word-").split("-"))
+            elsewhere = deployment == CHOSEN_ON[1] and word % 4 == 0
+            lead = 2 * MARGIN if turn == 2 else MARGIN / 2
+            steps = [(f"={'b' if elsewhere else 'a'}", -0.1), ("=c", -0.1 - lead)]
+            found[p.id] = (Answer(3, tuple(Position(steps[0][0], -0.1, tuple(steps)) for _ in range(2))),)
+        return found
+
+    monkeypatch.setattr(CHOSEN, "WORDS", 60)
+    monkeypatch.setattr(Bank, "answers", answers)
+    choice = replace(FOLLOWED, folds=FOLDS)
+    _, suite = chosen(choice, "lab-moe", load_suite("logprobs"), tmp_path / "banks", tmp_path, print)
+    assert len(suite.fold("evaluation")) == 8
+    assert list(suite.probes) == dealt
+    assert {p.id[-2:] for p in dealt} == {"-2"}
+    assert not [p.id for p in dealt if int(p.cluster.removeprefix("word-")) % 4 == 0]
+    assert len({p.cluster for p in dealt}) == len(dealt)

@@ -37,6 +37,11 @@ def test_a_dry_run_prices_the_pool_and_writes_nothing(new, tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["prompts.jsonl"]
 
 
+def test_for_log_probabilities_a_pool_is_asked_as_providers_will_be(new):
+    spoken = new(NOWHERE, NOWHERE, "--for", "logprobs", "--dry-run")
+    assert spoken.out.startswith("plan: 180 prompts of 4 tokens to each of a, b, 360 requests")
+
+
 def test_where_nothing_can_be_written_nothing_is_planned(new, tmp_path):
     spoken = new(NOWHERE, NOWHERE, "--for", "greedy", "--out", "prompts.jsonl")
     assert (spoken.code, spoken.out) == (2, "")
@@ -77,7 +82,8 @@ def test_answers_are_kept_where_too_little_is_found(new, provider):
         (("--for", "greedy", "--gap", "0.2:0.1"), "--gap '0.2:0.1' is no LOW:HIGH"),
         (("--for", "greedy", "--margin", "0"), "--margin is a number of nats above zero"),
         (("--for", "greedy", "--against", ","), "--against names nothing"),
-        (("--for", "logprobs", "--margin", "0.1"), "--against, --margin and --gap are for --for greedy"),
+        (("--for", "logprobs", "--gap", "0.1:0.2"), "--against and --gap are for --for greedy"),
+        (("--for", "logprobs", "--margin", "inf"), "--margin is a number of nats above zero"),
         (("--for", "greedy", "--against", f"a={NOWHERE}"), "given twice"),
         (("--for", "greedy", "--budget", "1"), "--budget cannot be kept"),
         (("--for", "taste"), "'taste' is not one of"),

@@ -21,8 +21,8 @@ from qcheck.expected import IntegerAnswer
 from qcheck.suites import Probe, Suite
 from qcheck.tailcounts import DIRECTION, FLIP, FULL, SIZE, CalibrationTable, TailEvent
 
-OWN = 150  # clusters of each stratum that the suite has to count on
-FURTHER = 300
+OWN = 100  # clusters of each stratum that the suite has to count on
+FURTHER = 200
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,7 @@ def test_every_view_is_counted_deeply(
     recorded: tuple[Baseline, Suite], block: Block, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leave_one_out, "VIEWS", (VIEWS[0], VIEWS[2]))
-    few = dataclasses.replace(block, probes=block.probes[:200])
+    few = dataclasses.replace(block, probes=block.probes[:50])
     usual, deep = (calibrate(*recorded, further=blocks) for blocks in ([], [few]))
     assert usual is not None
     assert deep is not None
@@ -108,7 +108,7 @@ def test_every_view_is_counted_deeply(
     for before, event in zip(usual.seen("step8"), deep.seen("step8"), strict=True):
         if event.score == SIZE:
             counted = event.counts["odd"]
-            assert counted.clusters == OWN + 200
+            assert counted.clusters == OWN + 50
             added = {n: c - before.counts["odd"].honest[n] for n, c in counted.honest.items()}
             assert added == {n: int((frame[SIZE] > event.threshold).sum()) for n, frame in scores.items()}
 
@@ -141,10 +141,10 @@ def test_prompts_that_a_deployment_did_not_answer_are_left_out(
 ) -> None:
     baseline, suite = recorded
     first = baseline.references[0]
-    kept = dict(list(block.answers[first].items())[150:])
+    kept = dict(list(block.answers[first].items())[100:])
     deep = calibrate(baseline, suite, further=[dataclasses.replace(block, answers={**block.answers, first: kept})])
     assert deep is not None
-    assert deep.clusters["odd"] == OWN + FURTHER - 150
+    assert deep.clusters["odd"] == OWN + FURTHER - 100
 
 
 def test_a_cluster_of_several_further_prompts_counts_once(

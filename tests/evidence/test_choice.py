@@ -84,16 +84,28 @@ def test_flips_are_counted_against_all_references() -> None:
     assert some.flips("h0", ["a", "b"]) == 0
 
 
-def test_the_most_open_prompts_are_those_of_the_largest_entropy() -> None:
-    def spread(*shares: float) -> GreedyPath:
-        top = tuple((f"=t{i}", math.log(share)) for i, share in enumerate(shares))
-        return GreedyPath.of(Answer(None, (Position(top[0][0], top[0][1], top),)))
+def test_followed_prompts_are_those_on_whose_path_all_stay_the_most_open_first() -> None:
+    def path(*shares: tuple[float, ...], names: str = "xyz") -> GreedyPath:
+        tops = [tuple((f"={name}", math.log(share)) for name, share in zip(names, s, strict=False)) for s in shares]
+        return GreedyPath.of(Answer(None, tuple(Position(top[0][0], top[0][1], top) for top in tops)))
 
+    sure, open_, even = (0.9, 0.1), (0.5, 0.3, 0.2), (0.34, 0.33, 0.33)
     some = paths(
-        sure={"h0": spread(0.9, 0.1), "h1": spread(0.9, 0.1)},
-        even={"h0": spread(0.4, 0.3, 0.3), "h1": spread(0.5, 0.3, 0.2)},
-        unlisted={"h0": spread(0.5, 0.1), "h1": spread(0.5, 0.1)},
-        one_is_sure={"h0": spread(0.4, 0.3, 0.3), "h1": spread(1.0)},
+        sure={"h0": path(sure, sure), "h1": path(sure, sure)},
+        open={"h0": path(open_, sure), "h1": path(open_, sure)},
+        one_is_surer={"h0": path(open_, sure), "h1": path((0.7, 0.2, 0.1), sure)},
+        undecided={"h0": path(open_, even), "h1": path(open_, sure)},
+        parted={"h0": path(open_, sure), "h1": path(open_, sure, names="yxz")},
+        short={"h0": path(open_), "h1": path(open_)},
+        shorter={"h0": path(open_, sure), "h1": path(open_, sure, sure)},
         nothing={"h0": GreedyPath(b"", ()), "h1": GreedyPath(b"", ())},
     )
-    assert some.most_open() == ["even", "unlisted", "sure", "one_is_sure", "nothing"]
+    assert some.followed(0.1) == ["open", "one_is_surer", "sure"]
+    assert some.followed(1.0) == ["sure"]
+
+
+def test_a_token_that_was_not_the_likeliest_is_not_followed() -> None:
+    top = (("=x", math.log(0.6)), ("=y", math.log(0.4)))
+    sampled = GreedyPath.of(Answer(None, (Position("=x", top[0][1], top), Position("=y", top[1][1], top))))
+    assert sampled.least_lead == 0.0
+    assert paths(p={"h0": sampled, "h1": sampled}).followed(0.0) == []

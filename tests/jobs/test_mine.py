@@ -8,6 +8,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ class Formula:
     def __init__(self, *, turned: float = 0.0, salt: str = "", noise: float = 0.0, limit: int = 10**9) -> None:
         self.turned, self.salt, self.noise, self.limit, self.asked = turned, salt, noise, limit, 0
 
+    @staticmethod
+    def leads(text: str, tokens: int) -> list[float]:
+        """By how many nats each token is preferred."""
+        return [0.001 + _share(text, "lead" * n) for n in range(1, tokens + 1)]
+
     async def ask(self, request: Request, provider: str, seq: int) -> AsyncIterator[Attempt]:
         self.asked += 1
         started = "2026-11-23T00:00:00Z"
@@ -48,10 +54,12 @@ class Formula:
             return
         text = request.messages[-1].content
         words = ("no", "yes") if _share(text, self.salt) < self.turned else ("yes", "no")
-        lead = 0.001 + _share(text, "lead") + self.noise
-        total = math.log(1 + math.exp(-lead) + math.exp(-8))
-        top = ((f"={words[0]}", -total), (f"={words[1]}", -lead - total), ("=rest", -8 - total))
-        response = Response(words[0], (Position(*top[0], top),), 3, 1, None, "stop", "m", None)
+        positions = []
+        for lead in self.leads(text, request.max_tokens):
+            total = math.log(1 + math.exp(-lead - self.noise) + math.exp(-8))
+            top = ((f"={words[0]}", -total), (f"={words[1]}", -lead - self.noise - total), ("=rest", -8 - total))
+            positions.append(Position(*top[0], top))
+        response = Response(words[0] * len(positions), tuple(positions), 3, 1, None, "stop", "m", None)
         yield Attempt(provider, seq, request.probe_id, 0, started, 0.1, "answered", 200, response=response)
 
 
@@ -61,7 +69,7 @@ def pool(tmp_path: Path) -> Suite:
     clusters = [f"c{i // 2 if i < 100 else i}" for i in range(PROMPTS)]
     rows = ({"cluster": clusters[i], "messages": [{"role": "user", "content": f"Say {i}."}]} for i in range(PROMPTS))
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return draw_pool(str(file), None, 1, tmp_path / "made" / "pool")
+    return draw_pool(str(file), "greedy", None, 1, tmp_path / "made" / "pool")
 
 
 def source(name: str, price: float | None = 0.0) -> Source:
@@ -151,7 +159,7 @@ def test_what_was_recorded_of_somebody_else_is_not_taken_for_it(pool: Suite) -> 
 
 def test_another_pool_in_the_same_folder_is_refused(pool: Suite, tmp_path: Path) -> None:
     asked(pool, {"h1": Formula(), "h2": Formula()})
-    fewer = draw_pool(str(tmp_path / "prompts.jsonl"), 10, 1, pool.folder)
+    fewer = draw_pool(str(tmp_path / "prompts.jsonl"), "greedy", 10, 1, pool.folder)
     with pytest.raises(SuiteError, match="answers to other prompts"):
         asked(fewer, {"h1": Formula(), "h2": Formula()})
 
@@ -180,18 +188,23 @@ def test_a_kind_with_too_few_probes_is_left_out(pool: Suite) -> None:
     assert {p.stratum for p in mined.suite.probes} == {SEPARATING}
 
 
-def test_open_prompts_for_log_probabilities(pool: Suite) -> None:
+def test_prompts_whose_path_is_followed_for_log_probabilities(pool: Suite, tmp_path: Path) -> None:
+    longer = draw_pool(str(tmp_path / "prompts.jsonl"), "logprobs", None, 1, tmp_path / "longer" / "pool")
     askers = {"h1": Formula(), "h2": Formula(noise=0.002)}
     wanted = Wanted("made", "logprobs", Criteria(0.1, None), None, 0, "made by a test")
-    mined = mine(wanted, pool, asked(pool, askers), [source(name) for name in askers], pool.folder.parent)
+    mined = mine(wanted, longer, asked(longer, askers), [source(name) for name in askers], longer.folder.parent)
     assert mined.suite.manifest.observes == ["logprobs", "prompt_tokens"]
-    clusters = {p.cluster for p in mined.suite.probes}
-    assert 0.9 * PROMPTS // 2 < len(clusters) == len(mined.suite.probes) < PROMPTS // 2  # one prompt of each
-    taken, left = (
-        [_share(p.messages[-1].content, "lead") for p in some]
-        for some in (mined.suite.probes, [p for p in pool.probes if p.cluster not in clusters])
-    )
-    assert max(taken) <= min(left)
+    assert mined.suite.manifest.max_tokens == longer.manifest.max_tokens == 4
+    taken = {p.id for p in mined.suite.probes}
+    sure = {p.id for p in longer.probes if min(Formula.leads(p.messages[-1].content, 4)) > 0.1}
+    assert taken <= sure
+    assert {p.cluster for p in mined.suite.probes} == {p.cluster for p in longer.probes if p.id in sure}
+    assert len({p.cluster for p in mined.suite.probes}) == len(taken)  # one prompt of each
+    fewer = replace(wanted, size=200)
+    some = mine(fewer, longer, asked(longer, askers), [source(name) for name in askers], tmp_path / "some").suite
+    most_open = max(Formula.leads(p.messages[-1].content, 1)[0] for p in some.probes)
+    left = [p for p in mined.suite.probes if p.id not in {q.id for q in some.probes}]
+    assert most_open <= min(Formula.leads(p.messages[-1].content, 1)[0] for p in left)
 
 
 def test_a_pool_is_priced_and_a_budget_split(pool: Suite) -> None:
@@ -211,9 +224,9 @@ def test_a_pool_is_priced_and_a_budget_split(pool: Suite) -> None:
 
 def test_a_pool_may_be_a_suite_of_which_some_prompts_are_drawn(tmp_path: Path) -> None:
     shipped = {p.id: p for p in load_suite("answers").probes}
-    pool = draw_pool("answers", 50, 3, tmp_path)
+    pool = draw_pool("answers", "greedy", 50, 3, tmp_path)
     assert len(pool.probes) == 50
     assert all(shipped[p.id].messages == p.messages and shipped[p.id].cluster == p.cluster for p in pool.probes)
-    assert draw_pool("answers", 50, 3, tmp_path) == pool
-    assert draw_pool("answers", 50, 4, tmp_path) != pool
+    assert draw_pool("answers", "greedy", 50, 3, tmp_path) == pool
+    assert draw_pool("answers", "greedy", 50, 4, tmp_path) != pool
     assert not list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from baselines import record_lab
-from benchmarks.detection.chosen import CERTAIN, FOLLOWED, MARGIN, SURE, Choice, chosen
+from benchmarks.detection.chosen import CERTAIN, CHOSEN_ON, FOLLOWED, MARGIN, SURE, Choice, chosen
 from benchmarks.detection.false_alarms import FalseAlarms
 from benchmarks.detection.figure import figure
 from benchmarks.detection.longer import longer
@@ -139,7 +139,8 @@ def _chosen(model: str, choice: Choice, rows: Sequence[Row], suite: Suite) -> st
     )
     further = [p for p in dealt.probes if p.fold != "evaluation"][:ALARMED]
     fewer = replace(dealt, probes=(*prompts, *further))
-    return "\n\n".join([what, power_table(cells), oracle_table(cells), _false_alarms(baseline, fewer)])
+    chose = f"Here on {len(further)} of the other prompts, which {' and '.join(CHOSEN_ON)} have chosen."
+    return "\n\n".join([what, power_table(cells), oracle_table(cells), chose, _false_alarms(baseline, fewer)])
 
 
 def _false_alarms(baseline: Baseline, suite: Suite) -> str:

@@ -1,10 +1,10 @@
 """Prompts chosen for what honest deployments answer to them, with a baseline of their own.
 
 `CERTAIN`: tasks whose first token is nearly certain, so that later positions are what is seen. `FOLLOWED`: words on
-whose whole path honest deployments go, sure of each token, so that answers have all positions in common, as
-`qcheck suite new --for logprobs` takes them. Prompts of a pool are kept that suit two honest deployments of different
-engines; no variant or candidate is looked at. They are dealt to the folds at random, so that calibration prompts are
-like those that providers are asked; a larger part of them calibrates than of a suite that `qcheck suite new` deals.
+whose whole path honest deployments go, sure of each token, by the rule of `qcheck suite new --for logprobs`. Prompts of
+a pool are kept that suit two honest deployments of different engines; no variant or candidate is looked at. They are
+dealt to the folds at random, so that calibration prompts are like those that providers are asked; a larger part of them
+calibrates than of a suite that `qcheck suite new` deals.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from baselines.record_lab import DIRECTED
 from benchmarks.calibrated import calibrated
 from probes.compose import framed
 from qcheck.baselines import Answer, Baseline, load_baseline
+from qcheck.cli.mine import MARGIN_NATS
 from qcheck.evidence.calibration import MIN_CLUSTERS
 from qcheck.evidence.choice import are_one
 from qcheck.evidence.greedy import GreedyPath
@@ -38,7 +39,7 @@ CHOSEN_ON = ("honest-f32", "honest-torch-bf16")  # the second is asked what the 
 SURE = 0.97  # probability of a nearly certain first token
 TASKS = 4 * (("copying", 2700), ("holder", 1350), ("position", 1350))  # those that the lab's models are surest of
 LEVEL, SEED = 3, 20261128
-MARGIN = 0.1  # nats by which each token of a path is preferred to the next: five times what bfloat16 moves
+MARGIN = MARGIN_NATS["logprobs"]
 WORDS, FRAMES = 24_000, 2
 
 
@@ -60,8 +61,8 @@ def chosen(
 ) -> tuple[Baseline, Suite]:
     """A baseline of the lab model, calibrated, and its suite of chosen prompts, asked as those of `suite` are.
 
-    Of prompts of one cluster the first one that suits is kept. What is missing in `banks` is asked; the baseline is
-    kept below `root`.
+    Of prompts of one cluster the first one that suits the first engine is asked on. What is missing in `banks` is
+    asked; the baseline is kept below `root`.
     """
     probes, seen = choice.pool(), defaultdict[str, list[Answer]](list)
     for name in CHOSEN_ON:

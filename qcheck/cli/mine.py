@@ -40,11 +40,11 @@ EPILOG = examples(
     "qcheck suite new few-words --model lab-tiny --for greedy --from lab/honest-f32,lab/honest-torch-bf16 "
     "--against lab/q4_k_m,lab/fp8",
     "qcheck suite new border --model kimi-k2.6 --for greedy --from vllm,sglang --gap 0.1:0.2 --dry-run",
-    "qcheck suite new open --model lab-tiny --for logprobs --from lab/honest-f32,lab/honest-torch-bf16",
+    "qcheck suite new steady --model lab-moe --for logprobs --from lab/honest-f32,lab/honest-torch-bf16",
     "",
     "Then record references with it: `qcheck baseline record MODEL --suite suites/few-words --provider …`.",
 )
-# More than a step of bfloat16 logits between 8 and 16, of which several may add up where every token of a path counts.
+# More than a step of bfloat16 logits between 8 and 16; where all tokens of a path must hold, one and a half of them.
 MARGIN_NATS = {"greedy": 0.065, "logprobs": 0.1}
 GAP_NATS = (0.05, 0.15)
 FRACTIONS = (1.0, 0.1)
@@ -88,7 +88,7 @@ def new(
             metavar="NATS",
             help="How sure references and variant must be of different first tokens; for log-probabilities, how sure "
             "the references must be of each token of an answer.",
-            show_default=" or ".join(f"{nats:g}" for nats in MARGIN_NATS.values()),
+            show_default=f"{MARGIN_NATS['greedy']:g}; {MARGIN_NATS['logprobs']:g} for log-probabilities",
         ),
     ] = None,
     gap: Annotated[
@@ -119,12 +119,12 @@ def new(
 
     Everybody named is asked each prompt. For `--for greedy` a prompt is taken where all references are sure of the same
     first token and a variant is sure of another one: one answer, though it be text alone, tells them apart. For `--for
-    logprobs` it is taken where all references are sure of the same four tokens: honest answers then differ little at
-    some of them, even where a router turns. The answers are kept in the suite's folder: interrupted, or with another
-    choice, the same command asks only what is missing.
+    logprobs` it is taken where all references are sure of each token of the same answer, of four at most: on a mixture
+    of experts honest answers then agree at some of them, even where a router turns. The answers are kept in the suite's
+    folder: interrupted, or with another choice for the same purpose, the same command asks only what is missing.
     """
     from qcheck.cli.environment import keys_for, open_environment  # --help must not load numpy
-    from qcheck.jobs.mine import draw_pool
+    from qcheck.jobs.mine import check, draw_pool
     from qcheck.jsonio import why_unwritable
     from qcheck.registry.loader import get_model
     from qcheck.registry.resolve import check_told, resolve_all
@@ -147,6 +147,7 @@ def new(
         check_told(endpoints, profile)
         keys = keys_for(endpoints, environment.variables)
         check_prices(limits, endpoints)
+        check(wanted, prompts, endpoints)
         plan = _plan(prompts, _sources(endpoints, len(references)), concurrency)
         if dry_run:
             messages.result(plan)

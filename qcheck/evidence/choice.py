@@ -12,7 +12,7 @@ best of them are *open*: their first token is uncertain, so that many of them ar
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from typing import Final, Self
@@ -89,15 +89,18 @@ class GreedyPaths:
             found[NEAR_TIE] = near.tolist()
         return found
 
-    def unchosen(self, criteria: Criteria) -> dict[str, dict[str, tuple[int, int]]]:
+    def unchosen(
+        self, choose: Callable[[GreedyPaths], Mapping[str, Sequence[str]]]
+    ) -> dict[str, dict[str, tuple[int, int]]]:
         """By kind of prompt and honest deployment: its flips on what the others choose, and how many prompts that are.
 
         What is chosen on a deployment does not tell how often it flips; this does, where there are three of them.
+        choose: which prompts of each kind are taken on some paths.
         """
         flips: dict[str, dict[str, tuple[int, int]]] = {}
         for name in self.honest if len(self.honest) > 2 else ():
             others = replace(self, honest=tuple(h for h in self.honest if h != name))
-            for kind, chosen in others.choose(criteria).items():
+            for kind, chosen in choose(others).items():
                 flips.setdefault(kind, {})[name] = (others.flips(name, chosen), len(chosen))
         return flips
 
@@ -114,10 +117,10 @@ class GreedyPaths:
         variants = (paths[name] for name in self.variants)
         return min(leads), max(leads), *(min(*leads, v.lead, flip(v.text, honest)) for v in variants)
 
-    def followed(self, margin: float) -> list[str]:
+    def on_one_path(self, margin: float) -> list[str]:
         """The prompts on whose path all honest deployments go, each token preferred by more than `margin` nats.
 
-        That comes first whose first token is least certain to every one of them.
+        That comes first of whose first token the surest of them is least sure.
         """
         entropies: dict[str, float] = {}
         for i, mine in self.paths.items():
@@ -128,9 +131,14 @@ class GreedyPaths:
 
 
 def are_one(paths: Sequence[GreedyPath], margin: float) -> bool:
-    """Whether all are the same path of several tokens, each preferred by more than `margin` nats to any other."""
+    """Whether all are the same path of several tokens, each preferred by more than `margin` nats to any other.
+
+    A token without text, id or bytes may be another one at each of them.
+    """
     tokens, *others = ([p.token for p in path.positions] for path in paths)
-    return len(tokens) > 1 and all(t == tokens for t in others) and min(p.least_lead for p in paths) > margin
+    if len(tokens) < 2 or any(t.startswith("?") for t in tokens) or any(t != tokens for t in others):
+        return False
+    return min(path.least_lead for path in paths) > margin
 
 
 def _in_turn(worth: pd.DataFrame) -> list[str]:

@@ -38,6 +38,7 @@ __all__ = [
     "Stratum",
     "Wanted",
     "ask",
+    "check",
     "deal",
     "draw_pool",
     "mine",
@@ -165,10 +166,7 @@ async def ask(
 
     Raises SuiteError for a folder that holds another pool, BaselineError, RecordingError or StorageError.
     """
-    kept = (pool.folder / "suite.json").exists()
-    suite = load_suite(str(pool.folder)) if kept else save_suite(pool.folder, pool.manifest, pool.probes)
-    if (suite.manifest, suite.probes) != (pool.manifest, pool.probes):
-        raise SuiteError(f"{pool.folder} holds answers to other prompts; choose another folder with --out.")
+    suite = _kept(pool) or save_suite(pool.folder, pool.manifest, pool.probes)
     costs = {name: cost or 0.0 for name, cost in worst_cases_usd(pool, sources).items()}
     total = sum(costs.values())
 
@@ -197,6 +195,30 @@ async def ask(
     return load_baseline(pool.folder, calibrated=False)
 
 
+def check(wanted: Wanted, pool: Suite, endpoints: Sequence[Endpoint]) -> None:
+    """Whether such a suite can be made of the pool as these endpoints answer, and its folder holds no other one.
+
+    Raises SuiteError.
+    """
+    _kept(pool)
+    if wanted.size is not None and wanted.size < MIN_CHOSEN:
+        raise SuiteError(f"--size {wanted.size} is too small: an envelope takes {MIN_CHOSEN} prompts of a kind.")
+    if short := [e.name for e in endpoints if e.dialect.top_logprobs_max < 2]:
+        raise SuiteError(f"{', '.join(short)} gives no log-probabilities of two tokens or more to choose prompts by.")
+
+
+def _kept(pool: Suite) -> Suite | None:
+    """The pool that the folder holds already, None for none. Raises SuiteError for another one."""
+    if not (pool.folder / "suite.json").exists():
+        return None
+    suite = load_suite(str(pool.folder))
+    if (suite.manifest, suite.probes) != (pool.manifest, pool.probes):
+        raise SuiteError(
+            f"{pool.folder} holds answers to other prompts, or of another length; choose another folder with --out."
+        )
+    return suite
+
+
 def _recorded(folder: Path) -> set[tuple[str, str, str]]:
     if not (folder / "manifest.json").exists():
         return set()
@@ -211,24 +233,27 @@ def mine(wanted: Wanted, pool: Suite, recorded: Baseline, sources: Sequence[Sour
     by_id = {p.id: p for p in pool.probes}
     honest, variants = ([s.name for s in sources if s.role == role] for role in ("reference", "variant"))
     paths = GreedyPaths.of(recorded, list(by_id), honest, variants)
-    if wanted.purpose == "greedy":
-        found, unchosen = paths.choose(wanted.criteria), paths.unchosen(wanted.criteria)
-    else:
-        found, unchosen = {FOLLOWED: paths.followed(wanted.criteria.margin)}, {}
+
+    def choose(some: GreedyPaths) -> Mapping[str, Sequence[str]]:
+        if wanted.purpose == "greedy":
+            return some.choose(wanted.criteria)
+        return {FOLLOWED: some.on_one_path(wanted.criteria.margin)}
+
+    found, unchosen = choose(paths), paths.unchosen(choose)
     kinds = one_of_each({kind: [by_id[i] for i in ids] for kind, ids in found.items()})
     kinds = {kind: some[: wanted.size] for kind, some in kinds.items()}
     strata = {kind: probes for kind, probes in kinds.items() if len(probes) >= MIN_CHOSEN}
     few = {kind: len(probes) for kind, probes in kinds.items() if kind not in strata}
     asked = len(paths.paths)
     if not strata:
-        raise SuiteError(_too_few(few, asked))
+        raise SuiteError(_too_few(few, asked, wanted.purpose))
     probes = deal(strata, np.random.default_rng(wanted.seed))
     suite = save_suite(folder, _manifest(wanted, pool, asked), probes)
     evaluation = [p.stratum for p in suite.fold("evaluation")]
 
     def stratum(kind: str) -> Stratum:
         chosen = [p.id for p in strata[kind]]
-        flips = {v: paths.flips(v, chosen) for v in paths.variants if kind != FOLLOWED}
+        flips = {v: paths.flips(v, chosen) for v in paths.variants}
         return Stratum(kind, len(chosen), evaluation.count(kind), flips, unchosen.get(kind, {}))
 
     return Mined(suite, tuple(map(stratum, strata)), few, asked)
@@ -274,10 +299,11 @@ def _manifest(wanted: Wanted, pool: Suite, asked: int) -> Manifest:
     )
 
 
-def _too_few(few: Mapping[str, int], asked: int) -> str:
+def _too_few(few: Mapping[str, int], asked: int, purpose: Purpose) -> str:
     found, most = " and ".join(f"{count} {kind}" for kind, count in few.items()), max(few.values())
+    options = "--margin, --gap" if purpose == "greedy" else "--margin"
     enough = f"about {-(-MIN_CHOSEN * asked // most)}" if most else "many more"
     return (
         f"of {asked} prompts {found} ones were found, and an envelope takes {MIN_CHOSEN} of a kind: ask {enough} "
-        "prompts (--pool, --max-requests), or ask less of them (--margin, --gap)."
+        f"prompts (--pool, --max-requests), or ask less of them ({options})."
     )

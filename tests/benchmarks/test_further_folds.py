@@ -150,12 +150,12 @@ def test_followed_prompts_are_one_of_each_word_on_whose_path_both_engines_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dealt: list[Probe]
 ) -> None:
     def answers(bank: Bank, deployment: str) -> dict[str, tuple[Answer, ...]]:
-        """In its second frame every word is followed, but for every fourth, which the second engine goes elsewhere."""
+        """Every third word is followed in both frames, others in the second; every fourth one engine goes elsewhere."""
         found = {}
         for p in bank.probes:
             word, turn = map(int, p.id.removeprefix("word-").split("-"))
             elsewhere = deployment == CHOSEN_ON[1] and word % 4 == 0
-            lead = 2 * MARGIN if turn == 2 else MARGIN / 2
+            lead = 2 * MARGIN if turn == 2 or word % 3 == 0 else MARGIN / 2
             steps = [(f"={'b' if elsewhere else 'a'}", -0.1), ("=c", -0.1 - lead)]
             found[p.id] = (Answer(3, tuple(Position(steps[0][0], -0.1, tuple(steps)) for _ in range(2))),)
         return found
@@ -166,6 +166,7 @@ def test_followed_prompts_are_one_of_each_word_on_whose_path_both_engines_go(
     _, suite = chosen(choice, "lab-moe", load_suite("logprobs"), tmp_path / "banks", tmp_path, print)
     assert len(suite.fold("evaluation")) == 8
     assert list(suite.probes) == dealt
-    assert {p.id[-2:] for p in dealt} == {"-2"}
+    assert all(p.id.endswith("-1" if int(p.cluster.removeprefix("word-")) % 3 == 0 else "-2") for p in dealt)
+    assert {p.id[-2:] for p in dealt} == {"-1", "-2"}
     assert not [p.id for p in dealt if int(p.cluster.removeprefix("word-")) % 4 == 0]
     assert len({p.cluster for p in dealt}) == len(dealt)

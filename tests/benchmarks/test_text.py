@@ -79,7 +79,7 @@ def test_probes_of_one_format_prove_it_sooner_than_those_of_all(monkeypatch: pyt
         return {name: {p.id: answers[name][p.id] for p in probes} for name in names}
 
     monkeypatch.setattr(text, "_asked", asked)
-    monkeypatch.setattr(text, "STREAMS", 80)
+    monkeypatch.setattr(text, "STREAMS", 20)
     mined, _ = text.ROWS["separating by 0.08 nats:"]
     row = Row("4-bit", FOUR_BITS, apart=True)
     prompts = {p.id: p for p in PROBES}
@@ -89,8 +89,8 @@ def test_probes_of_one_format_prove_it_sooner_than_those_of_all(monkeypatch: pyt
     sooner, later = (int(re.findall(r"(\d+) / \d+ \[", line)[0]) for line in (own, common))
     assert sooner < later
     # Of eight deployments that probes are not chosen on, beside each of four suites and beside the one of all.
-    assert own.endswith("| 0 of 80 | 0 of 8000 |")
-    assert common.endswith("| 0 of 80 | 0 of 2000 |")
+    assert own.endswith("| 0 of 20 | 0 of 8000 |")
+    assert common.endswith("| 0 of 20 | 0 of 2000 |")
 
 
 def test_a_pool_is_asked_in_stages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,21 @@ def test_a_suite_is_made_validated_and_not_made_again(new, qcheck, provider, tmp
     assert "suites/mine holds a suite already" in again.err
 
 
+def test_a_suite_for_log_probabilities_is_made(new, qcheck, provider, tmp_path):
+    spoken = new(provider(), provider(shift=0.01), "--for", "logprobs", "--margin", "0.01", "--concurrency", "8")
+    assert spoken.code == 0, spoken.err
+    assert "followed" in spoken.out
+    manifest = json.loads((tmp_path / "suites/mine/suite.json").read_text())
+    assert (manifest["observes"], manifest["max_tokens"]) == (["logprobs", "prompt_tokens"], 4)
+    assert "--for logprobs" in manifest["generator"]
+    assert "--margin 0.01" in manifest["generator"]
+    assert qcheck("suite", "validate", "suites/mine").code == 0
+    (tmp_path / "suites/mine/suite.json").unlink()
+    other = new(NOWHERE, NOWHERE, "--for", "greedy", "--dry-run")
+    assert (other.code, other.out) == (2, "")
+    assert "suites/mine/pool holds answers to other prompts, or of another length" in other.err
+
+
 def test_answers_are_kept_where_too_little_is_found(new, provider):
     first, second = provider(), provider(shift=0.01)
     spoken = new(first, second, "--for", "greedy")
@@ -83,6 +98,7 @@ def test_answers_are_kept_where_too_little_is_found(new, provider):
         (("--for", "greedy", "--margin", "0"), "--margin is a number of nats above zero"),
         (("--for", "greedy", "--against", ","), "--against names nothing"),
         (("--for", "logprobs", "--gap", "0.1:0.2"), "--against and --gap are for --for greedy"),
+        (("--for", "greedy", "--size", "100"), "--size 100 is too small: an envelope takes 173 prompts of a kind"),
         (("--for", "logprobs", "--margin", "inf"), "--margin is a number of nats above zero"),
         (("--for", "greedy", "--against", f"a={NOWHERE}"), "given twice"),
         (("--for", "greedy", "--budget", "1"), "--budget cannot be kept"),

@@ -73,9 +73,9 @@ def test_a_third_recording_says_how_often_an_unchosen_one_flips() -> None:
         turned=turned | {"v": says("no", 0.2, "yes")},
     )
     assert three.choose(BOTH)[SEPARATING] == ["steady"]
-    unchosen = three.unchosen(BOTH)[SEPARATING]
+    unchosen = three.unchosen(lambda some: some.choose(BOTH))[SEPARATING]
     assert unchosen == {"h0": (0, 1), "h1": (0, 1), "h2": (1, 2)}
-    assert paths(steady=prompt((0.2, 0.3), v=("no", 0.2))).unchosen(BOTH) == {}
+    assert paths(steady=prompt((0.2, 0.3), v=("no", 0.2))).unchosen(lambda some: some.choose(BOTH)) == {}
 
 
 def test_flips_are_counted_against_all_references() -> None:
@@ -86,7 +86,8 @@ def test_flips_are_counted_against_all_references() -> None:
 
 def test_followed_prompts_are_those_on_whose_path_all_stay_the_most_open_first() -> None:
     def path(*shares: tuple[float, ...], names: str = "xyz") -> GreedyPath:
-        tops = [tuple((f"={name}", math.log(share)) for name, share in zip(names, s, strict=False)) for s in shares]
+        keys = [name if name == "?" else f"={name}" for name in names]
+        tops = [tuple((key, math.log(share)) for key, share in zip(keys, s, strict=False)) for s in shares]
         return GreedyPath.of(Answer(None, tuple(Position(top[0][0], top[0][1], top) for top in tops)))
 
     sure, open_, even = (0.9, 0.1), (0.5, 0.3, 0.2), (0.34, 0.33, 0.33)
@@ -98,14 +99,15 @@ def test_followed_prompts_are_those_on_whose_path_all_stay_the_most_open_first()
         parted={"h0": path(open_, sure), "h1": path(open_, sure, names="yxz")},
         short={"h0": path(open_), "h1": path(open_)},
         shorter={"h0": path(open_, sure), "h1": path(open_, sure, sure)},
+        nameless={"h0": path(open_, sure, names="?yz"), "h1": path(open_, sure, names="?yz")},
         nothing={"h0": GreedyPath(b"", ()), "h1": GreedyPath(b"", ())},
     )
-    assert some.followed(0.1) == ["open", "one_is_surer", "sure"]
-    assert some.followed(1.0) == ["sure"]
+    assert some.on_one_path(0.1) == ["open", "one_is_surer", "sure"]
+    assert some.on_one_path(1.0) == ["sure"]
 
 
 def test_a_token_that_was_not_the_likeliest_is_not_followed() -> None:
     top = (("=x", math.log(0.6)), ("=y", math.log(0.4)))
     sampled = GreedyPath.of(Answer(None, (Position("=x", top[0][1], top), Position("=y", top[1][1], top))))
     assert sampled.least_lead == 0.0
-    assert paths(p={"h0": sampled, "h1": sampled}).followed(0.0) == []
+    assert paths(p={"h0": sampled, "h1": sampled}).on_one_path(0.0) == []

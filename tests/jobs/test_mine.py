@@ -16,11 +16,11 @@ import pytest
 from qcheck.baselines import Baseline
 from qcheck.errors import BaselineError, SuiteError
 from qcheck.evidence.choice import NEAR_TIE, SEPARATING, Criteria
-from qcheck.jobs.mine import MIN_CHOSEN, Mined, Source, Wanted, ask, draw_pool, mine, worst_cases_usd
+from qcheck.jobs.mine import MIN_CHOSEN, Mined, Source, Wanted, ask, check, draw_pool, mine, worst_cases_usd
 from qcheck.jobs.record import RecordingError
 from qcheck.records import Attempt, Position, Request, Response
 from qcheck.registry.loader import get_model
-from qcheck.registry.types import Endpoint, Price
+from qcheck.registry.types import Dialect, Endpoint, Price
 from qcheck.run.budget import Limits
 from qcheck.suites import FOLDS, Suite, load_suite
 
@@ -195,6 +195,7 @@ def test_prompts_whose_path_is_followed_for_log_probabilities(pool: Suite, tmp_p
     mined = mine(wanted, longer, asked(longer, askers), [source(name) for name in askers], longer.folder.parent)
     assert mined.suite.manifest.observes == ["logprobs", "prompt_tokens"]
     assert mined.suite.manifest.max_tokens == longer.manifest.max_tokens == 4
+    assert mined.strata[0].unchosen == {}
     taken = {p.id for p in mined.suite.probes}
     sure = {p.id for p in longer.probes if min(Formula.leads(p.messages[-1].content, 4)) > 0.1}
     assert taken <= sure
@@ -205,6 +206,32 @@ def test_prompts_whose_path_is_followed_for_log_probabilities(pool: Suite, tmp_p
     most_open = max(Formula.leads(p.messages[-1].content, 1)[0] for p in some.probes)
     left = [p for p in mined.suite.probes if p.id not in {q.id for q in some.probes}]
     assert most_open <= min(Formula.leads(p.messages[-1].content, 1)[0] for p in left)
+
+
+def test_a_third_reference_says_how_often_it_parts_from_the_others(pool: Suite, tmp_path: Path) -> None:
+    longer = draw_pool(str(tmp_path / "prompts.jsonl"), "logprobs", None, 1, tmp_path / "longer" / "pool")
+    askers = {"h1": Formula(), "h2": Formula(noise=0.002), "h3": Formula(turned=0.1, salt="h3")}
+    wanted = Wanted("made", "logprobs", Criteria(0.05, None), None, 0, "")
+    mined = mine(wanted, longer, asked(longer, askers), [source(name) for name in askers], longer.folder.parent)
+    parts = {name: flips / of for name, (flips, of) in mined.strata[0].unchosen.items()}
+    assert parts.keys() == askers.keys()
+    assert (parts["h1"], parts["h2"]) == (0, 0)
+    assert 0.05 < parts["h3"] < 0.2
+
+
+def test_what_cannot_give_a_suite_is_refused_before_anything_is_asked(pool: Suite, tmp_path: Path) -> None:
+    sources = [source("h1").endpoint, replace(source("h2").endpoint, dialect=Dialect(top_logprobs_max=1))]
+    wanted = Wanted("made", "greedy", Criteria(0.3, None), MIN_CHOSEN, 0, "")
+    check(wanted, pool, sources[:1])
+    with pytest.raises(SuiteError, match=r"^h2 gives no log-probabilities of two tokens"):
+        check(wanted, pool, sources)
+    with pytest.raises(SuiteError, match=f"an envelope takes {MIN_CHOSEN}"):
+        check(replace(wanted, size=MIN_CHOSEN - 1), pool, sources[:1])
+    asked(pool, {"h1": Formula(), "h2": Formula()})
+    check(wanted, pool, sources[:1])
+    longer = draw_pool(str(tmp_path / "prompts.jsonl"), "logprobs", None, 1, pool.folder)
+    with pytest.raises(SuiteError, match="other prompts, or of another length"):
+        check(wanted, longer, sources[:1])
 
 
 def test_a_pool_is_priced_and_a_budget_split(pool: Suite) -> None:

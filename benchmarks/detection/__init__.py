@@ -44,7 +44,7 @@ MODELS = {
 CHOICES = {"lab-twin": (CERTAIN, (*TOP_20, *TOP_5)), "lab-moe": (FOLLOWED, ROWS)}
 FIGURES, BUILD = Path("benchmarks/figures"), Path("build/baselines")
 PUBLISHED_FRACTIONS = (1.0, 0.1)
-ALARMED = 4000  # further prompts of those that were chosen by which false alarms are counted: all would take hours
+ALARMED = 2000  # further prompts of those that were chosen by which false alarms are counted: all would take hours
 SELDOM = 0.05  # from which share on more words are asked, where a figure is asked for
 
 UNUSED = (

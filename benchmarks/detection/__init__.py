@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from baselines import record_lab
-from benchmarks.detection.chosen import CERTAIN, CHOSEN_ON, FOLLOWED, MARGIN, SURE, Choice, chosen
+from benchmarks.detection.chosen import CERTAIN, FOLLOWED, MARGIN, SURE, Choice, chosen
 from benchmarks.detection.false_alarms import FalseAlarms
 from benchmarks.detection.figure import figure
 from benchmarks.detection.longer import longer
@@ -40,11 +39,9 @@ MODELS = {
     "lab-twin": "what they were not tuned on, but that positions are looked at by themselves was tried on its answers",
     "lab-moe": "a mixture of experts, on whose answers it was found that jumps and single positions mislead",
 }
-# Prompts that a model is measured on besides, and the rows of these figures.
-CHOICES = {"lab-twin": (CERTAIN, (*TOP_20, *TOP_5)), "lab-moe": (FOLLOWED, ROWS)}
+CHOICES = {"lab-twin": CERTAIN, "lab-moe": FOLLOWED}  # of prompts that a model is measured on besides
 FIGURES, BUILD = Path("benchmarks/figures"), Path("build/baselines")
 PUBLISHED_FRACTIONS = (1.0, 0.1)
-ALARMED = 2000  # further prompts of those that were chosen by which false alarms are counted: all would take hours
 SELDOM = 0.05  # from which share on more words are asked, where a figure is asked for
 
 UNUSED = (
@@ -89,7 +86,7 @@ def tables(model: str, suite: Suite) -> str:
     if found := longer(baseline, suite, BUILD):
         parts.append(_longer(*found, suite))
     if model in CHOICES:
-        parts.append(_chosen(model, *CHOICES[model], suite))
+        parts.append(_chosen(model, CHOICES[model], suite))
     alarms = _false_alarms(baseline, suite) if folder == recorded else f"False alarms need calibration answers: {how}."
     return "\n\n".join([*parts, alarms])
 
@@ -127,9 +124,9 @@ def _longer(baseline: Baseline, words: Sequence[Probe], suite: Suite) -> str:
     return "\n\n".join([what, power_table(cells), oracle_table(cells)])
 
 
-def _chosen(model: str, choice: Choice, rows: Sequence[Row], suite: Suite) -> str:
+def _chosen(model: str, choice: Choice, suite: Suite) -> str:
     baseline, dealt = chosen(choice, model, suite, DEFAULT_FOLDER, BUILD, _tell)
-    prompts = dealt.fold("evaluation")
+    rows, prompts = [*TOP_20, *TOP_5], dealt.fold("evaluation")
     material = gather(baseline, bank(baseline, suite, prompts, rows), rows)
     cells = measure(material, rows, len(prompts))
     what = (
@@ -137,10 +134,7 @@ def _chosen(model: str, choice: Choice, rows: Sequence[Row], suite: Suite) -> st
         "(`benchmarks/detection/chosen.py`). Only variants whose directions are looked for are recorded here, so that "
         "4-bit ones are seen by size:"
     )
-    further = [p for p in dealt.probes if p.fold != "evaluation"][:ALARMED]
-    fewer = replace(dealt, probes=(*prompts, *further))
-    chose = f"Here on {len(further)} of the other prompts, which {' and '.join(CHOSEN_ON)} have chosen."
-    return "\n\n".join([what, power_table(cells), oracle_table(cells), chose, _false_alarms(baseline, fewer)])
+    return "\n\n".join([what, power_table(cells), oracle_table(cells), mixture_table(material)])
 
 
 def _false_alarms(baseline: Baseline, suite: Suite) -> str:

@@ -120,8 +120,8 @@ def new(
     Everybody named is asked each prompt. For `--for greedy` a prompt is taken where all references are sure of the same
     first token and a variant is sure of another one: one answer, though it be text alone, tells them apart. For `--for
     logprobs` it is taken where all references are sure of each token of the same answer, of four at most: on a mixture
-    of experts honest answers then agree at some of them, even where a router turns. The answers are kept in the suite's
-    folder: interrupted, or with another choice for the same purpose, the same command asks only what is missing.
+    of experts most honest answers then agree at some of them, even where a router turns. The answers are kept in the
+    suite's folder: interrupted, or with another choice for the same purpose, the command asks only what is missing.
     """
     from qcheck.cli.environment import keys_for, open_environment  # --help must not load numpy
     from qcheck.jobs.mine import check, draw_pool

@@ -15,10 +15,11 @@ import multiprocessing
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from probes.compose import further
 from qcheck.baselines import Baseline, load_baseline, save_manifest
@@ -33,7 +34,7 @@ from qcheck.lab.process import live_with_parent
 from qcheck.lab.supervisor import Lab
 from qcheck.records import Message
 from qcheck.registry.loader import get_model
-from qcheck.suites import Probe, Suite, load_suite
+from qcheck.suites import Fold, Probe, Suite, load_suite
 
 BUILD = Path("build/recording")
 CONCURRENCY = 8
@@ -73,12 +74,17 @@ def record_one(model: str, folder: Path, suite: Suite, deployment: Deployment) -
     _tell(f"{deployment.name}: {time.monotonic() - began:.0f} s")
 
 
+def composed(rows: Iterable[Mapping[str, Any]], fold: Fold) -> tuple[Probe, ...]:
+    """The probes that `probes.compose` tells of, in one fold."""
+    return tuple(
+        Probe(row["id"], row["cluster"], fold, tuple(Message(**m) for m in row["messages"]), stratum=row["stratum"])
+        for row in rows
+    )
+
+
 def deep_probes(count: int) -> tuple[Probe, ...]:
     """Further calibration prompts of the suite's stratum `words`."""
-    probes = tuple(
-        Probe(p["id"], p["cluster"], "calibration", tuple(Message(**m) for m in p["messages"]), stratum=p["stratum"])
-        for p in further(count)
-    )
+    probes = composed(further(count), "calibration")
     if len(probes) < count:
         raise SystemExit(f"there are only {len(probes)} further words")
     return probes

@@ -24,8 +24,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.record_lab import composed
 from benchmarks.calibrated import calibrated
 from benchmarks.detection.alarms import stops
+from benchmarks.detection.chosen import CHOSEN_ON
 from benchmarks.detection.draws import BLOCK, Stops, count
 from benchmarks.detection.left_out import REQUESTS, greedy_text
 from benchmarks.detection.material import ALPHA
@@ -40,7 +42,6 @@ from qcheck.evidence.views import VIEWS
 from qcheck.jobs.mine import TOP, deal, one_of_each
 from qcheck.lab.bank import DEFAULT_FOLDER, Bank
 from qcheck.lab.catalog import deployments_of
-from qcheck.records import Message
 from qcheck.suites import Fold, Manifest, Probe, Suite, load_suite, save_suite
 from qcheck.tailcounts import FULL
 from qcheck.verdict import Rules
@@ -49,7 +50,6 @@ STREAMS, LIMIT = 1000, 3000
 WORDS = 45_000
 MODELS = {"lab-twin": 8, "lab-moe": 3}  # prompts of a word, at most
 SIZE = 4000  # probes of a suite
-CHOSEN_ON = ("honest-f32", "honest-torch-bf16")
 ONE_TOKEN = Manifest(
     name="text",
     version="1.0.0",
@@ -220,10 +220,7 @@ def asked_in_turn(model: str, turn: int) -> tuple[list[Probe], Texts]:
 
     Every turn has answers of its own, so that turns can be asked side by side.
     """
-    prompts = [
-        Probe(p["id"], p["cluster"], "calibration", tuple(Message(**m) for m in p["messages"]), stratum=p["stratum"])
-        for p in framed(WORDS, turn + 1)[turn :: turn + 1]
-    ]
+    prompts = list(composed(framed(WORDS, turn + 1)[turn :: turn + 1], "calibration"))
     answers: dict[str, dict[str, Answer]] = {}
 
     def paths(prompt: Probe) -> list[GreedyPath]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from baselines import record_lab
-from benchmarks.detection.chosen import CERTAIN, FOLLOWED, MARGIN, SURE, Choice, chosen
+from benchmarks.detection.chosen import CERTAIN, FOLLOWED, Choice, chosen
 from benchmarks.detection.false_alarms import FalseAlarms
 from benchmarks.detection.figure import figure
 from benchmarks.detection.longer import longer
@@ -57,10 +57,6 @@ PUBLISHED = (
     "power at 1 % false alarms, which are measured; qcheck's 1 % is guaranteed, however often one looks. Their streams "
     "ask all probes in random order, qcheck's those first that are calibrated most deeply."
 )
-WHICH = {
-    CERTAIN.name: f"whose first token has a probability above {SURE}, so that what is seen are the later tokens",
-    FOLLOWED.name: f"on whose path two honest deployments go, each token preferred by more than {MARGIN} nats",
-}
 ALARMS = (
     "False alarms of honest deployments that the envelope does not know, streams of 1000 requests looked at after each "
     "(`benchmarks/detection/false_alarms.py`). No more than 20 of 2000 are allowed, 12 leave room for chance; nothing "
@@ -130,7 +126,7 @@ def _chosen(model: str, choice: Choice, suite: Suite) -> str:
     material = gather(baseline, bank(baseline, suite, prompts, rows), rows)
     cells = measure(material, rows, len(prompts))
     what = (
-        f"On {len(prompts)} prompts {WHICH[choice.name]}, null bounds counted on {material.resolution} others "
+        f"On {len(prompts)} prompts {choice.what}, null bounds counted on {material.resolution} others "
         "(`benchmarks/detection/chosen.py`). Only variants whose directions are looked for are recorded here, so that "
         "4-bit ones are seen by size:"
     )

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from baselines.record_lab import DIRECTED
+from baselines.record_lab import DIRECTED, composed
 from benchmarks.calibrated import calibrated
 from probes.compose import framed
 from qcheck.baselines import Answer, Baseline, load_baseline
 from qcheck.cli.mine import MARGIN_NATS
 from qcheck.evidence.calibration import MIN_CLUSTERS
-from qcheck.evidence.choice import are_one
+from qcheck.evidence.choice import is_followed
 from qcheck.evidence.greedy import GreedyPath
 from qcheck.jobs.mine import one_of_each
 from qcheck.jsonio import content_hash, to_plain
@@ -45,12 +45,14 @@ WORDS, FRAMES = 24_000, 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """What prompts are chosen. pool: those to choose from. suits: whether a prompt is kept with these honest answers.
+    """What prompts are chosen, in a word and in some. pool: those to choose from. suits: whether a prompt is kept with
+    these honest answers.
 
     folds: how many probes of a fold; all others calibrate.
     """
 
     name: str
+    what: str
     pool: Callable[[], Sequence[Probe]]
     suits: Callable[[Sequence[Answer]], bool]
     folds: Mapping[Fold, int]
@@ -105,10 +107,7 @@ def _tasks() -> tuple[Probe, ...]:
 
 
 def _words() -> tuple[Probe, ...]:
-    return tuple(
-        Probe(p["id"], p["cluster"], "evaluation", tuple(Message(**m) for m in p["messages"]), stratum=p["stratum"])
-        for p in framed(WORDS, FRAMES)
-    )
+    return composed(framed(WORDS, FRAMES), "evaluation")
 
 
 def _certain(answers: Sequence[Answer]) -> bool:
@@ -116,8 +115,20 @@ def _certain(answers: Sequence[Answer]) -> bool:
 
 
 def _followed(answers: Sequence[Answer]) -> bool:
-    return are_one([GreedyPath.of(answer) for answer in answers], MARGIN)
+    return is_followed([GreedyPath.of(answer) for answer in answers], MARGIN)
 
 
-CERTAIN = Choice("certain", _tasks, _certain, {"evaluation": 1300, "selection": 500})
-FOLLOWED = Choice("followed", _words, _followed, {"evaluation": 2000, "selection": 600})
+CERTAIN = Choice(
+    "certain",
+    f"whose first token has a probability above {SURE}, so that what is seen are the later tokens",
+    _tasks,
+    _certain,
+    {"evaluation": 1300, "selection": 500},
+)
+FOLLOWED = Choice(
+    "followed",
+    f"on whose path two honest deployments go, each token preferred by more than {MARGIN} nats",
+    _words,
+    _followed,
+    {"evaluation": 2000, "selection": 600},
+)

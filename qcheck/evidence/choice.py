@@ -6,8 +6,8 @@ by a small margin, for deviations that nobody recorded: a border input, as B3IT 
 the border by more than honest noise.
 
 Log-probabilities. On a *followed* prompt all honest recordings go the same path of several tokens, sure of each by a
-margin: answers have all its positions in common, and what a router does at one of them is no evidence by itself. The
-best of them are *open*: their first token is uncertain, so that many of them are likely enough to move.
+margin: honest answers mostly have its positions in common, so that the nearest one may agree where a router has turned
+at another. The best of them are *open*: their first token is uncertain, so that many of them are likely enough to move.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scipy import special
 from qcheck.baselines import Baseline
 from qcheck.evidence.greedy import GreedyPath, flip
 
-__all__ = ["FOLLOWED", "NEAR_TIE", "SEPARATING", "Criteria", "GreedyPaths", "are_one"]
+__all__ = ["FOLLOWED", "NEAR_TIE", "SEPARATING", "Criteria", "GreedyPaths", "is_followed"]
 
 SEPARATING: Final = "separating"
 NEAR_TIE: Final = "near-tie"
@@ -125,13 +125,13 @@ class GreedyPaths:
         entropies: dict[str, float] = {}
         for i, mine in self.paths.items():
             honest = [mine[name] for name in self.honest]
-            if are_one(honest, margin):
+            if is_followed(honest, margin):
                 entropies[i] = min(map(_entropy, honest))
         return sorted(entropies, key=lambda i: -entropies[i])
 
 
-def are_one(paths: Sequence[GreedyPath], margin: float) -> bool:
-    """Whether all are the same path of several tokens, each preferred by more than `margin` nats to any other.
+def is_followed(paths: Sequence[GreedyPath], margin: float) -> bool:
+    """Whether all follow one path of several tokens, each preferred by more than `margin` nats to any other.
 
     A token without text, id or bytes may be another one at each of them.
     """

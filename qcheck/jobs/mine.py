@@ -196,7 +196,7 @@ async def ask(
 
 
 def check(wanted: Wanted, pool: Suite, endpoints: Sequence[Endpoint]) -> None:
-    """Whether such a suite can be made of the pool as these endpoints answer, and its folder holds no other one.
+    """Check that these endpoints can choose such a suite, and that the pool's folder holds no other pool.
 
     Raises SuiteError.
     """

@@ -27,12 +27,12 @@ from qcheck.suites import Suite, load_suite
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Suite:
-    """A suite of 20 evaluation, 10 selection and 110 calibration probes, short ones."""
+    """A suite of 20 evaluation, 30 selection and 110 calibration probes, short ones."""
     folder = tmp_path_factory.mktemp("small")
     shipped = load_suite("logprobs")
     manifest = json.loads((shipped.folder / "suite.json").read_text()) | {"name": "small", "max_tokens": 2}
     (folder / "suite.json").write_text(json.dumps(manifest))
-    wanted = {"evaluation": 20, "selection": 10, "calibration": 110}
+    wanted = {"evaluation": 20, "selection": 30, "calibration": 110}
     lines = []
     for line in (shipped.folder / "probes.jsonl").read_text().splitlines():
         probe = json.loads(line)
@@ -80,7 +80,7 @@ def test_an_interrupted_recording_goes_on_and_the_envelope_is_calibrated(
         _record(lab, small, what, "honest", limit=50)
     assert not (folder / "manifest.json").exists()
     manifest, asked = _record(lab, small, what, "honest")
-    assert asked == 2 * 20 + 10 + 110 - 50
+    assert asked == 2 * 20 + 30 + 110 - 50
     assert manifest.deployments[0].date_string == "01 Feb 2026"
     assert not list(folder.glob(".recording*"))
     assert not recalibrate(folder, small)
@@ -95,7 +95,7 @@ def test_an_interrupted_recording_goes_on_and_the_envelope_is_calibrated(
     (count,) = size.counts.values()
     assert count.clusters == 110
     assert count.shown["bad"] > 100
-    assert max(count.honest.values()) < 40  # of thresholds from 10 probes
+    assert max(count.honest.values()) < 20
     assert len(manifest.deployments) == 1
 
 

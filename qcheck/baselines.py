@@ -112,7 +112,7 @@ def answer_of(response: Response, *, with_text: bool = False, with_calls: bool =
     return rounded(Answer(response.prompt_tokens, response.positions, text))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Node:
     """The recorded next-token lists after one path of tokens.
 
@@ -123,6 +123,17 @@ class Node:
     tokens: Mapping[str, int]
     values: NDArray[np.float64]
     floors: NDArray[np.float64]
+
+    @cached_property
+    def lengths(self) -> NDArray[np.intp]:
+        """(deployments,) how many tokens each lists; 0 where it has not this path."""
+        lengths: NDArray[np.intp] = (~np.isnan(self.values)).sum(axis=1)
+        return lengths
+
+    @cached_property
+    def unnamed(self) -> bool:
+        """Whether somebody lists a token that shows neither id nor bytes (`qcheck.records`, "Token keys")."""
+        return any(key.startswith("?") for key in self.tokens)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -87,24 +88,22 @@ def align(
         if node is None:
             break
         listed = {key: logprob for key, logprob in position.top if logprob > -np.inf}
-        lengths = (~np.isnan(node.values)).sum(axis=1)
-        if tokens is not None:
-            lengths = np.minimum(lengths, tokens)
-        took = int((lengths[honest] > 0).sum())
-        if not path and took < min(2, len(honest)):
+        lengths = node.lengths if tokens is None else np.minimum(node.lengths, tokens)
+        took = lengths[honest][lengths[honest] > 0]
+        if not path and len(took) < min(2, len(honest)):
             break
-        due = np.minimum(lengths, _merged_lengths(node)) if "?" in listed else lengths
-        if (due[honest] > 0).any():
-            deep = deep and len(listed) >= due[honest][due[honest] > 0].min()
-            merged = merged or len(listed) < lengths[honest][due[honest] > 0].min()
+        if len(took):
+            due = np.minimum(lengths, _merged_lengths(node))[honest] if "?" in listed else took
+            deep = deep and len(listed) >= due[due > 0].min()
+            merged = merged or len(listed) < took.min()
             shortest = min(shortest, len(listed))
         if not listed:
             break
-        block = _beside(replace(position, top=tuple(listed.items())), node, lengths)
+        block = _beside(listed, position.token, node, lengths)
         if not block[0].size:
             break
         blocks.append(block)
-        trodden += trodden == len(blocks) - 1 and took > 1
+        trodden += trodden == len(blocks) - 1 and len(took) > 1
         path += (position.token,)
     if not blocks:
         return None
@@ -208,37 +207,45 @@ def _merged_lengths(node: Node) -> NDArray[np.intp]:
     return lengths
 
 
-def _beside(position: Position, node: Node, lengths: NDArray[np.intp]) -> tuple[Array, Array, Array, Array]:
+def _beside(
+    listed: Mapping[str, float], taken: str, node: Node, lengths: NDArray[np.intp]
+) -> tuple[Array, Array, Array, Array]:
     """One position's candidate, candidate_floor, recorded and recorded_floor of an `Alignment`.
 
-    lengths: (deployments,) of the recorded lists.
+    listed: the answer's list there, the most probable first. lengths: (deployments,) of the recorded lists.
     """
-    cuts = {length: _cut(position, length) for length in set(lengths.tolist()) - {0}}
-    keys = dict.fromkeys((*node.tokens, *(key for cut in cuts.values() for key, _ in cut.top)))
-    columns = {key: column for column, key in enumerate(keys)}
+    columns, renamed = node.tokens, _perhaps_renamed(node, listed)
+    cuts = np.minimum(lengths, len(listed))
+    if not listed.keys() <= columns.keys():
+        columns = {
+            key: column for column, key in enumerate(dict.fromkeys((*columns, *_cut(listed, taken, int(cuts.max())))))
+        }
     shape = (len(lengths), len(columns))
-    candidate, candidate_floor, recorded = (np.full(shape, np.nan) for _ in range(3))
-    for length, cut in cuts.items():
-        rows, own = lengths == length, np.full(len(columns), np.nan)
-        own[[columns[key] for key, _ in cut.top]] = [logprob for _, logprob in cut.top]
+    candidate, candidate_floor, recorded, recorded_floor = (np.full(shape, np.nan) for _ in range(4))
+    for length in set(cuts.tolist()) - {0}:
+        rows, cut = cuts == length, _cut(listed, taken, length)
+        own = np.full(len(columns), np.nan)
+        own[[columns[key] for key in cut]] = list(cut.values())
         candidate[rows] = own
-        candidate_floor[rows] = list_floor(cut)
+        candidate_floor[rows] = list_floor(Position(taken, None, tuple(cut.items())))
     recorded[:, : len(node.tokens)] = node.values
-    recorded_floor = np.broadcast_to(node.floors[:, None], shape)
-    if renamed := _perhaps_renamed(node.tokens, position.top):
+    recorded_floor[:] = node.floors[:, None]
+    if renamed:
         known = [column for key, column in columns.items() if key not in renamed]
         return candidate[:, known], candidate_floor[:, known], recorded[:, known], recorded_floor[:, known]
     return candidate, candidate_floor, recorded, recorded_floor
 
 
-def _perhaps_renamed(recorded: Collection[str], top: Sequence[tuple[str, float]]) -> set[str]:
+def _perhaps_renamed(node: Node, listed: Mapping[str, float]) -> set[str]:
     """Tokens that only one side lists, and that the other may list by another key (`qcheck.records`, "Token keys")."""
-    if not any(key.startswith("?") for key in (*recorded, *(key for key, _ in top))):
+    if not (node.unnamed or any(key.startswith("?") for key in listed)):
         return set()
-    return {key for key in {key for key, _ in top} ^ set(recorded) if not key.startswith("=")}
+    return {key for key in listed.keys() ^ node.tokens.keys() if not key.startswith("=")}
 
 
-def _cut(position: Position, length: int) -> Position:
-    """The position with its `length` best tokens, and the one that was taken if it lists that."""
-    best, others = position.top[:length], position.top[length:]
-    return replace(position, top=(*best, *(pair for pair in others if pair[0] == position.token)))
+def _cut(listed: Mapping[str, float], taken: str, length: int) -> Mapping[str, float]:
+    """The `length` best tokens, and the one that was taken if it is listed."""
+    if length >= len(listed):
+        return listed
+    best = dict(islice(listed.items(), length))
+    return {**best, taken: listed[taken]} if taken in listed else best

@@ -6,6 +6,7 @@ are 0 or 1: what it multiplies there is their bound (`envelope`).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,11 +15,11 @@ import pandas as pd
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
 from qcheck.errors import BaselineError
-from qcheck.evidence.alignment import align
+from qcheck.evidence.alignment import Alignment, align
 from qcheck.evidence.answers import is_right, losses
 from qcheck.evidence.greedy import flip_scores
 from qcheck.evidence.observable import graded
-from qcheck.evidence.scoring import EQUAL, NOISE_FACTOR, Yardstick, most_of, score
+from qcheck.evidence.scoring import EQUAL, NOISE_FACTOR, Yardstick, most_of, score_each
 from qcheck.evidence.views import VIEWS, View
 from qcheck.jsonio import significant
 from qcheck.stats.deviation import pair_sums, root_mean, spread
@@ -154,14 +155,18 @@ class LeaveOneOut:
         rows: dict[int, list[tuple[float, ...]]] = {i: [] for i in order if whose is None or i in whose}
         for probe in probes:
             reference = ProbeReference(tuple((kept[probe.id],) for kept in answers.values()))
+            alike = defaultdict[bytes, dict[int, Alignment]](dict)  # those that lie beside the same rows
+            for index in rows:
+                if a := align(view.of(answers[index][probe.id]), reference, everyone, view.tokens):
+                    key = b"".join(x.tobytes() for x in (a.recorded, a.recorded_floor, a.positions))
+                    alike[key][index] = a
+            found: dict[int, tuple[float, ...]] = {}
+            for some in alike.values():
+                others = [[i for i in everyone if order[i] != index] for index in some]
+                factors = [NOISE_FACTOR if index in references else 1.0 for index in some]
+                scored = score_each(list(some.values()), others, directions, yardstick, factors)
+                found |= {i: (*s.named.values(), s.distance, s.kl) for i, s in zip(some, scored, strict=True)}
             for index, mine in rows.items():
-                others = [i for i in everyone if order[i] != index]
-                factor = NOISE_FACTOR if index in references else 1.0
-                scores = (0.0,) * len(COLUMNS)  # nothing listed: no deviation is seen
-                answer = view.of(answers[index][probe.id])
-                if alignment := align(answer, reference, everyone, view.tokens):
-                    s = score(alignment, others, directions, yardstick, factor)
-                    scores = (*s.named.values(), s.distance, s.kl)
-                mine.append(scores)
+                mine.append(found.get(index, (0.0,) * len(COLUMNS)))  # nothing listed: no deviation is seen
         ids, names = [p.id for p in probes], self.baseline.names(list(rows))
         return {name: pd.DataFrame(mine, ids, COLUMNS) for name, mine in zip(names, rows.values(), strict=True)}

@@ -35,6 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Self
 
 import numpy as np
@@ -71,6 +72,7 @@ __all__ = [
     "resemblance",
     "scales",
     "score",
+    "score_each",
 ]
 
 Array = NDArray[np.float64]
@@ -140,11 +142,22 @@ def scales(alignment: Alignment, references: Sequence[int], yardstick: Yardstick
 
     They grow with references.
     """
-    rows, r = [*references, *yardstick.usual], len(references)
-    total, count = pair_sums(alignment.recorded[rows], alignment.recorded_floor[rows], alignment.positions)
-    apart = root_mean(and_all(total), and_all(count))
-    beyond = apart[:r, r:].max(axis=0) - JUMP * np.array(list(yardstick.usual.values()))[:, None]
-    noise: Array = yardstick.unit + apart[:r, :r].max(axis=(0, 1)) + beyond.max(axis=0, initial=0.0)
+    rows = [*references, *yardstick.usual]
+    return _scales(_between(alignment, rows), np.arange(len(references)), yardstick)
+
+
+def _between(alignment: Alignment, rows: Sequence[int]) -> Array:
+    """(rows, rows, positions + 1) rms deviations between each two of them, nats, at each position and over all."""
+    sums = pair_sums(alignment.recorded[rows], alignment.recorded_floor[rows], alignment.positions)
+    return root_mean(*map(and_all, sums))
+
+
+def _scales(between: Array, chosen: NDArray[np.intp], yardstick: Yardstick) -> Array:
+    """`scales` from what lies between deployments, of which the last are those whose jumps count as noise."""
+    near = np.array(list(yardstick.usual.values()))
+    beside = between[chosen]
+    beyond = beside[:, len(between) - len(near) :].max(axis=0) - JUMP * near[:, None]
+    noise: Array = yardstick.unit + beside[:, chosen].max(axis=(0, 1)) + beyond.max(axis=0, initial=0.0)
     return noise
 
 
@@ -164,11 +177,42 @@ def score(
 
     factor: what the answer's deviations are multiplied by in what is measured in noise.
     """
-    a = alignment
-    refs, varis = np.asarray(references, int), np.asarray(variants, int)
-    ref, candidate = a.recorded[refs], a.candidate[refs]
-    *each, whole = measures = scales(a, references, yardstick)
-    distances = distances_from(a, references)
+    (scores,) = score_each([alignment], [references], variants, yardstick, [factor])
+    return scores
+
+
+def score_each(
+    alignments: Sequence[Alignment],
+    references: Sequence[Sequence[int]],
+    variants: Sequence[int],
+    yardstick: Yardstick,
+    factors: Sequence[float],
+) -> list[Scores]:
+    """The `score` of each of some answers that lie beside the same recorded rows, each with references of its own."""
+    a = alignments[0]
+    everyone = sorted(set(chain.from_iterable(references)))
+    ref, var = a.recorded[everyone], a.recorded[list(variants)]
+    between = _between(a, [*everyone, *yardstick.usual])
+    filters: Array | None = None
+    if len(everyone) > 1 and len(var):
+        candidates = np.stack([one.candidate[everyone] for one in alignments])
+        filters = matched_filters(candidates, ref, var, a.positions, np.array(factors), EXPECTED_SHARE)
+    found = []
+    for number, (one, mine, factor) in enumerate(zip(alignments, references, factors, strict=True)):
+        chosen = np.searchsorted(everyone, np.asarray(mine, int))
+        measures = _scales(between, chosen, yardstick)
+        directions = np.zeros(len(var))
+        if filters is not None and len(chosen) > 1:
+            pairs = filters[number][:, *np.ix_(chosen, chosen)][:, ~np.eye(len(chosen), dtype=bool)]
+            directions = direction_sums(pairs.min(axis=1), measures[:-1], yardstick)
+        found.append(_scores(one, mine, measures, directions, factor))
+    return found
+
+
+def _scores(
+    alignment: Alignment, references: Sequence[int], measures: Array, directions: Array, factor: float
+) -> Scores:
+    a, distances = alignment, distances_from(alignment, references)
     nearest = int(np.argmin(distances[:, -1]))
     distance = float(distances[nearest, -1]) if np.isfinite(distances[nearest, -1]) else 0.0
     # Somebody like a deployment that is left out may be met by an envelope that knows it or by one that does not.
@@ -176,19 +220,14 @@ def score(
     by_itself = np.minimum.accumulate(np.append(np.inf, factor * distances[:, :-1].min(axis=0) / measures[:-1]))
     steady = max(float(np.minimum(by_itself[n], most_steady(n))) for n in (a.trodden, without))
 
-    own = candidate[nearest]
+    own, near = a.candidate[references[nearest]], a.recorded[references[nearest]]
     there = np.flatnonzero(np.isfinite(distances[nearest, :-1]))
-    kls = [partition_kl(ref[nearest][where], own[where]) for where in (a.positions == p for p in there)]
-    both = by_position((~np.isnan(own) & ~np.isnan(ref[nearest])).astype(float), a.positions) > 0
-    directions = np.zeros(len(varis))
-    if len(refs) > 1 and len(varis):
-        filters = matched_filters(candidate, ref, a.recorded[varis], a.positions, factor, EXPECTED_SHARE)
-        pairs = ~np.eye(len(refs), dtype=bool)
-        directions = direction_sums(filters[:, pairs].min(axis=1), np.array(each), yardstick)
-        if not (a.full and distance > EQUAL):
-            directions = np.minimum(directions, 0.0)
-    kl = float(np.mean(kls)) if kls else 0.0
-    return Scores(distance, factor * distance / whole, steady, bool(both.all()), kl, directions, whole)
+    kls = [partition_kl(near[where], own[where]) for where in (a.positions == p for p in there)]
+    both = by_position((~np.isnan(own) & ~np.isnan(near)).astype(float), a.positions) > 0
+    if not (a.full and distance > EQUAL):
+        directions = np.minimum(directions, 0.0)
+    kl, size = float(np.mean(kls)) if kls else 0.0, factor * distance / measures[-1]
+    return Scores(distance, size, steady, bool(both.all()), kl, directions, measures[-1])
 
 
 def distances_from(alignment: Alignment, references: Sequence[int]) -> Array:

@@ -58,7 +58,7 @@ def matched_filters(
     references: Array,
     variants: Array,
     positions: NDArray[np.intp],
-    factor: float = 1.0,
+    factor: float | Array = 1.0,
     share: float = 1.0,
 ) -> Array:
     """How much better each variant's recorded deviation explains an answer than no deviation does, for every pair of
@@ -74,39 +74,41 @@ def matched_filters(
 
     Parameters
     ----------
-    candidate (n,), or (r, n) where it is another one beside each reference, references (r, n), variants (v, n):
-    log-probabilities in nats, NaN where unlisted.
+    candidate (n,), or (r, n) where it is another one beside each reference, or (answers, r, n); references (r, n),
+    variants (v, n): log-probabilities in nats, NaN where unlisted.
     positions (n,): which position each coordinate belongs to, rising from 0.
-    factor: what c is multiplied by where it points the variant's way, so that a larger factor never gives less.
+    factor: what c is multiplied by where it points the variant's way, so that a larger factor never gives less; one,
+    or one for each of the answers.
     share: of d, how much is expected in c.
 
     Returns
     -------
-    (positions, r, r, v) in nats², indexed [position, a, b, variant]; 0 where there is nothing to show: fewer than two
-    common coordinates at the position, or a recorded deviation that is a mere offset there.
+    (positions, r, r, v) in nats², indexed [position, a, b, variant], or (answers, positions, r, r, v); 0 where there is
+    nothing to show: fewer than two common coordinates at the position, or a recorded deviation that is a mere offset
+    there.
     """
-    listed = ~np.isnan(candidate)
-    shape = (len(references), len(references), len(variants))
+    listed, ref_listed, var_listed = ~np.isnan(candidate), ~np.isnan(references), ~np.isnan(variants)
+    left_known, right_known = ref_listed & listed, ref_listed[:, None] & var_listed
+    left = np.where(left_known, candidate - references, 0.0)
+    right = np.where(right_known, variants - references[:, None], 0.0)
+    shape = (*left.shape[:-1], len(references), len(variants))
+    factors = np.reshape(factor, (-1, 1, 1, 1)) if np.ndim(factor) else factor
     found = np.zeros((int(positions[-1]) + 1 if len(positions) else 0, *shape))
-    ref_listed, var_listed = ~np.isnan(references), ~np.isnan(variants)
-    left = np.where(ref_listed & listed, candidate - references, 0.0)
-    right = np.where(ref_listed[:, None] & var_listed, variants - references[:, None], 0.0)
-    left_weight = (ref_listed & listed).astype(float)
-    right_weight = (ref_listed[:, None] & var_listed).astype(float)
     for position, filters in enumerate(found):
-        at = positions == position
-        c, d, one_c = left[:, at], right[:, :, at].reshape(-1, int(at.sum())).T, left_weight[:, at]
-        one_d = right_weight[:, :, at].reshape(-1, int(at.sum())).T
+        at = np.flatnonzero(positions == position)
+        c, d, one_c, one_d = (
+            x[..., at].reshape(-1, len(at)) for x in (left, right, left_known.astype(float), right_known.astype(float))
+        )
         # Sums over the coordinates that a pair has in common: products of what depends on a and what depends on b.
         count, sum_c, sum_d, sum_cd, sum_dd = (
-            (x @ y).reshape(shape) for x, y in ((one_c, one_d), (c, one_d), (one_c, d), (c, d), (one_c, d * d))
+            (x @ y.T).reshape(shape) for x, y in ((one_c, one_d), (c, one_d), (one_c, d), (c, d), (one_c, d * d))
         )
         mean = np.divide(sum_d, count, out=np.zeros(shape), where=count > 1)
         norm = sum_dd - sum_d * mean
         product = sum_cd - sum_c * mean
-        gains = np.where(product > 0, factor, 1.0) * product - share * norm / 2
+        gains = np.where(product > 0, factors, 1.0) * product - share * norm / 2
         filters[:] = np.where((count > 1) & (norm > NOTHING * sum_dd), gains, 0.0)
-    return found
+    return np.moveaxis(found, 0, -4)
 
 
 def spread(values: Array, floors: Array) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,8 +11,8 @@ from hypothesis import strategies as st
 from synthetic import World
 
 from qcheck.baselines import Answer, ProbeReference
-from qcheck.evidence.alignment import align
-from qcheck.evidence.scoring import ALONE, MOST, Scores, Yardstick, resemblance, score
+from qcheck.evidence.alignment import Alignment, align
+from qcheck.evidence.scoring import ALONE, MOST, Scores, Yardstick, resemblance, score, score_each
 from qcheck.records import Position
 
 K = 12
@@ -252,6 +254,33 @@ def test_no_score_rises_with_a_reference_more(
             assert one.size <= counted.size + 1e-12
             assert one.steady <= counted.steady + 1e-12
             assert (np.maximum(one.directions, 0) <= np.maximum(counted.directions, 0) + 1e-12).all()
+
+
+def flat(s: Scores) -> list[float]:
+    """All that scores say."""
+    return [*s.named.values(), s.distance, s.kl, s.noise, s.common, *s.directions]
+
+
+@given(honest=st.lists(PATHS, min_size=3, max_size=5), near=PATHS, far=PATHS)
+def test_answers_beside_the_same_rows_get_together_what_each_gets_alone(
+    honest: list[list[tuple[str, int, int]]], near: list[tuple[str, int, int]], far: list[tuple[str, int, int]]
+) -> None:
+    """Each left out of its own references, and the variants beside all of them."""
+    answers = [walked(path) for path in (*honest, near, far)]
+    reference = ProbeReference(tuple((answer,) for answer in answers))
+    everyone, variants = list(range(len(honest))), [len(honest), len(honest) + 1]
+    yardstick = Yardstick(UNIT, {variants[0]: 0.02})
+    alike = defaultdict[bytes, list[tuple[Alignment, list[int], float]]](list)
+    for i, answer in enumerate(answers):
+        if a := align(answer, reference, everyone):
+            rows = b"".join(x.tobytes() for x in (a.recorded, a.recorded_floor, a.positions))
+            alike[rows].append((a, [r for r in everyone if r != i], 1.5 if i in everyone else 1.0))
+    for some in alike.values():
+        alignments, references, factors = zip(*some, strict=True)
+        together = score_each(alignments, references, variants, yardstick, factors)
+        for found, (a, others, factor) in zip(together, some, strict=True):
+            alone = score(a, others, variants, yardstick, factor)
+            assert flat(found) == pytest.approx(flat(alone), rel=1e-9, abs=1e-9)
 
 
 STILL = [("a", 0, 0)] * 4

@@ -216,7 +216,7 @@ def _beside(
     """
     columns, renamed = node.tokens, _perhaps_renamed(node, listed)
     cuts = np.minimum(lengths, len(listed))
-    if not listed.keys() <= columns.keys():
+    if cuts.any() and not listed.keys() <= columns.keys():
         columns = {
             key: column for column, key in enumerate(dict.fromkeys((*columns, *_cut(listed, taken, int(cuts.max())))))
         }

@@ -6,7 +6,6 @@ are 0 or 1: what it multiplies there is their bound (`envelope`).
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +14,7 @@ import pandas as pd
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
 from qcheck.errors import BaselineError
-from qcheck.evidence.alignment import Alignment, align
+from qcheck.evidence.alignment import align
 from qcheck.evidence.answers import is_right, losses
 from qcheck.evidence.greedy import flip_scores
 from qcheck.evidence.observable import graded
@@ -155,17 +154,12 @@ class LeaveOneOut:
         rows: dict[int, list[tuple[float, ...]]] = {i: [] for i in order if whose is None or i in whose}
         for probe in probes:
             reference = ProbeReference(tuple((kept[probe.id],) for kept in answers.values()))
-            alike = defaultdict[bytes, dict[int, Alignment]](dict)  # those that lie beside the same rows
-            for index in rows:
-                if a := align(view.of(answers[index][probe.id]), reference, everyone, view.tokens):
-                    key = b"".join(x.tobytes() for x in (a.recorded, a.recorded_floor, a.positions))
-                    alike[key][index] = a
-            found: dict[int, tuple[float, ...]] = {}
-            for some in alike.values():
-                others = [[i for i in everyone if order[i] != index] for index in some]
-                factors = [NOISE_FACTOR if index in references else 1.0 for index in some]
-                scored = score_each(list(some.values()), others, directions, yardstick, factors)
-                found |= {i: (*s.named.values(), s.distance, s.kl) for i, s in zip(some, scored, strict=True)}
+            seen = {i: align(view.of(answers[i][probe.id]), reference, everyone, view.tokens) for i in rows}
+            aligned = {i: a for i, a in seen.items() if a}
+            others = [[r for r in everyone if order[r] != i] for i in aligned]
+            factors = [NOISE_FACTOR if i in references else 1.0 for i in aligned]
+            scores = score_each(list(aligned.values()), others, directions, yardstick, factors)
+            found = {i: (*s.named.values(), s.distance, s.kl) for i, s in zip(aligned, scores, strict=True)}
             for index, mine in rows.items():
                 mine.append(found.get(index, (0.0,) * len(COLUMNS)))  # nothing listed: no deviation is seen
         ids, names = [p.id for p in probes], self.baseline.names(list(rows))

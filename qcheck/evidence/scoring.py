@@ -33,6 +33,7 @@ references bound the scores that it has when it stands among them.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -177,7 +178,7 @@ def score(
 
     factor: what the answer's deviations are multiplied by in what is measured in noise.
     """
-    (scores,) = score_each([alignment], [references], variants, yardstick, [factor])
+    (scores,) = _scores_beside_same([alignment], [references], variants, yardstick, [factor])
     return scores
 
 
@@ -188,7 +189,28 @@ def score_each(
     yardstick: Yardstick,
     factors: Sequence[float],
 ) -> list[Scores]:
-    """The `score` of each of some answers that lie beside the same recorded rows, each with references of its own."""
+    """The `score` of each of some answers, each with references of its own.
+
+    Those that lie beside the same recorded lists cost little more than one of them.
+    """
+    alike = defaultdict[bytes, list[int]](list)
+    for number, a in enumerate(alignments):
+        alike[b"".join(x.tobytes() for x in (a.recorded, a.recorded_floor, a.positions))].append(number)
+    found: dict[int, Scores] = {}
+    for numbers in alike.values():
+        mine = ([alignments[n] for n in numbers], [references[n] for n in numbers])
+        scored = _scores_beside_same(*mine, variants, yardstick, [factors[n] for n in numbers])
+        found |= zip(numbers, scored, strict=True)
+    return [found[number] for number in range(len(alignments))]
+
+
+def _scores_beside_same(
+    alignments: Sequence[Alignment],
+    references: Sequence[Sequence[int]],
+    variants: Sequence[int],
+    yardstick: Yardstick,
+    factors: Sequence[float],
+) -> list[Scores]:
     a = alignments[0]
     everyone = sorted(set(chain.from_iterable(references)))
     ref, var = a.recorded[everyone], a.recorded[list(variants)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from qcheck.baselines import Answer, ProbeReference
-from qcheck.evidence.alignment import names_otherwise
+from qcheck.evidence.alignment import align, names_otherwise
 from qcheck.records import Position
 
 
@@ -38,3 +39,17 @@ def test_a_name_that_a_reference_lists_too_is_a_token_of_its_own() -> None:
     recorded = answer(("= 42", -0.5), ("=42", -1.5), ("=y", -3.0))
     deviating = answer(("=42", -0.5), ("=y", -1.5), ("=z", -3.0))
     assert not names_otherwise(deviating, ProbeReference(((recorded,),) * 2), [0, 1])
+
+
+@pytest.mark.parametrize("nothing", [(), (("=a", -np.inf),)])
+@pytest.mark.parametrize("further", [0, 1])
+def test_an_answer_is_compared_up_to_where_nobody_listed_anything(
+    nothing: tuple[tuple[str, float], ...], further: int
+) -> None:
+    """Some servers list nothing at the token that ends an answer."""
+    top = (("=a", -0.1), ("=b", -2.0))
+    shows, hides = Position("=a", -0.1, top), Position("=a", None, nothing)
+    recorded = Answer(9, (shows, hides, *[shows] * further))
+    alignment = align(Answer(9, (shows,) * (2 + further)), ProbeReference(((recorded,),) * 3), (0, 1, 2))
+    assert alignment is not None
+    assert alignment.positions.tolist() == [0, 0]

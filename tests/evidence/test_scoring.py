@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 from synthetic import World
 
 from qcheck.baselines import Answer, ProbeReference
-from qcheck.evidence.alignment import Alignment, align
+from qcheck.evidence.alignment import align
 from qcheck.evidence.scoring import ALONE, MOST, Scores, Yardstick, resemblance, score, score_each
 from qcheck.records import Position
 
@@ -262,7 +260,7 @@ def flat(s: Scores) -> list[float]:
 
 
 @given(honest=st.lists(PATHS, min_size=3, max_size=5), near=PATHS, far=PATHS)
-def test_answers_beside_the_same_rows_get_together_what_each_gets_alone(
+def test_several_answers_get_together_what_each_gets_alone(
     honest: list[list[tuple[str, int, int]]], near: list[tuple[str, int, int]], far: list[tuple[str, int, int]]
 ) -> None:
     """Each left out of its own references, and the variants beside all of them."""
@@ -270,17 +268,13 @@ def test_answers_beside_the_same_rows_get_together_what_each_gets_alone(
     reference = ProbeReference(tuple((answer,) for answer in answers))
     everyone, variants = list(range(len(honest))), [len(honest), len(honest) + 1]
     yardstick = Yardstick(UNIT, {variants[0]: 0.02})
-    alike = defaultdict[bytes, list[tuple[Alignment, list[int], float]]](list)
-    for i, answer in enumerate(answers):
-        if a := align(answer, reference, everyone):
-            rows = b"".join(x.tobytes() for x in (a.recorded, a.recorded_floor, a.positions))
-            alike[rows].append((a, [r for r in everyone if r != i], 1.5 if i in everyone else 1.0))
-    for some in alike.values():
-        alignments, references, factors = zip(*some, strict=True)
-        together = score_each(alignments, references, variants, yardstick, factors)
-        for found, (a, others, factor) in zip(together, some, strict=True):
-            alone = score(a, others, variants, yardstick, factor)
-            assert flat(found) == pytest.approx(flat(alone), rel=1e-9, abs=1e-9)
+    seen = [(i, a) for i, answer in enumerate(answers) if (a := align(answer, reference, everyone))]
+    alignments = [a for _, a in seen]
+    references = [[r for r in everyone if r != i] for i, _ in seen]
+    factors = [1.5 if i in everyone else 1.0 for i, _ in seen]
+    together = score_each(alignments, references, variants, yardstick, factors)
+    for found, a, others, factor in zip(together, alignments, references, factors, strict=True):
+        assert flat(found) == pytest.approx(flat(score(a, others, variants, yardstick, factor)), rel=1e-9, abs=1e-9)
 
 
 STILL = [("a", 0, 0)] * 4

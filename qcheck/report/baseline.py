@@ -18,6 +18,13 @@ __all__ = ["render"]
 DEPLOYMENTS = ("deployment", "role", "provenance", "repeats", "recorded", "description")
 OUTSIDE = {LOSS: "are wrong where all others are right", FLIP: "leave the paths of all others, where these are sure,"}
 VISIBILITY = ("variant", "KL (nats/token)")
+BY_ITSELF = (
+    "prompts on which an honest deployment shows some rare event, and so bounds what all may show. Another "
+    "configuration of its arithmetic, on other kernels and no copy, would tell whether that arithmetic does so or it "
+    "alone"
+)
+# Where one of at least three honest deployments has most of so many of the others' events, it is said to stand apart.
+MOST, FEWEST = 0.8, 5
 VISIBLE = "in how many answers of a variant its deviation shows at least, by what an answer lists"
 
 
@@ -52,6 +59,8 @@ def _calibration(table: CalibrationTable, envelope: Envelope, alpha: float) -> I
     else:
         kl, rms = table.envelope_kl, table.noise_rms
         yield entry("envelope", f"mean KL {kl:.3g} nats/token, rms deviation {rms:.3g} nats")
+    for name, (own, every) in _apart(table).items():
+        yield entry("apart", f"{name} has {own} of the {every} {BY_ITSELF}")
     resolution = envelope.resolution or "none: no recorded variant is visible enough to claim agreement for"
     yield entry("resolution", f"{resolution} (at alpha {alpha:g})")
     yield entry("visibility", VISIBLE)
@@ -65,6 +74,17 @@ def _calibration(table: CalibrationTable, envelope: Envelope, alpha: float) -> I
         for variant in table.variants
     )
     yield grid((*VISIBILITY, *table.views), rows, right=range(1, len(VISIBILITY) + len(table.views)))
+
+
+def _apart(table: CalibrationTable) -> dict[str, tuple[int, int]]:
+    """By honest deployment that shows most of an event's honest counts: its own, and all of them, of the rarest one."""
+    found: dict[str, tuple[int, int]] = {}
+    for count in (count for event in table.seen(FULL) for count in event.counts.values()):
+        name = max(count.honest, key=count.honest.__getitem__, default="")
+        own, every = count.honest.get(name, 0), count.honest_any
+        if len(count.honest) > 2 and every >= FEWEST and own >= MOST * every:
+            found[name] = min(found.get(name, (own, every)), (own, every), key=lambda pair: pair[1])
+    return found
 
 
 def _kl(nats: float | None) -> str:

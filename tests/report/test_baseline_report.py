@@ -76,6 +76,27 @@ def test_golden(table, golden):
     golden("baseline.txt", render(baseline(table), 0.01, Paper(100)))
 
 
+@pytest.mark.parametrize(("counts", "apart"), [((1, 0, 8), "8 of the 9"), ((2, 4, 3), ""), ((0, 0, 4), "")])
+def test_a_deployment_that_alone_bounds_all_is_named(table, counts, apart):
+    honest = dict(zip(("one", "two", "three"), counts, strict=True))
+    count = table.events[1].counts["all"].model_copy(update={"honest": honest, "honest_any": sum(counts)})
+    frequent = count.model_copy(update={"honest": {"one": 9, "two": 0, "three": 90}, "honest_any": 99})
+    events = [
+        event.model_copy(update={"counts": {"all": count if rare else frequent}})
+        for event, rare in zip(table.events, (False, True, True), strict=True)
+    ]
+    text = " ".join(render(baseline(table.model_copy(update={"events": events})), 0.01, Paper(100)).split())
+    found = re.findall(r"apart: three has (.*?) prompts", text)
+    assert found == [apart or "90 of the 99"]
+
+
+def test_of_two_deployments_none_stands_apart(table):
+    honest = {"one": 0, "two": 20}
+    lone = table.events[0].counts["all"].model_copy(update={"honest": honest})
+    events = [e.model_copy(update={"counts": {"all": lone}}) for e in table.events]
+    assert "apart" not in render(baseline(table.model_copy(update={"events": events})), 0.01, Paper(100))
+
+
 def test_without_a_table_there_is_no_envelope():
     assert "takes at least two reference deployments" in render(baseline(None), 0.01, Paper(100))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from baselines import record_lab
@@ -20,9 +21,10 @@ from benchmarks.detection.longer import longer
 from benchmarks.detection.material import ALPHA, gather, strangers
 from benchmarks.detection.power import measure
 from benchmarks.detection.published import published
-from benchmarks.detection.rows import FRACTIONS, ROWS, TOP_5, TOP_20, Row, plainest
+from benchmarks.detection.rows import FRACTIONS, ON_GRIDS, ROWS, TOP_5, TOP_20, Row, plainest
 from benchmarks.detection.table import (
     consistent_table,
+    counted_table,
     false_alarm_table,
     mixture_table,
     oracle_table,
@@ -42,6 +44,7 @@ MODELS = {
 CHOICES = {"lab-twin": CERTAIN, "lab-moe": FOLLOWED}  # of prompts that a model is measured on besides
 FIGURES, BUILD = Path("benchmarks/figures"), Path("build/baselines")
 PUBLISHED_FRACTIONS = (1.0, 0.1)
+FEWER = 4000  # of chosen calibration prompts that false alarms are counted on: all of them are more than memory holds
 SELDOM = 0.05  # from which share on more words are asked, where a figure is asked for
 
 UNUSED = (
@@ -122,15 +125,29 @@ def _longer(baseline: Baseline, words: Sequence[Probe], suite: Suite) -> str:
 
 def _chosen(model: str, choice: Choice, suite: Suite) -> str:
     baseline, dealt = chosen(choice, model, suite, DEFAULT_FOLDER, BUILD, _tell)
-    rows, prompts = [*TOP_20, *TOP_5], dealt.fold("evaluation")
+    rows, prompts = [*TOP_20, *TOP_5, *ON_GRIDS], dealt.fold("evaluation")
     material = gather(baseline, bank(baseline, suite, prompts, rows), rows)
     cells = measure(material, rows, len(prompts))
     what = (
         f"On {len(prompts)} prompts {choice.what}, null bounds counted on {material.resolution} others "
-        "(`benchmarks/detection/chosen.py`). Only variants whose directions are looked for are recorded here, so that "
-        "4-bit ones are seen by size:"
+        f"(`benchmarks/detection/chosen.py`). Recorded here: {', '.join(baseline.names(baseline.variants))}; other "
+        "formats are seen by size alone."
     )
-    return "\n\n".join([what, power_table(cells), oracle_table(cells), mixture_table(material)])
+    few = replace(dealt, probes=(*prompts, *dealt.fold("selection"), *dealt.fold("calibration")[:FEWER]))
+    alarms = f"On these prompts, of which {FEWER} calibrate. {_false_alarms(baseline, few)}"
+    parts = [what, power_table(cells), oracle_table(cells), counted_table(baseline), mixture_table(material), alarms]
+    if choice.besides:
+        parts.append(_besides(model, choice, suite))
+    return "\n\n".join(parts)
+
+
+def _besides(model: str, choice: Choice, suite: Suite) -> str:
+    """The same rows and counts where the baseline knows some honest deployments more."""
+    baseline, dealt = chosen(choice, model, suite, DEFAULT_FOLDER, BUILD, _tell, choice.besides)
+    rows, prompts = [*TOP_20, *TOP_5], dealt.fold("evaluation")
+    material = gather(baseline, bank(baseline, suite, prompts, rows), rows)
+    what = f"The same where {' and '.join(choice.besides)} stands among the references, too:"
+    return "\n\n".join([what, power_table(measure(material, rows, len(prompts))), counted_table(baseline)])
 
 
 def _false_alarms(baseline: Baseline, suite: Suite) -> str:

@@ -27,7 +27,7 @@ from qcheck.evidence.choice import is_followed
 from qcheck.evidence.greedy import GreedyPath
 from qcheck.jobs.mine import one_of_each
 from qcheck.jsonio import content_hash, to_plain
-from qcheck.lab.bank import Bank
+from qcheck.lab.bank import Bank, identity
 from qcheck.lab.catalog import deployments_of
 from qcheck.lab.training.tasks import generate
 from qcheck.records import Message
@@ -48,7 +48,7 @@ class Choice:
     """What prompts are chosen, in a word and in some. pool: those to choose from. suits: whether a prompt is kept with
     these honest answers.
 
-    folds: how many probes of a fold; all others calibrate.
+    folds: how many probes of a fold; all others calibrate. besides: honest deployments that a second baseline knows.
     """
 
     name: str
@@ -56,15 +56,22 @@ class Choice:
     pool: Callable[[], Sequence[Probe]]
     suits: Callable[[Sequence[Answer]], bool]
     folds: Mapping[Fold, int]
+    besides: tuple[str, ...] = ()
 
 
 def chosen(
-    choice: Choice, model: str, suite: Suite, banks: Path, root: Path, on_progress: Callable[[str], None]
+    choice: Choice,
+    model: str,
+    suite: Suite,
+    banks: Path,
+    root: Path,
+    on_progress: Callable[[str], None],
+    besides: Sequence[str] = (),
 ) -> tuple[Baseline, Suite]:
     """A baseline of the lab model, calibrated, and its suite of chosen prompts, asked as those of `suite` are.
 
     Of prompts of one cluster the first one that suits the first engine is asked on. What is missing in `banks` is
-    asked; the baseline is kept below `root`.
+    asked; the baseline is kept below `root`. besides: honest deployments that it knows beside the usual ones.
     """
     probes, seen = choice.pool(), defaultdict[str, list[Answer]](list)
     for name in CHOSEN_ON:
@@ -75,10 +82,12 @@ def chosen(
         suiting = [p for p in probes if choice.suits(seen[p.id])]
         probes = one_of_each({choice.name: suiting})[choice.name]
     dealt = replace(suite, probes=_dealt(probes, choice))
-    recorded = [d.name for d in deployments_of(model).values() if d.kind == "reference" or d.name in DIRECTED]
+    known = [d.name for d in deployments_of(model).values() if d.kind == "reference" or d.name in DIRECTED]
+    recorded = [*known, *besides]
     for name in recorded:
         bank.fill(name, on_progress)
-    folder = root / f"{model}-{choice.name}-{content_hash(to_plain(dealt.probes)).removeprefix('sha256:')[:16]}"
+    key = content_hash([to_plain(dealt.probes), [identity(model, name) for name in recorded]])
+    folder = root / f"{model}-{choice.name}-{key.removeprefix('sha256:')[:16]}"
     if not (folder / "calibration.json").exists():
         kept = {name: bank.answers(name) for name in recorded}
         calibrated(folder, model, dealt, kept, DIRECTED)
@@ -131,4 +140,5 @@ FOLLOWED = Choice(
     _words,
     _followed,
     {"evaluation": 2000, "selection": 600},
+    ("honest-bf16-flash",),
 )

@@ -1,9 +1,10 @@
 """How often an honest deployment that the reference does not know is accused, looked at after every request.
 
 Each honest deployment in turn is taken out of the baseline; the envelope is made of the others alone, and the one left
-out is the provider. Then all that compute in bfloat16 are taken out together, so that one of them is judged by f16 and
-f32 alone and nothing as noisy remains, and all others, so that f32 is judged by bfloat16 alone. Events are counted on
-the suite's own folds, without the further words that baselines are calibrated on.
+out is the provider. Then the configurations of one arithmetic on one engine are taken out together, so that nothing
+like the provider remains; then all that compute in bfloat16, so that one of them is judged by f16 and f32 alone and
+nothing as noisy remains, and all others, so that f32 is judged by bfloat16 alone. Events are counted on the suite's own
+folds, without the further words that baselines are calibrated on.
 
 The recorded answers are looked at as log-probabilities, as greedy text of which nothing but the tokens is seen, and as
 distributions that one token each is drawn from; and as a run of three suites that have a third of the probes each, one
@@ -68,14 +69,17 @@ class LeftOut:
 
 
 def cases(honest: Sequence[str]) -> list[Case]:
-    """Every honest deployment alone, and then those that compute in bfloat16 beside the others, and f32 beside those.
+    """Every honest deployment alone, each beside those of other arithmetics or engines, and then those that compute in
+    bfloat16 beside the others, and f32 beside those.
 
-    honest: names, which say what they compute in.
+    honest: names, which say what they compute in; of one arithmetic on one engine they begin alike.
     """
+    families = [tuple(n for n in honest if n == stem or n.startswith(f"{stem}-")) for stem in honest if "-" in stem]
     coarse = tuple(name for name in honest if "bf16" in name)
     fine = tuple(name for name in honest if name not in coarse)
     alone = [Case(name, (name,)) for name in honest]
-    return [*alone, *(Case(n, coarse) for n in coarse), *(Case(n, fine) for n in fine if "f32" in n)]
+    alike = [Case(n, family) for family in families if len(family) > 1 and family != coarse for n in family]
+    return [*alone, *alike, *(Case(n, coarse) for n in coarse), *(Case(n, fine) for n in fine if "f32" in n)]
 
 
 def together(parts: Sequence[Streams], first_turn: int) -> Streams:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-__all__ = ["FRACTIONS", "ROWS", "TOP_5", "TOP_20", "Row", "plainest"]
+__all__ = ["FRACTIONS", "ON_GRIDS", "ROWS", "TOP_5", "TOP_20", "Row", "plainest"]
 
 FRACTIONS = (1.0, 0.1, 0.05, 0.01)
 # By candidate, whose answers nobody recorded: the recorded variant that it is, on another engine.
@@ -56,12 +56,15 @@ def _rounded(rows: Iterable[Row], view: str, step: str) -> Iterator[Row]:
         yield replace(row, given=f"{given} on a grid of {step}{comma}{known}", view=view)
 
 
-ROWS = (  # of each deviation those first in which most is given
-    *TOP_20,
-    *TOP_5,
+ON_GRIDS = (
     *_rounded(TOP_20, "step16", "1/16"),
     *_rounded(TOP_20, "step8", "1/8"),
     *_rounded(TOP_5, "top5-step8", "1/8"),
+)
+ROWS = (  # of each deviation those first in which most is given
+    *TOP_20,
+    *TOP_5,
+    *ON_GRIDS,
     Row("top 20, not recorded", "full", "Q5_K_M, Q3_K_M, Q2_K, pruned, Q4_0 cache", UNUSED, False),
     Row("top 20, not recorded", "full", "Q8_0 cache", CACHE, False),
 )

@@ -15,6 +15,7 @@ from benchmarks.detection.material import ALPHA, Material
 from benchmarks.detection.power import LIMIT, STREAMS, Cell
 from benchmarks.detection.published import Needed
 from benchmarks.detection.rows import FRACTIONS
+from qcheck.baselines import Baseline
 from qcheck.tailcounts import FULL
 
 __all__ = [
@@ -128,6 +129,18 @@ def mixture_table(material: Material) -> str:
             alarms.append(int((found.requests <= found.limit).sum()))
         rows.append([kind, str(len(pairs)), str(sum(alarms)), str(MIXTURE_STREAMS * len(pairs)), str(max(alarms))])
     return markdown("| half and half | pairs | alarms | of streams | most of a pair |", rows)
+
+
+def counted_table(baseline: Baseline) -> str:
+    """Of the full view's events, on how many prompts honest deployments show them, and who does."""
+    rows = []
+    for event in baseline.table.seen(FULL) if baseline.table else ():
+        for stratum, counted in event.counts.items():
+            whose = sorted(counted.honest.items(), key=lambda pair: -pair[1])
+            named = ", ".join(f"{name} {number}" for name, number in whose if number)
+            prompts = f"{counted.honest_any} of {counted.clusters}"
+            rows.append([event.score, f"{event.threshold:.3g}", stratum, prompts, named or "–"])
+    return markdown("| score | above | stratum | prompts on which an honest deployment shows it | who |", rows)
 
 
 def false_alarm_table(found: FalseAlarms, honest: Sequence[str]) -> str:

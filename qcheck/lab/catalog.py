@@ -34,7 +34,7 @@ Format = Literal[
     "F16", "F32", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q3_K_M", "Q2_K",
     "INT8", "FP8", "INT4", "NF4", "PRUNED",
 ]  # fmt: skip
-Kind = Literal["reference", "held-out", "variant", "unrecorded", "gpu-honest", "gpu-variant"]
+Kind = Literal["reference", "second", "held-out", "variant", "unrecorded", "gpu-honest", "gpu-variant"]
 Source = Literal["release", "other-model", "finetuned", "finetuned-light"]
 
 PREFIX: Final = "lab/"  # of a lab provider's name wherever other providers stand beside it
@@ -97,10 +97,11 @@ class Weights:
 class Deployment:
     """One concrete way of serving a model.
 
-    kind: "reference" (honest, belongs in the baseline), "held-out" (honest, kept out of it so that the envelope can
-    be tested), "variant" (a known deviation), "unrecorded" (one that no baseline has, on which those that it has are
-    tried), "gpu-honest" and "gpu-variant" (on a GPU, which nothing may depend on: in no baseline). source: whose
-    weights.
+    kind: "reference" (honest, belongs in the baseline), "second" (honest, another configuration of an arithmetic that
+    one reference alone has: what it changes is tried in benchmarks), "held-out" (honest, kept out of the baseline so
+    that the envelope can be tested), "variant" (a known deviation), "unrecorded" (one that no baseline has, on which
+    those that it has are tried), "gpu-honest" and "gpu-variant" (on a GPU, which nothing may depend on: in no
+    baseline). source: whose weights.
     """
 
     name: str
@@ -209,6 +210,13 @@ _DEPLOYMENTS: Final = (
         settings=TorchSettings("float16", batch=4),
     ),
     Deployment("honest-torch-f32", "reference", "PyTorch, float32 throughout", settings=TorchSettings("float32")),
+    Deployment(
+        "honest-bf16-flash",
+        "second",
+        "llama.cpp, BF16 weights, 4 slots, prompt cache, flash attention, prompts in pieces of 4 tokens",
+        "BF16",
+        EngineSettings(slots=4, ubatch=4, flash_attention=True, cache_prompt=True),
+    ),
     Deployment(
         "honest-b",
         "held-out",

@@ -14,7 +14,14 @@ from benchmarks.detection.oracle import Growth
 from benchmarks.detection.power import Cell, measure
 from benchmarks.detection.published import Needed, published
 from benchmarks.detection.rows import ROWS, Row, plainest
-from benchmarks.detection.table import consistent_table, mixture_table, oracle_table, power_table, published_table
+from benchmarks.detection.table import (
+    consistent_table,
+    counted_table,
+    mixture_table,
+    oracle_table,
+    power_table,
+    published_table,
+)
 from qcheck.baselines import load_baseline, read_answers
 from qcheck.evidence.envelope import freeze
 from qcheck.evidence.scoring import Yardstick
@@ -71,6 +78,12 @@ def test_honest_deployments_are_consistent_and_their_mixtures_raise_no_alarm(mat
         assert line.split(" | ")[-2:] == ["– / –", "92 |"]  # more requests than there are probes here
     for line in mixture_table(material).splitlines()[2:]:
         assert line.split(" | ")[2] == "0"
+
+
+def test_it_is_told_who_bounds_what_all_may_show(material: Material) -> None:
+    table = counted_table(material.baseline)
+    assert "| direction | 2.25 | words | 10 of 41600 | honest-torch-bf16 5, honest-torch-bf16-batch 5 |" in table
+    assert "| direction | 2.25 | written | 0 of 1440 | – |" in table
 
 
 def cells_of(row: Row, requests: int) -> list[Cell]:

@@ -88,6 +88,11 @@ def test_bfloat16_is_also_judged_by_the_finer_ones_alone_and_f32_by_bfloat16() -
     ]
 
 
+def test_configurations_of_one_arithmetic_are_left_out_together_too() -> None:
+    pair = ("honest-torch-bf16", "honest-torch-bf16-batch")
+    assert cases(("honest", "honest-flash", "honest-bf16", *pair))[5:7] == [Case(name, pair) for name in pair]
+
+
 def streams(log_e: list[float], deviating: list[int]) -> Streams:
     return Streams(np.array([log_e]), np.array([deviating]))
 

@@ -133,21 +133,16 @@ def _chosen(model: str, choice: Choice, suite: Suite) -> str:
         f"(`benchmarks/detection/chosen.py`). Recorded here: {', '.join(baseline.names(baseline.variants))}; other "
         "formats are seen by size alone."
     )
-    few = replace(dealt, probes=(*prompts, *dealt.fold("selection"), *dealt.fold("calibration")[:FEWER]))
-    alarms = f"On these prompts, of which {FEWER} calibrate. {_false_alarms(baseline, few)}"
-    parts = [what, power_table(cells), oracle_table(cells), counted_table(baseline), mixture_table(material), alarms]
+    parts = [what, power_table(cells), oracle_table(cells), counted_table(baseline), mixture_table(material)]
     if choice.besides:
-        parts.append(_besides(model, choice, suite))
+        baseline, _ = chosen(choice, model, suite, DEFAULT_FOLDER, BUILD, _tell, choice.besides)
+        rows = [*TOP_20, *TOP_5]
+        material = gather(baseline, bank(baseline, suite, prompts, rows), rows)
+        what = f"The same where {' and '.join(choice.besides)} stands among the references, too:"
+        parts += [what, power_table(measure(material, rows, len(prompts))), counted_table(baseline)]
+    few = replace(dealt, probes=(*prompts, *dealt.fold("selection"), *dealt.fold("calibration")[:FEWER]))
+    parts.append(f"On these prompts, of which {FEWER} calibrate. {_false_alarms(baseline, few)}")
     return "\n\n".join(parts)
-
-
-def _besides(model: str, choice: Choice, suite: Suite) -> str:
-    """The same rows and counts where the baseline knows some honest deployments more."""
-    baseline, dealt = chosen(choice, model, suite, DEFAULT_FOLDER, BUILD, _tell, choice.besides)
-    rows, prompts = [*TOP_20, *TOP_5], dealt.fold("evaluation")
-    material = gather(baseline, bank(baseline, suite, prompts, rows), rows)
-    what = f"The same where {' and '.join(choice.besides)} stands among the references, too:"
-    return "\n\n".join([what, power_table(measure(material, rows, len(prompts))), counted_table(baseline)])
 
 
 def _false_alarms(baseline: Baseline, suite: Suite) -> str:

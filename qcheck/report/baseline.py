@@ -19,12 +19,13 @@ DEPLOYMENTS = ("deployment", "role", "provenance", "repeats", "recorded", "descr
 OUTSIDE = {LOSS: "are wrong where all others are right", FLIP: "leave the paths of all others, where these are sure,"}
 VISIBILITY = ("variant", "KL (nats/token)")
 BY_ITSELF = (
-    "prompts on which an honest deployment shows some rare event, and so bounds what all may show. Another "
+    "prompts on which an honest deployment shows some event, and so bounds what all may show. Another "
     "configuration of its arithmetic, on other kernels and no copy, would tell whether that arithmetic does so or it "
     "alone"
 )
-# Where one of at least three honest deployments has most of so many of the others' events, it is said to stand apart.
-MOST, FEWEST = 0.8, 5
+# Of so many prompts at least on which honest deployments show an event, how many the others may have where one is said
+# to stand apart, which takes three.
+FEWEST, OTHERS = 5, 0.2
 VISIBLE = "in how many answers of a variant its deviation shows at least, by what an answer lists"
 
 
@@ -77,12 +78,13 @@ def _calibration(table: CalibrationTable, envelope: Envelope, alpha: float) -> I
 
 
 def _apart(table: CalibrationTable) -> dict[str, tuple[int, int]]:
-    """By honest deployment that shows most of an event's honest counts: its own, and all of them, of the rarest one."""
+    """By honest deployment, where it alone shows an event: its prompts and all of them, of the rarest one."""
     found: dict[str, tuple[int, int]] = {}
     for count in (count for event in table.seen(FULL) for count in event.counts.values()):
         name = max(count.honest, key=count.honest.__getitem__, default="")
         own, every = count.honest.get(name, 0), count.honest_any
-        if len(count.honest) > 2 and every >= FEWEST and own >= MOST * every:
+        others = sum(count.honest.values()) - own
+        if len(count.honest) > 2 and every >= FEWEST and others <= OTHERS * every:
             found[name] = min(found.get(name, (own, every)), (own, every), key=lambda pair: pair[1])
     return found
 

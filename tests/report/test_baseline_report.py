@@ -76,10 +76,13 @@ def test_golden(table, golden):
     golden("baseline.txt", render(baseline(table), 0.01, Paper(100)))
 
 
-@pytest.mark.parametrize(("counts", "apart"), [((1, 0, 8), "8 of the 9"), ((2, 4, 3), ""), ((0, 0, 4), "")])
-def test_a_deployment_that_alone_bounds_all_is_named(table, counts, apart):
+@pytest.mark.parametrize(
+    ("counts", "every", "apart"),
+    [((1, 0, 8), 9, "8 of the 9"), ((2, 4, 3), 9, ""), ((0, 0, 4), 4, ""), ((8, 0, 8), 9, "")],
+)
+def test_a_deployment_that_alone_bounds_all_is_named(table, counts, every, apart):
     honest = dict(zip(("one", "two", "three"), counts, strict=True))
-    count = table.events[1].counts["all"].model_copy(update={"honest": honest, "honest_any": sum(counts)})
+    count = table.events[1].counts["all"].model_copy(update={"honest": honest, "honest_any": every})
     frequent = count.model_copy(update={"honest": {"one": 9, "two": 0, "three": 90}, "honest_any": 99})
     events = [
         event.model_copy(update={"counts": {"all": count if rare else frequent}})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +18,7 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Serve a small model here, faithfully or not.", no_args_is_help=True)
 
+NOTICED_WITHIN_S = 0.5
 USUAL = ("honest", "q4_k_m", "q4_k_m?route=0.1", "honest?system=You+are+a+helpful+assistant.")
 
 Model = Annotated[str, typer.Option(metavar="MODEL", help="Which of the lab's models is served.")]
@@ -57,8 +58,8 @@ def up(
             messages.result(f"qcheck compare {model} --providers {','.join(urls)}")
             messages.note(f"seed {lab.seed}; who really answers stands in {lab.truth_log}")
             messages.note("serving; Ctrl-C ends it")
-            while True:
-                signal.pause()
+            while True:  # `signal.pause` would sleep on where a signal comes just before it
+                time.sleep(NOTICED_WITHIN_S)
     except KeyboardInterrupt:
         messages.note("the lab has ended")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from qcheck.baselines import (
@@ -25,17 +25,18 @@ def calibrated(
     folder: Path,
     model: str,
     suite: Suite,
-    answers: Mapping[str, Mapping[str, Sequence[Answer]]],
+    answers: Iterable[tuple[str, Mapping[str, Sequence[Answer]]]],
     variants: Container[str],
 ) -> Baseline:
     """Write the baseline into `folder` and calibrate it.
 
-    answers: by deployment, by probe id, its repeats, to all probes of the suite. Whoever is no variant is honest.
-    Raises BaselineError where the answers are too few to be calibrated on.
+    answers: of each deployment, by probe id, its repeats, to all probes of the suite; taken one by one. Whoever is no
+    variant is honest. Raises BaselineError where the answers are too few to be calibrated on, or honest ones hardly
+    differ.
     """
     folds = {p.id: p.fold for p in suite.probes}
     entries = []
-    for name, kept in answers.items():
+    for name, kept in answers:
         asked = {i: kept[i] for i, fold in folds.items() if fold == "evaluation"}
         further = {i: kept[i] for i, fold in folds.items() if fold != "evaluation"}
         entries.append(

@@ -65,7 +65,7 @@ def _table(model: str, suite: Suite) -> str:
     for number, name in enumerate((*strangers, *honest, *worse)):
         others = {other: answers[other] for other in honest if other != name}
         with TemporaryDirectory() as folder:
-            tails = left_out(calibrated(Path(folder), model, suite, others, ()), suite, others, answers[name])
+            tails = left_out(calibrated(Path(folder), model, suite, others.items(), ()), suite, others, answers[name])
         rng = np.random.default_rng(number)
         found = Stops(np.concatenate([_requests(tails, rng) for _ in range(BLOCKS)]), len(tails.strata))
         stands = "honest, left out" if name in honest else "honest, never in it" if name in strangers else "deviates"

@@ -324,7 +324,7 @@ def _trial(
     with tempfile.TemporaryDirectory() as folder:
         suite = save_suite(Path(folder) / "suite", manifest, probes)
         answers = {name: {p.id: [kept[p.id]] for p in probes} for name, kept in recorded.items()}
-        baseline = calibrated(Path(folder), model, suite, answers, variants)
+        baseline = calibrated(Path(folder), model, suite, answers.items(), variants)
         table, evaluation = baseline.table, suite.fold("evaluation")
         if table is None:
             raise ValueError(f"no envelope of {len(probes)} probes")

@@ -196,4 +196,7 @@ def _record(
     if calibrated:
         messages.note(f"calibrated; `qcheck baseline show {what.folder}` says what it can see")
     else:
-        messages.note("no envelope yet: that takes two reference deployments; record another one into the same folder")
+        messages.note(
+            "no envelope yet: that takes two reference deployments that compute differently; record another one into "
+            "the same folder"
+        )

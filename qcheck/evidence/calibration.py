@@ -10,6 +10,9 @@ A deep calibration adds answers of the honest deployments to further prompts of 
 of them: a bound on n answers is never below about 1/n. Directions need the answers of the variants too whose directions
 are looked for, which may be some of them: those that hardly differ from the envelope in size. Without them directions
 stay with the suite's own folds.
+
+Honest deployments whose log-probabilities hardly differ make no envelope: beside one server that is recorded twice, or
+float16 and float32 on one engine, every honest provider that computes in bfloat16 would deviate.
 """
 
 from __future__ import annotations
@@ -22,14 +25,26 @@ import pandas as pd
 
 from qcheck.baselines import Baseline
 from qcheck.errors import BaselineError
-from qcheck.evidence.leave_one_out import DISTANCE, KL, Answers, LeaveOneOut, Scores, yardstick_of
+from qcheck.evidence.leave_one_out import DISTANCE, KL, Answers, LeaveOneOut, Scores, usual_noise, yardstick_of
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.observable import evidence_of
 from qcheck.evidence.scoring import EQUAL, NOISE_FACTOR, most_of
 from qcheck.evidence.views import View
 from qcheck.jsonio import significant
 from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import DIRECTION, FLIP, FORMAT, LOSS, SIZE, STEADY, CalibrationTable, Score, TailCount, TailEvent
+from qcheck.tailcounts import (
+    DIRECTION,
+    FLIP,
+    FORMAT,
+    LOSS,
+    NARROWEST,
+    SIZE,
+    STEADY,
+    CalibrationTable,
+    Score,
+    TailCount,
+    TailEvent,
+)
 
 __all__ = ["Block", "calibrate", "deepened", "tail_events"]
 
@@ -81,7 +96,8 @@ def calibrate(
     `further` blocks are taken one at a time, so that they need not all be in memory. directed: variants whose
     directions are looked for; all of them unless given.
 
-    Raises BaselineError where calibration answers are missing or too few, or a block's clusters are not new.
+    Raises BaselineError where calibration answers are missing or too few, where the honest deployments hardly differ,
+    or a block's clusters are not new.
     """
     if len(baseline.references) < 2:
         return None
@@ -92,6 +108,14 @@ def calibrate(
     looked_for = [index for index, name in named if directed is None or name in directed]
     lists = evidence_of(suite) is LogprobEvidence
     yardstick = yardstick_of(baseline, suite, answers, list(chosen), looked_for) if lists else None
+    noise = yardstick.unit if yardstick else usual_noise(baseline, answers, chosen)
+    if noise is not None and noise < NARROWEST:
+        raise BaselineError(
+            f"{', '.join(baseline.names(baseline.references))} differ by {noise:.2g} nats rms on a usual prompt, and "
+            f"an envelope takes {NARROWEST}: beside one server recorded twice, or float16 beside float32, every honest "
+            "provider that computes in bfloat16 would deviate, and short or coarse lists cannot tell; record one that "
+            "computes in bfloat16."
+        )
     scorer = LeaveOneOut(baseline, suite, yardstick)
     events: list[TailEvent] = []
     full: Scores = {}

@@ -25,7 +25,7 @@ from qcheck.stats.deviation import pair_sums, root_mean, spread
 from qcheck.suites import Probe, Suite
 from qcheck.tailcounts import DIRECTION, FLIP, LOSS, SIZE, STEADY, Score
 
-__all__ = ["DISTANCE", "KL", "Answers", "LeaveOneOut", "Scores", "yardstick_of"]
+__all__ = ["DISTANCE", "KL", "Answers", "LeaveOneOut", "Scores", "usual_noise", "yardstick_of"]
 
 NEAR = 5.0  # noise units: variants that usually deviate by more move every probe, and tell nothing of a single one
 DISTANCE, KL = "distance", "kl"
@@ -42,15 +42,17 @@ def yardstick_of(
 
     Raises BaselineError where there are no log-probabilities.
     """
-    unit = _noise_unit(baseline, answers, probe_ids)
+    unit = usual_noise(baseline, answers, probe_ids)
+    if unit is None:
+        raise BaselineError("no selection probe has log-probabilities from every deployment; record them again.")
     usual = _usual_deviations(baseline, answers, probe_ids, variants, unit)
     return Yardstick(unit, usual, most_of(suite.manifest.max_tokens))
 
 
-def _noise_unit(baseline: Baseline, answers: Answers, probe_ids: Iterable[str]) -> float:
+def usual_noise(baseline: Baseline, answers: Answers, probe_ids: Iterable[str]) -> float | None:
     """The usual noise of a probe in nats: the median over probes of the largest deviation between two references.
 
-    Raises BaselineError where there are no log-probabilities.
+    None where no probe has log-probabilities from all of them.
     """
     kept = [answers[r] for r in baseline.references]
     everyone = range(len(kept))
@@ -59,9 +61,7 @@ def _noise_unit(baseline: Baseline, answers: Answers, probe_ids: Iterable[str]) 
         reference = ProbeReference(tuple((mine[probe_id],) for mine in kept))
         alignments.append(align(kept[0][probe_id], reference, everyone))
     noises = [spread(a.recorded, a.recorded_floor) for a in alignments if a]
-    if not noises:
-        raise BaselineError("no selection probe has log-probabilities from every deployment; record them again.")
-    return significant(max(float(np.median(noises)), EQUAL))
+    return significant(max(float(np.median(noises)), EQUAL)) if noises else None
 
 
 def _usual_deviations(

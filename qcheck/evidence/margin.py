@@ -1,4 +1,4 @@
-"""Two endpoints, or one endpoint and a lone recording, with no recorded envelope between them.
+"""Two endpoints, or one endpoint and recordings that make no envelope.
 
 Without an envelope, engine differences cannot be told from deviations, so a documented margin takes its place: honest
 deployments of one model differ by more than `MARGIN_NATS` per token on at most `MARGIN_SHARE` of the answers. Only
@@ -8,6 +8,7 @@ what exceeds that counts as a difference.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from qcheck.baselines import Answer, ProbeReference
 from qcheck.evidence.alignment import align, names_otherwise, only_listed
@@ -31,7 +32,8 @@ MARGIN_SOURCE = (
 
 
 class MarginEvidence(ObservedEvidence):
-    """Folds pairs of answers to the same probe; `update` takes the candidate's and the peer's.
+    """Folds answers to the same probe; `update` takes the candidate's and those of its peers, of which the nearest
+    counts.
 
     Bounds hold at level `alpha`.
     """
@@ -46,17 +48,17 @@ class MarginEvidence(ObservedEvidence):
         self._kl: list[float] = []
         self._unseen = 0
 
-    def update(self, probe_id: str, candidate: Answer, peer: Answer) -> None:
-        """Fold one probe that both have answered."""
+    def update(self, probe_id: str, candidate: Answer, peers: Sequence[Answer]) -> None:
+        """Fold one probe that all have answered."""
         self.answered += 1
-        reference = ProbeReference(((peer,),))
-        alignment = None if names_otherwise(candidate, reference, [0]) else align(candidate, reference, [0])
-        coarse = max(value_step(answer.positions) for answer in (candidate, peer)) > COARSEST
-        if alignment is None or coarse or only_listed(alignment, [0]):
+        reference, everyone = ProbeReference(tuple((peer,) for peer in peers)), range(len(peers))
+        alignment = None if names_otherwise(candidate, reference, everyone) else align(candidate, reference, everyone)
+        coarse = max(value_step(answer.positions) for answer in (candidate, *peers)) > COARSEST
+        if alignment is None or coarse or only_listed(alignment, everyone):
             self._unseen += 1
             self._lose(probe_id)
             return
-        s = score(alignment, [0], [], Yardstick(1.0))
+        s = score(alignment, everyone, [], Yardstick(1.0))
         beyond = s.kl > MARGIN_NATS
         self._bets.update([beyond], [MARGIN_SHARE])
         self._kl.append(s.kl)

@@ -168,9 +168,9 @@ def _used(
     if envelope is None and not suite.scored and evidence_of(suite) is not LogprobEvidence:
         raise ConfigurationError(
             f"texts are judged by a recorded envelope, and there is none for {model} and the suite {suite.name}: "
-            f"record two or more deployments that you trust with `qcheck baseline record {model} "
-            f"--suite {suite.recorded.name} --out DIR --provider …`, or compare log-probabilities with --suite "
-            "logprobs."
+            "record two or more deployments that you trust and that compute differently with "
+            f"`qcheck baseline record {model} --suite {suite.recorded.name} --out DIR --provider …`, or compare "
+            "log-probabilities with --suite logprobs."
         )
     return SuiteUsed(
         name=suite.name,

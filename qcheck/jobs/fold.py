@@ -60,7 +60,7 @@ class PairFold:
         """Fold one probe that both have answered."""
         if self.state is not None:
             return
-        self.evidence.update(probe_id, a, b)
+        self.evidence.update(probe_id, a, [b])
         if self.evidence.log_e >= self._rules.log_threshold and len(self.evidence.deviating) > 1:
             self.state = "different"
         elif self.evidence.bound() <= MARGIN_SHARE:

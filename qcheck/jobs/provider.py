@@ -69,7 +69,7 @@ class _PanelFold:
         self._probes = {p.id: p for p in panel.suite.probes}
         self.observable = _observable(panel, rules.alpha / suites, plain=plain)
         self.scorers = {name: Availability() for name in panel.scorers}
-        decides = not (rules.dated or streamed)
+        decides = panel.envelope is not None and not (rules.dated or streamed)
         alpha = rules.alpha / (rules.family * suites)
         self.prompt_tokens = PromptTokenEvidence(baseline, panel.suite, alpha, decides=decides) if baseline else None
 
@@ -104,12 +104,12 @@ class _PanelFold:
         """Who scores texts no more, and why; None where all do."""
         return next((f"{name}: {s.reason}" for name, s in self.scorers.items() if s.reason), None)
 
-    def _recorded(self, probe_id: str) -> Answer | None:
+    def _recorded(self, probe_id: str) -> Sequence[Answer]:
         baseline = self.panel.baseline
         reference = baseline.probe(probe_id) if baseline else None
-        if reference is None or baseline is None or not baseline.references:
-            return None
-        return reference.answers[baseline.references[0]][0]
+        if reference is None or baseline is None:
+            return ()
+        return [reference.answers[i][0] for i in baseline.references]
 
     def evidence(self) -> tuple[Evidence, ...]:
         """Each observable's part of the result. Prompt tokens bet nothing: they speak through findings alone."""
@@ -205,7 +205,7 @@ class ProviderFold:
         """Fold an answer against a live reference's; the provider's availability is counted elsewhere."""
         observable = self._fold_of(probe_id).observable
         if isinstance(observable, MarginEvidence):
-            observable.update(probe_id, answer, peer)
+            observable.update(probe_id, answer, [peer])
 
     def findings(self) -> tuple[Finding, ...]:
         """All findings so far."""

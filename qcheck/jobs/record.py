@@ -334,7 +334,7 @@ def recalibrate(
     """Make `calibration.json` anew from the recorded answers; False with fewer than two honest deployments.
 
     `further` answers deepen it, and directions are those of the variants `directed` (see `calibrate`). Raises
-    BaselineError where calibration answers are missing or few.
+    BaselineError where calibration answers are missing or few, or honest ones hardly differ.
     """
     with _locked(folder):
         baseline = load_baseline(folder, calibrated=False)

@@ -26,6 +26,11 @@ BY_ITSELF = (
 # Of so many prompts at least on which honest deployments show an event, how many the others may have where one is said
 # to stand apart, which takes three.
 FEWEST, OTHERS = 5, 0.2
+ALONE = "none: an envelope takes at least two reference deployments that compute differently"
+UNMADE = (
+    "none: the references hardly differ, their calibration answers are too few, or recording was interrupted; "
+    "`qcheck baseline record`, given once more for one of them, says what is amiss"
+)
 VISIBLE = "in how many answers of a variant its deviation shows at least, by what an answer lists"
 
 
@@ -46,7 +51,7 @@ def _parts(baseline: Baseline, alpha: float) -> Iterator[RenderableType]:
         right=(3,),
     )
     if baseline.table is None:
-        yield entry("calibration", "none: an envelope takes at least two reference deployments")
+        yield entry("calibration", UNMADE if len(baseline.references) > 1 else ALONE)
     else:
         yield from _calibration(baseline.table, freeze(baseline.table, alpha), alpha)
 

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,6 +28,25 @@ def test_the_lab_serves_until_it_is_told_to_end(number):
     assert re.fullmatch(r"qcheck compare lab-tiny --providers honest=http://127\.0\.0\.1:\d+/p0/v1\n", line)
     assert process.returncode == 0
     assert err.splitlines()[-1] == "the lab has ended"
+
+
+def test_a_signal_that_comes_just_before_the_lab_waits_is_noticed(qcheck, monkeypatch):
+    """Whatever it waits by ends by itself."""
+    waited = []
+
+    def wait(seconds):
+        waited.append(seconds)
+        if len(waited) == 2:
+            raise KeyboardInterrupt
+
+    served = SimpleNamespace(base_url="http://127.0.0.1:9/v1")
+    monkeypatch.setattr("qcheck.lab.supervisor.Lab.endpoints", lambda *_: [served])
+    monkeypatch.setattr("qcheck.cli.lab.time", SimpleNamespace(sleep=wait))
+    spoken = qcheck("lab", "up", "honest")
+    assert spoken.code == 0
+    assert spoken.err.splitlines()[-1] == "the lab has ended"
+    assert len(waited) == 2
+    assert max(waited) <= 1
 
 
 def test_the_demonstration_tells_the_honest_from_the_others(qcheck, tmp_path):

@@ -106,4 +106,4 @@ def build(
         for i, (name, size) in enumerate(sizes.items())
     }
     with patch.object(leave_one_out, "VIEWS", views):
-        return calibrated(folder, "m", suite, answers, variants), suite
+        return calibrated(folder, "m", suite, answers.items(), variants), suite

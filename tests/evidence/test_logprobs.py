@@ -13,6 +13,7 @@ import pytest
 from synthetic import K, World, build
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
+from qcheck.errors import BaselineError
 from qcheck.evidence.alignment import align
 from qcheck.evidence.envelope import freeze
 from qcheck.evidence.logprobs import LogprobEvidence
@@ -348,10 +349,10 @@ def test_two_honest_deployments_give_no_directions_and_accuse_nobody(tmp_path: P
     assert all(stream(two, s, world.answer, 120)[1] < threshold(two) for s in range(5))
 
 
-def test_deterministic_deployments_do_not_make_rounding_a_deviation(tmp_path: Path) -> None:
-    still = World(noise=0.0)
-    baseline = build(tmp_path / "still", still, honest=3, variants={"weak": 0.03}, probes=FEW, views=VIEWS[:1])
-    assert all(stream(baseline, s, still.answer, 100)[1] < threshold(baseline) for s in range(3))
+@pytest.mark.parametrize("noise", [0.0, 0.001, 0.002])
+def test_deployments_that_hardly_differ_are_no_envelope(tmp_path: Path, noise: float) -> None:
+    with pytest.raises(BaselineError, match=r"honest0, honest1, honest2 differ by 0\.00.* takes 0\.005"):
+        build(tmp_path / "near", World(noise=noise), honest=3, variants={"weak": 0.03}, probes=FEW, views=VIEWS[:1])
 
 
 def test_adding_references_never_raises_a_score(recorded: Recorded, world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from qcheck.baselines import Answer
 from qcheck.evidence.margin import MarginEvidence
@@ -22,10 +23,10 @@ MOVED = {"=a": 0.5, "=b": 0.4, "=c": 0.05}
 STRANGE = {"=w": 0.6, "=x": 0.3, "=y": 0.05}
 
 
-def folded(candidate: Answer, peer: Answer, count: int = 300) -> MarginEvidence:
+def folded(candidate: Answer, peer: Answer, count: int = 300, others: Sequence[Answer] = ()) -> MarginEvidence:
     evidence = MarginEvidence(0.01)
     for i in range(count):
-        evidence.update(f"p{i}", candidate, peer)
+        evidence.update(f"p{i}", candidate, [peer, *others])
     return evidence
 
 
@@ -34,6 +35,12 @@ def test_equal_answers_agree_and_moved_ones_do_not() -> None:
     moved = folded(answer([MOVED, A]), answer([A, A]), 20)
     assert moved.log_e > math.log(100)
     assert len(moved.deviating) == 20
+
+
+def test_of_several_peers_the_nearest_counts() -> None:
+    assert folded(answer([MOVED, A]), answer([A, A]), others=[answer([MOVED, A])]).bound() <= 0.05
+    far = folded(answer([MOVED, A]), answer([A, A]), 20, [answer([A, A])])
+    assert len(far.deviating) == 20
 
 
 def test_what_has_nothing_in_common_neither_agrees_nor_accuses() -> None:

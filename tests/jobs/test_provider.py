@@ -130,11 +130,16 @@ def test_bounds_of_all_suites_hold_together(panels: list[Panel]) -> None:
     assert sum(p.envelope.delta for p in panels if p.envelope) == pytest.approx(RULES.delta)
 
 
-@pytest.mark.parametrize(("streamed", "verdict"), [(False, "deviates"), (True, "consistent")])
-def test_prompt_tokens_of_streams_which_a_proxy_may_have_counted_decide_nothing(
-    panels: list[Panel], streamed: bool, verdict: str
+@pytest.mark.parametrize(
+    ("streamed", "enveloped", "verdict"),
+    [(False, True, "deviates"), (True, True, "consistent"), (False, False, "consistent")],
+    ids=["usual", "streamed", "no envelope"],
+)
+def test_prompt_tokens_that_a_proxy_may_have_counted_or_no_envelope_was_made_of_decide_nothing(
+    panels: list[Panel], streamed: bool, enveloped: bool, verdict: str
 ) -> None:
-    fold = ProviderFold(RULES, panels[:1], streamed=streamed)
+    panel = panels[0] if enveloped else replace(panels[0], envelope=None)
+    fold = ProviderFold(RULES, [panel], streamed=streamed)
     for attempt in islice(attempts(panels[:1], {"logprobs": "honest-f32"}), 160):
         assert attempt.response
         assert attempt.response.prompt_tokens

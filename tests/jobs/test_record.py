@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from open_endpoint import listening
@@ -16,6 +17,7 @@ from qcheck.baselines import BaselineManifest, load_baseline
 from qcheck.errors import BaselineError
 from qcheck.jobs.compare import clients
 from qcheck.jobs.record import Recording, RecordingError, find_out, recalibrate, record
+from qcheck.jobs.reference import Reference
 from qcheck.lab.supervisor import Lab
 from qcheck.records import Attempt, Position, Request, Response
 from qcheck.registry.loader import get_model
@@ -72,7 +74,7 @@ def _record(lab: Lab, suite: Suite, what: Recording, provider: str, limit: int =
 
 
 def test_an_interrupted_recording_goes_on_and_the_envelope_is_calibrated(
-    lab: Lab, small: Suite, tmp_path: Path
+    lab: Lab, small: Suite, tmp_path: Path, run: Any
 ) -> None:
     folder = tmp_path / "baseline"
     what = Recording(folder, "one", "first", "reference", "self-hosted", repeats=2)
@@ -84,13 +86,22 @@ def test_an_interrupted_recording_goes_on_and_the_envelope_is_calibrated(
     assert manifest.deployments[0].date_string == "01 Feb 2026"
     assert not list(folder.glob(".recording*"))
     assert not recalibrate(folder, small)
+    _record(lab, small, Recording(folder, "again", "the first once more", "reference", "self-hosted"), "honest")
+    with pytest.raises(
+        BaselineError, match=r"one, again differ by 0\.0001 nats .* record one that computes in bfloat16"
+    ):
+        recalibrate(folder, small)
+    beside_copies = Reference(load_baseline(folder))
+    asked = [replace(lab.endpoint(name), date_string="01 Feb 2026") for name in ("honest-bf16", "q2_k")]
+    result, _ = run(asked, beside_copies, asked=small)
+    assert [p.verdict for p in result.providers] == ["inconclusive", "deviates"]  # of more than the margin
 
-    _record(lab, small, Recording(folder, "two", "second", "reference", "self-hosted"), "honest-f32")
+    _record(lab, small, Recording(folder, "two", "second", "reference", "self-hosted"), "honest-bf16")
     _record(lab, small, Recording(folder, "bad", "variant", "variant", "self-hosted"), "q2_k")
     assert recalibrate(folder, small)
     baseline = load_baseline(folder)
     assert baseline.table is not None
-    assert [d.name for d in baseline.manifest.deployments] == ["one", "two", "bad"]
+    assert [d.name for d in baseline.manifest.deployments] == ["one", "again", "two", "bad"]
     size = next(e for e in baseline.table.events if e.score == "size")
     (count,) = size.counts.values()
     assert count.clusters == 110

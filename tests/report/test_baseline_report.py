@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,10 @@ def test_of_two_deployments_none_stands_apart(table):
 
 
 def test_without_a_table_there_is_no_envelope():
-    assert "takes at least two reference deployments" in render(baseline(None), 0.01, Paper(100))
+    assert "none: the references hardly differ" in render(baseline(None), 0.01, Paper(100))
+    alone = baseline(None)
+    alone = replace(alone, manifest=alone.manifest.model_copy(update={"deployments": alone.manifest.deployments[:1]}))
+    assert "none: an envelope takes at least two reference deployments" in render(alone, 0.01, Paper(100))
 
 
 def test_where_answers_are_graded_the_envelope_is_in_items(table):

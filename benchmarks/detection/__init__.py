@@ -9,7 +9,7 @@ tuned on. A model is measured where its recording, calibration answers and all, 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from benchmarks.detection.table import (
     oracle_table,
     power_table,
     published_table,
+    stranger_table,
 )
 from qcheck.baselines import Baseline, load_baseline
 from qcheck.jsonio import atomic_write
@@ -59,6 +60,10 @@ PUBLISHED = (
     "Published methods on the same answers (`benchmarks/detection/published.py`): requests and output tokens to 90 % "
     "power at 1 % false alarms, which are measured; qcheck's 1 % is guaranteed, however often one looks. Their streams "
     "ask all probes in random order, qcheck's those first that are calibrated most deeply."
+)
+STRANGERS = (
+    "Alarms of honest deployments that the baseline does not know, in streams of up to 1500 requests, all null bounds "
+    "in use: 10 of 1000 are allowed."
 )
 ALARMS = (
     "False alarms of honest deployments that the envelope does not know, streams of 1000 requests looked at after each "
@@ -126,20 +131,17 @@ def _longer(baseline: Baseline, words: Sequence[Probe], suite: Suite) -> str:
 def _chosen(model: str, choice: Choice, suite: Suite) -> str:
     baseline, dealt = chosen(choice, model, suite, DEFAULT_FOLDER, BUILD, _tell)
     rows, prompts = [*TOP_20, *TOP_5, *ON_GRIDS], dealt.fold("evaluation")
-    material = gather(baseline, bank(baseline, suite, prompts, rows), rows)
+    filled = bank(baseline, suite, prompts, rows, choice.strangers)
+    material = gather(baseline, filled, rows, choice.strangers)
     cells = measure(material, rows, len(prompts))
     what = (
         f"On {len(prompts)} prompts {choice.what}, null bounds counted on {material.resolution} others "
-        f"(`benchmarks/detection/chosen.py`). Recorded here: {', '.join(baseline.names(baseline.variants))}; other "
-        "formats are seen by size alone."
+        f"(`benchmarks/detection/chosen.py`). References: {', '.join(baseline.names(baseline.references))}. Variants: "
+        f"{', '.join(baseline.names(baseline.variants))}; other formats are seen by size alone."
     )
-    parts = [what, power_table(cells), oracle_table(cells), counted_table(baseline), mixture_table(material)]
-    if choice.besides:
-        baseline, _ = chosen(choice, model, suite, DEFAULT_FOLDER, BUILD, _tell, choice.besides)
-        rows = [*TOP_20, *TOP_5]
-        material = gather(baseline, bank(baseline, suite, prompts, rows), rows)
-        what = f"The same where {' and '.join(choice.besides)} stands among the references, too:"
-        parts += [what, power_table(measure(material, rows, len(prompts))), counted_table(baseline)]
+    tried = [*material.honest, *choice.strangers]
+    parts = [what, power_table(cells), oracle_table(cells), counted_table(baseline)]
+    parts += [mixture_table(material), STRANGERS, stranger_table(material, tried)]
     few = replace(dealt, probes=(*prompts, *dealt.fold("selection"), *dealt.fold("calibration")[:FEWER]))
     parts.append(f"On these prompts, of which {FEWER} calibrate. {_false_alarms(baseline, few)}")
     return "\n\n".join(parts)
@@ -150,10 +152,16 @@ def _false_alarms(baseline: Baseline, suite: Suite) -> str:
     return f"{ALARMS}\n\n{false_alarm_table(found, honest)}"
 
 
-def bank(baseline: Baseline, suite: Suite, probes: Sequence[Probe], rows: Sequence[Row] = ROWS) -> Bank:
+def bank(
+    baseline: Baseline,
+    suite: Suite,
+    probes: Sequence[Probe],
+    rows: Sequence[Row] = ROWS,
+    further: Collection[str] = (),
+) -> Bank:
     """Answers to `probes` of those deployments that the baseline does not know, filled first where they are missing."""
     filled = Bank(DEFAULT_FOLDER, baseline.manifest.model, suite, tuple(probes))
-    for name in strangers(baseline, rows):
+    for name in strangers(baseline, rows, further):
         filled.fill(name, _tell)
     return filled
 

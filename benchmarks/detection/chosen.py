@@ -4,7 +4,9 @@
 whose whole path honest deployments go, sure of each token, by the rule of `qcheck suite new --for logprobs`. Prompts of
 a pool are kept that suit two honest deployments of different engines; no variant or candidate is looked at. They are
 dealt to the folds at random, so that calibration prompts are like those that providers are asked; a larger part of them
-calibrates than of a suite that `qcheck suite new` deals.
+calibrates than of a suite that `qcheck suite new` deals. Those of a pool's calibration fold stay there: what variants
+and further references answered to them had been looked at when this was chosen, and what they answered to the others
+had not.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 
 from baselines.record_lab import DIRECTED, composed
 from benchmarks.calibrated import calibrated
+from benchmarks.detection.rows import FOUR_BITS
 from probes.compose import framed
 from qcheck.baselines import Answer, Baseline, load_baseline
 from qcheck.cli.mine import MARGIN_NATS
@@ -40,7 +43,7 @@ SURE = 0.97  # probability of a nearly certain first token
 TASKS = 4 * (("copying", 2700), ("holder", 1350), ("position", 1350))  # those that the lab's models are surest of
 LEVEL, SEED = 3, 20261128
 MARGIN = MARGIN_NATS["logprobs"]
-WORDS, FRAMES = 24_000, 2
+WORDS, UNSEEN, FRAMES = 45_000, 21_000, 2  # UNSEEN: of how many, the last ones, no such answers had been looked at
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +51,8 @@ class Choice:
     """What prompts are chosen, in a word and in some. pool: those to choose from. suits: whether a prompt is kept with
     these honest answers.
 
-    folds: how many probes of a fold; all others calibrate. besides: honest deployments that a second baseline knows.
+    folds: how many probes of a fold; all others calibrate. besides: deployments that the baseline knows beside the
+    usual ones. strangers: honest ones, beside those that no baseline knows, that are tried on it.
     """
 
     name: str
@@ -57,21 +61,16 @@ class Choice:
     suits: Callable[[Sequence[Answer]], bool]
     folds: Mapping[Fold, int]
     besides: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
 
 
 def chosen(
-    choice: Choice,
-    model: str,
-    suite: Suite,
-    banks: Path,
-    root: Path,
-    on_progress: Callable[[str], None],
-    besides: Sequence[str] = (),
+    choice: Choice, model: str, suite: Suite, banks: Path, root: Path, on_progress: Callable[[str], None]
 ) -> tuple[Baseline, Suite]:
     """A baseline of the lab model, calibrated, and its suite of chosen prompts, asked as those of `suite` are.
 
     Of prompts of one cluster the first one that suits the first engine is asked on. What is missing in `banks` is
-    asked; the baseline is kept below `root`. besides: honest deployments that it knows beside the usual ones.
+    asked; the baseline is kept below `root`.
     """
     probes, seen = choice.pool(), defaultdict[str, list[Answer]](list)
     for name in CHOSEN_ON:
@@ -82,27 +81,34 @@ def chosen(
         suiting = [p for p in probes if choice.suits(seen[p.id])]
         probes = one_of_each({choice.name: suiting})[choice.name]
     dealt = replace(suite, probes=_dealt(probes, choice))
-    known = [d.name for d in deployments_of(model).values() if d.kind == "reference" or d.name in DIRECTED]
-    recorded = [*known, *besides]
+    known = deployments_of(model)
+    variants = [d.name for d in known.values() if d.kind == "variant" and d.name in (*DIRECTED, *choice.besides)]
+    recorded = [d.name for d in known.values() if d.kind == "reference" or d.name in (*variants, *choice.besides)]
     for name in recorded:
         bank.fill(name, on_progress)
     key = content_hash([to_plain(dealt.probes), [identity(model, name) for name in recorded]])
     folder = root / f"{model}-{choice.name}-{key.removeprefix('sha256:')[:16]}"
     if not (folder / "calibration.json").exists():
-        kept = {name: bank.answers(name) for name in recorded}
-        calibrated(folder, model, dealt, kept, DIRECTED)
+        seen.clear()  # all answers to so many prompts are more than memory holds
+        calibrated(folder, model, dealt, ((name, bank.answers(name)) for name in recorded), variants)
     return load_baseline(folder), dealt
 
 
 def _dealt(probes: Sequence[Probe], choice: Choice) -> tuple[Probe, ...]:
-    """The chosen prompts in random order, each in a fold."""
-    further = len(probes) - sum(choice.folds.values())
-    if further < MIN_CLUSTERS:
-        raise ValueError(f"of {len(probes)} prompts {further} are left to calibrate on; ask a larger pool")
+    """The chosen prompts, each in a fold: those that may be in any of them in random order, then the others."""
+    anywhere = [p for p in probes if p.fold == "evaluation"]
     folds: list[Fold] = [fold for fold, count in choice.folds.items() for _ in range(count)]
-    folds += ["calibration"] * further
-    order = np.random.default_rng(SEED).permutation(len(probes))
-    return tuple(replace(probes[i], stratum=choice.name, fold=fold) for i, fold in zip(order, folds, strict=True))
+    calibrating = len(probes) - len(folds)
+    if calibrating < MIN_CLUSTERS or len(anywhere) < len(folds):
+        raise ValueError(
+            f"of {len(probes)} prompts, {len(anywhere)} of which may be asked, {calibrating} are left to calibrate on; "
+            "ask a larger pool"
+        )
+    folds += ["calibration"] * (len(anywhere) - len(folds))
+    order = np.random.default_rng(SEED).permutation(len(anywhere))
+    dealt = [replace(anywhere[i], fold=fold) for i, fold in zip(order, folds, strict=True)]
+    others = [p for p in probes if p.fold != "evaluation"]
+    return tuple(replace(p, stratum=choice.name) for p in (*dealt, *others))
 
 
 def _tasks() -> tuple[Probe, ...]:
@@ -116,7 +122,8 @@ def _tasks() -> tuple[Probe, ...]:
 
 
 def _words() -> tuple[Probe, ...]:
-    return composed(framed(WORDS, FRAMES), "evaluation")
+    rows, unseen = framed(WORDS, FRAMES), UNSEEN * FRAMES
+    return composed(rows[:-unseen], "calibration") + composed(rows[-unseen:], "evaluation")
 
 
 def _certain(answers: Sequence[Answer]) -> bool:
@@ -140,5 +147,13 @@ FOLLOWED = Choice(
     _words,
     _followed,
     {"evaluation": 2000, "selection": 600},
-    ("honest-bf16-flash",),
+    # Every arithmetic on every engine in two configurations on different kernels; all formats that are asked about.
+    (
+        "honest-bf16-flash",
+        "honest-f32-flash",
+        "honest-torch-fp16-single",
+        "honest-torch-f32-batch",
+        *FOUR_BITS.values(),
+    ),
+    ("honest-bf16-ubatch",),
 )

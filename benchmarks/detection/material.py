@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.detection.observed import Observed, observe
@@ -49,20 +49,20 @@ class Material:
         return observe(self.baseline, self.yardstick, self.probes, seen, next(v for v in VIEWS if v.name == view))
 
 
-def strangers(baseline: Baseline, rows: Sequence[Row] = ROWS) -> list[str]:
-    """The held-out deployments of the baseline's model, and the rows' candidates that it has not recorded."""
+def strangers(baseline: Baseline, rows: Sequence[Row] = ROWS, further: Collection[str] = ()) -> list[str]:
+    """The held-out deployments of the baseline's model, further ones, and candidates of rows that it does not know."""
     known = {d.name for d in baseline.manifest.deployments}
     candidates = {candidate for row in rows for candidate in row.candidates} - known
     deployments = deployments_of(baseline.manifest.model)
-    return [name for name, d in deployments.items() if d.kind == "held-out" or name in candidates]
+    return [n for n, d in deployments.items() if d.kind == "held-out" or n in candidates or n in further]
 
 
-def gather(baseline: Baseline, bank: Bank, rows: Sequence[Row] = ROWS) -> Material:
+def gather(baseline: Baseline, bank: Bank, rows: Sequence[Row] = ROWS, further: Collection[str] = ()) -> Material:
     """A baseline's own evaluation answers, and those of strangers from a bank that is filled with them.
 
     Raises ValueError for a baseline that is not calibrated on log-probabilities.
     """
-    deployments, banked = deployments_of(bank.model), strangers(baseline, rows)
+    deployments, banked = deployments_of(bank.model), strangers(baseline, rows, further)
     honest = [name for name in banked if deployments[name].kind == "held-out"]
     return material_of(baseline, bank.probes, honest, {name: bank.answers(name) for name in banked})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-__all__ = ["FRACTIONS", "ON_GRIDS", "ROWS", "TOP_5", "TOP_20", "Row", "plainest"]
+__all__ = ["FOUR_BITS", "FRACTIONS", "ON_GRIDS", "ROWS", "TOP_5", "TOP_20", "Row", "plainest"]
 
 FRACTIONS = (1.0, 0.1, 0.05, 0.01)
 # By candidate, whose answers nobody recorded: the recorded variant that it is, on another engine.

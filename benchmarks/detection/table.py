@@ -16,6 +16,7 @@ from benchmarks.detection.power import LIMIT, STREAMS, Cell
 from benchmarks.detection.published import Needed
 from benchmarks.detection.rows import FRACTIONS
 from qcheck.baselines import Baseline
+from qcheck.evidence.views import VIEWS
 from qcheck.tailcounts import FULL
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "power_table",
     "published_table",
     "quantiles",
+    "stranger_table",
 ]
 
 TOLERANCE = 0.05
@@ -129,6 +131,21 @@ def mixture_table(material: Material) -> str:
             alarms.append(int((found.requests <= found.limit).sum()))
         rows.append([kind, str(len(pairs)), str(sum(alarms)), str(MIXTURE_STREAMS * len(pairs)), str(max(alarms))])
     return markdown("| half and half | pairs | alarms | of streams | most of a pair |", rows)
+
+
+def stranger_table(material: Material, honest: Sequence[str]) -> str:
+    """Alarms of honest deployments that the baseline does not know, by view, all its null bounds in use."""
+    alarms: dict[str, list[str]] = {name: [] for name in honest}
+    for view in VIEWS:
+        observed = material.observed(view.name, honest)
+        for number, name in enumerate(honest):
+            rng = np.random.default_rng(number)
+            what = observed, material.envelope, [name], name, 1.0, observed.variants, rng
+            found = stops(*what, STREAMS, LIMIT)
+            alarms[name].append(str(int((found.requests <= found.limit).sum())))
+    columns = " | ".join(view.name for view in VIEWS)
+    rows = [[name, *counted, str(STREAMS)] for name, counted in alarms.items()]
+    return markdown(f"| honest, not known | {columns} | of streams |", rows)
 
 
 def counted_table(baseline: Baseline) -> str:

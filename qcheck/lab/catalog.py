@@ -218,6 +218,32 @@ _DEPLOYMENTS: Final = (
         EngineSettings(slots=4, ubatch=4, flash_attention=True, cache_prompt=True),
     ),
     Deployment(
+        "honest-bf16-ubatch",
+        "second",
+        "llama.cpp, BF16 weights, 3 slots, prompt cache, prompts in pieces of 12 tokens",
+        "BF16",
+        EngineSettings(slots=3, ubatch=12, cache_prompt=True),
+    ),
+    Deployment(
+        "honest-f32-flash",
+        "second",
+        "llama.cpp, F32 weights, 4 slots, prompt cache, flash attention, prompts in pieces of 4 tokens",
+        "F32",
+        EngineSettings(slots=4, ubatch=4, flash_attention=True, cache_prompt=True),
+    ),
+    Deployment(
+        "honest-torch-fp16-single",
+        "second",
+        "PyTorch, float16 throughout, one request at a time",
+        settings=TorchSettings("float16"),
+    ),
+    Deployment(
+        "honest-torch-f32-batch",
+        "second",
+        "PyTorch, float32 throughout, batches of 8, prompts padded to multiples of 32",
+        settings=TorchSettings("float32", batch=8, pad_to=32),
+    ),
+    Deployment(
         "honest-b",
         "held-out",
         "llama.cpp, F32 weights, flash attention, prompts in pieces of 32 tokens",

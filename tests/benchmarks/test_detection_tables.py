@@ -21,6 +21,7 @@ from benchmarks.detection.table import (
     oracle_table,
     power_table,
     published_table,
+    stranger_table,
 )
 from qcheck.baselines import load_baseline, read_answers
 from qcheck.evidence.envelope import freeze
@@ -78,6 +79,10 @@ def test_honest_deployments_are_consistent_and_their_mixtures_raise_no_alarm(mat
         assert line.split(" | ")[-2:] == ["– / –", "92 |"]  # more requests than there are probes here
     for line in mixture_table(material).splitlines()[2:]:
         assert line.split(" | ")[2] == "0"
+    assert stranger_table(material, (*HONEST, "q2_k")).splitlines()[2:] == [
+        *(f"| {name} | 0 | 0 | 0 | 0 | 0 | 1000 |" for name in HONEST),
+        "| q2_k | 1000 | 1000 | 1000 | 1000 | 1000 | 1000 |",
+    ]
 
 
 def test_it_is_told_who_bounds_what_all_may_show(material: Material) -> None:

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 from baselines import record_lab
+from baselines.record_lab import DIRECTED
 from benchmarks.detection.chosen import CERTAIN, CHOSEN_ON, FOLLOWED, MARGIN, SURE, chosen
 from benchmarks.detection.longer import longer
+from benchmarks.detection.rows import FOUR_BITS
+from probes.compose import framed
 from qcheck.baselines import Answer, Baseline, load_baseline, read_answers
 from qcheck.evidence.calibration import deepened
 from qcheck.evidence.leave_one_out import LeaveOneOut
@@ -161,12 +164,20 @@ def test_followed_prompts_are_one_of_each_word_on_whose_path_both_engines_go(
         return found
 
     monkeypatch.setattr(CHOSEN, "WORDS", 60)
+    monkeypatch.setattr(CHOSEN, "UNSEEN", 40)
     monkeypatch.setattr(Bank, "answers", answers)
     choice = replace(FOLLOWED, folds=FOLDS)
-    _, suite = chosen(choice, "lab-moe", load_suite("logprobs"), tmp_path / "banks", tmp_path, print)
+    baseline, suite = chosen(choice, "lab-moe", load_suite("logprobs"), tmp_path / "banks", tmp_path, print)
     assert len(suite.fold("evaluation")) == 8
     assert list(suite.probes) == dealt
     assert all(p.id.endswith("-1" if int(p.cluster.removeprefix("word-")) % 3 == 0 else "-2") for p in dealt)
     assert {p.id[-2:] for p in dealt} == {"-1", "-2"}
     assert not [p.id for p in dealt if int(p.cluster.removeprefix("word-")) % 4 == 0]
     assert len({p.cluster for p in dealt}) == len(dealt)
+    unseen = {row["cluster"] for row in framed(60, 1)[20:]}
+    assert all(p.fold == "calibration" for p in dealt if p.cluster not in unseen)
+    assert {p.fold for p in dealt if p.cluster in unseen} == {"calibration", "selection", "evaluation"}
+    honest = baseline.names(baseline.references)
+    assert {"honest", "honest-torch-f32-batch"} <= set(honest)
+    assert not {"honest-b", *choice.strangers} & set(honest)
+    assert set(baseline.names(baseline.variants)) == {*DIRECTED, *FOUR_BITS.values()}

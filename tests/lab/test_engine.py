@@ -94,7 +94,8 @@ def serve(models_dir: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFa
 @pytest.mark.parametrize(
     "name",
     [
-        "honest", "honest-flash", "honest-batch", "honest-ubatch", "honest-bf16-flash", "honest-b", "honest-c",
+        "honest", "honest-flash", "honest-batch", "honest-ubatch", "honest-b", "honest-c",
+        "honest-bf16-flash", "honest-bf16-ubatch", "honest-f32-flash",
         "kv-q8_0", "kv-q4_0",
     ],
 )  # fmt: skip

@@ -195,15 +195,16 @@ def test_endpoints_say_what_the_client_needs(lab: Lab):
 
 
 def test_deployments_answer(open_lab: Callable[..., Lab], chat: Callable[..., dict[str, Any]]):
+    """One of each of llama.cpp's files, whose settings `test_engine` tries, and of PyTorch's that batch."""
     deployments = deployments_of("lab-tiny").values()
-    one_by_one = [d.name for d in deployments if not isinstance(d.settings, TorchSettings)]
+    files = {(d.source, d.format): d.name for d in deployments if not isinstance(d.settings, TorchSettings)}
     batched = [
         d.name
         for d in deployments
         if isinstance(d.settings, TorchSettings) and d.settings.batch > 1 and not d.needs_gpu
     ]
     with open_lab() as lab:
-        for endpoint in lab.endpoints([*one_by_one, *batched[:2]]):
+        for endpoint in lab.endpoints([*files.values(), *batched[:2]]):
             answer = chat(endpoint.base_url, "x")
             assert answer["usage"]["completion_tokens"] == 1, endpoint.name
             assert answer["model"] == "lab-tiny"

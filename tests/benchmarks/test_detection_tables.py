@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from benchmarks.detection import table
 from benchmarks.detection.draws import Stops
 from benchmarks.detection.figure import figure
 from benchmarks.detection.material import ALPHA, Material
@@ -21,11 +22,11 @@ from benchmarks.detection.table import (
     oracle_table,
     power_table,
     published_table,
-    stranger_table,
 )
 from qcheck.baselines import load_baseline, read_answers
 from qcheck.evidence.envelope import freeze
 from qcheck.evidence.scoring import Yardstick
+from qcheck.evidence.views import VIEWS
 from qcheck.suites import load_suite, shipped_folder
 
 HONEST, PROBES, RESOLUTION = ("honest-torch-bf16", "honest-f32"), 60, 41_600
@@ -79,9 +80,16 @@ def test_honest_deployments_are_consistent_and_their_mixtures_raise_no_alarm(mat
         assert line.split(" | ")[-2:] == ["– / –", "92 |"]  # more requests than there are probes here
     for line in mixture_table(material).splitlines()[2:]:
         assert line.split(" | ")[2] == "0"
-    assert stranger_table(material, (*HONEST, "q2_k")).splitlines()[2:] == [
-        *(f"| {name} | 0 | 0 | 0 | 0 | 0 | 1000 |" for name in HONEST),
-        "| q2_k | 1000 | 1000 | 1000 | 1000 | 1000 | 1000 |",
+
+
+def test_of_strangers_who_deviates_raises_alarms(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "STREAMS", 20)
+    monkeypatch.setattr(table, "VIEWS", [view for view in VIEWS if view.name in ("full", "top5")])
+    assert table.stranger_table(material, ("honest-f32", "q2_k")).splitlines() == [
+        "| honest, not known | full | top5 | of streams |",
+        "|---|---|---|---|",
+        "| honest-f32 | 0 | 0 | 20 |",
+        "| q2_k | 20 | 20 | 20 |",
     ]
 
 

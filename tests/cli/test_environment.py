@@ -1,6 +1,7 @@
 """When the lab starts, with which engines and which seed."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -72,20 +73,18 @@ def test_all_engines_start_together_with_the_seed_of_the_run_and_end_with_the_co
     assert capsys.readouterr().err == "starting local engines for q2_k, honest\n"
 
 
-def test_a_provider_of_the_lab_is_served_once_whatever_it_is_called(qcheck, opened, monkeypatch):
-    def ctrl_c():
-        raise KeyboardInterrupt
+def ctrl_c(_):
+    raise KeyboardInterrupt
 
-    monkeypatch.setattr("signal.pause", ctrl_c)
+
+def test_a_provider_of_the_lab_is_served_once_whatever_it_is_called(qcheck, opened, monkeypatch):
+    monkeypatch.setattr("qcheck.cli.lab.time", SimpleNamespace(sleep=ctrl_c))
     spoken = qcheck("lab", "up", "honest", "lab/honest")
     assert spoken.out == "qcheck compare lab-tiny --providers honest=http://127.0.0.1:1/honest/v1\n"
 
 
 def test_specs_become_names_that_differ(qcheck, opened, monkeypatch):
-    def ctrl_c():
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("signal.pause", ctrl_c)
+    monkeypatch.setattr("qcheck.cli.lab.time", SimpleNamespace(sleep=ctrl_c))
     spoken = qcheck("lab", "up", "honest?system=A", "honest?system=a", "--seed", "5")
     names = [pair.partition("=")[0] for pair in spoken.out.split()[-1].split(",")]
     assert names == ["honest-system-a", "honest-system-a-2"]

@@ -43,7 +43,7 @@ SURE = 0.97  # probability of a nearly certain first token
 TASKS = 4 * (("copying", 2700), ("holder", 1350), ("position", 1350))  # those that the lab's models are surest of
 LEVEL, SEED = 3, 20261128
 MARGIN = MARGIN_NATS["logprobs"]
-WORDS, UNSEEN, FRAMES = 45_000, 21_000, 2  # UNSEEN: of how many, the last ones, no such answers had been looked at
+WORDS, UNSEEN, FRAMES = 45_000, 21_000, 2  # UNSEEN: how many words, the last ones, may be in any fold
 
 
 @dataclass(frozen=True, slots=True, eq=False)

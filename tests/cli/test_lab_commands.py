@@ -31,7 +31,7 @@ def test_the_lab_serves_until_it_is_told_to_end(number):
 
 
 def test_a_signal_that_comes_just_before_the_lab_waits_is_noticed(qcheck, monkeypatch):
-    """Whatever it waits by ends by itself."""
+    """What it waits by ends by itself, as `signal.pause` does not."""
     waited = []
 
     def wait(seconds):
@@ -42,6 +42,7 @@ def test_a_signal_that_comes_just_before_the_lab_waits_is_noticed(qcheck, monkey
     served = SimpleNamespace(base_url="http://127.0.0.1:9/v1")
     monkeypatch.setattr("qcheck.lab.supervisor.Lab.endpoints", lambda *_: [served])
     monkeypatch.setattr("qcheck.cli.lab.time", SimpleNamespace(sleep=wait))
+    monkeypatch.setattr("signal.pause", lambda: pytest.fail("it would wait for the next signal"))
     spoken = qcheck("lab", "up", "honest")
     assert spoken.code == 0
     assert spoken.err.splitlines()[-1] == "the lab has ended"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from synthetic import World, build
 
 from qcheck.baselines import Answer, Baseline
+from qcheck.errors import BaselineError
 from qcheck.evidence.envelope import Envelope, freeze
 from qcheck.evidence.greedy import GreedyEvidence, GreedyPath, flip, flip_scores
 from qcheck.evidence.observable import evidence_of
@@ -169,6 +171,11 @@ class Words(World):
 @pytest.fixture(scope="module")
 def words_recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Baseline, Suite]:
     return build(tmp_path_factory.mktemp("words"), Words(), honest=4, variants={"strong": 1.0, "other": 1.0})
+
+
+def test_references_whose_recorded_lists_hardly_differ_are_no_envelope_of_texts_either(tmp_path: Path) -> None:
+    with pytest.raises(BaselineError, match=r"honest0, honest1, honest2 differ by 0\.00.* takes 0\.005"):
+        build(tmp_path, Words(noise=0.001), honest=3, variants={"strong": 1.0})
 
 
 def spoken(answer: Answer) -> Answer:

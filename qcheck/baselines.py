@@ -300,7 +300,10 @@ def _explain(error: ValueError) -> str:
 
 
 def load_baseline(folder: Path, *, calibrated: bool = True) -> Baseline:
-    """The baseline in `folder`, without its table unless `calibrated`. Raises BaselineError in one clear sentence."""
+    """The baseline in `folder`, without its table unless `calibrated`, or where no such table would be made now.
+
+    Raises BaselineError in one clear sentence.
+    """
     try:
         data = (folder / "manifest.json").read_bytes()
     except OSError as error:
@@ -310,7 +313,8 @@ def load_baseline(folder: Path, *, calibrated: bool = True) -> Baseline:
         manifest = BaselineManifest.model_validate(loads(data))
         if calibrated and manifest.calibration_hash:
             raw = _read_checked(folder, "calibration.json", manifest.calibration_hash)
-            table = CalibrationTable.model_validate(loads(raw))
+            read = CalibrationTable.model_validate(loads(raw))
+            table = None if read.is_narrow else read
     except ValueError as error:
         raise BaselineError(f"{folder} is not a baseline that this version reads: {_explain(error)}.") from error
     names = [d.name for d in manifest.deployments]

@@ -166,6 +166,11 @@ class CalibrationTable(_Strict):
         return self
 
     @property
+    def is_narrow(self) -> bool:
+        """Whether it was made, by an earlier version, of references that differ too little to make an envelope."""
+        return self.noise_unit is not None and self.noise_unit < NARROWEST
+
+    @property
     def views(self) -> tuple[str, ...]:
         """The views that answers may be seen in; `FULL` is one of them."""
         return tuple(dict.fromkeys(event.view for event in self.events))

@@ -24,7 +24,8 @@ from qcheck.errors import BaselineError, UnknownNameError
 from qcheck.jsonio import content_hash
 from qcheck.packing import pack
 from qcheck.records import Position, Response
-from qcheck.tailcounts import FORMAT
+from qcheck.suites import shipped_folder
+from qcheck.tailcounts import FORMAT, NARROWEST
 
 
 def answer(prompt_tokens: int | None, *positions: tuple[str, dict[str, float]]) -> Answer:
@@ -144,6 +145,21 @@ def test_damaged_manifests_are_one_clear_sentence(folder: Path, text: str) -> No
     assert "\n" not in str(caught.value)
 
 
+def calibrate(folder: Path, table: dict[str, object]) -> None:
+    raw = json.dumps(table).encode()
+    (folder / "calibration.json").write_bytes(raw)
+    manifest = load_baseline(folder, calibrated=False).manifest
+    save_manifest(folder, manifest.model_copy(update={"calibration_hash": content_hash(raw)}))
+
+
+@pytest.mark.parametrize(("noise", "counts"), [(NARROWEST, True), (0.99 * NARROWEST, False)])
+def test_a_table_of_references_that_hardly_differ_counts_for_nothing(folder: Path, noise: float, counts: bool) -> None:
+    shipped = load_baseline(shipped_folder("baselines") / "lab-tiny").table
+    assert shipped is not None
+    calibrate(folder, shipped.model_copy(update={"noise_unit": noise}).model_dump())
+    assert (load_baseline(folder).table is not None) == counts
+
+
 def test_a_damaged_table_is_one_clear_sentence_although_its_hash_is_right(folder: Path) -> None:
     empty = {
         "noise_factor": 1.5,
@@ -157,10 +173,7 @@ def test_a_damaged_table_is_one_clear_sentence_although_its_hash_is_right(folder
         ({}, "another version of qcheck"),
         ({"format": FORMAT}, r"CalibrationTable\.events: .* at least 1 item"),
     ):
-        raw = json.dumps({**version, **empty, "events": []}).encode()
-        (folder / "calibration.json").write_bytes(raw)
-        manifest = load_baseline(folder, calibrated=False).manifest
-        save_manifest(folder, manifest.model_copy(update={"calibration_hash": content_hash(raw)}))
+        calibrate(folder, {**version, **empty, "events": []})
         assert load_baseline(folder, calibrated=False).table is None
         with pytest.raises(BaselineError, match=said) as caught:
             load_baseline(folder)

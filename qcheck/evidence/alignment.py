@@ -107,12 +107,15 @@ def align(
         path += (position.token,)
     if not blocks:
         return None
-    candidates, candidate_floors, recorded, recorded_floors = (
-        np.concatenate(parts, axis=1) for parts in zip(*blocks, strict=True)
+    candidates, candidate_floors, recorded, recorded_floors = zip(*blocks, strict=True)
+    positions = np.repeat(np.arange(len(blocks)), [block.shape[1] for block in candidates])
+    lists = (
+        np.concatenate(candidates, axis=1),
+        np.stack(candidate_floors, axis=1)[:, positions],
+        np.concatenate(recorded, axis=1),
+        np.stack(recorded_floors, axis=1)[:, positions],
     )
-    positions = np.repeat(np.arange(len(blocks)), [block[0].shape[1] for block in blocks])
     complete, unended = _shows_all(answer, [reference.answers[i][0] for i in references])
-    lists = candidates, candidate_floors, recorded, recorded_floors
     return Alignment(*lists, positions, trodden, complete, merged, unended, deep, shortest)
 
 
@@ -210,30 +213,27 @@ def _merged_lengths(node: Node) -> NDArray[np.intp]:
 def _beside(
     listed: Mapping[str, float], taken: str, node: Node, lengths: NDArray[np.intp]
 ) -> tuple[Array, Array, Array, Array]:
-    """One position's candidate, candidate_floor, recorded and recorded_floor of an `Alignment`.
+    """One position's candidate, candidate_floor, recorded and recorded_floor of an `Alignment`, floors (deployments,).
 
     listed: the answer's list there, the most probable first. lengths: (deployments,) of the recorded lists.
     """
-    columns, renamed = node.tokens, _perhaps_renamed(node, listed)
+    columns, recorded = node.tokens, node.values
     cuts = np.minimum(lengths, len(listed))
     if cuts.any() and not listed.keys() <= columns.keys():
-        columns = {
-            key: column for column, key in enumerate(dict.fromkeys((*columns, *_cut(listed, taken, int(cuts.max())))))
-        }
-    shape = (len(lengths), len(columns))
-    candidate, candidate_floor, recorded, recorded_floor = (np.full(shape, np.nan) for _ in range(4))
+        further = [key for key in _cut(listed, taken, int(cuts.max())) if key not in columns]
+        columns = {**columns, **{key: len(columns) + i for i, key in enumerate(further)}}
+        recorded = np.pad(recorded, ((0, 0), (0, len(further))), constant_values=np.nan)
+    candidate, candidate_floor = np.full(recorded.shape, np.nan), np.full(len(cuts), np.nan)
     for length in set(cuts.tolist()) - {0}:
         rows, cut = cuts == length, _cut(listed, taken, length)
         own = np.full(len(columns), np.nan)
         own[[columns[key] for key in cut]] = list(cut.values())
         candidate[rows] = own
         candidate_floor[rows] = list_floor(Position(taken, None, tuple(cut.items())))
-    recorded[:, : len(node.tokens)] = node.values
-    recorded_floor[:] = node.floors[:, None]
-    if renamed:
+    if renamed := _perhaps_renamed(node, listed):
         known = [column for key, column in columns.items() if key not in renamed]
-        return candidate[:, known], candidate_floor[:, known], recorded[:, known], recorded_floor[:, known]
-    return candidate, candidate_floor, recorded, recorded_floor
+        candidate, recorded = candidate[:, known], recorded[:, known]
+    return candidate, candidate_floor, recorded, node.floors
 
 
 def _perhaps_renamed(node: Node, listed: Mapping[str, float]) -> set[str]:

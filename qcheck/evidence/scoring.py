@@ -243,12 +243,11 @@ def _scores(
     steady = max(float(np.minimum(by_itself[n], most_steady(n))) for n in (a.trodden, without))
 
     own, near = a.candidate[references[nearest]], a.recorded[references[nearest]]
-    there = np.flatnonzero(np.isfinite(distances[nearest, :-1]))
-    kls = [partition_kl(near[where], own[where]) for where in (a.positions == p for p in there)]
+    kls = partition_kl(near, own, a.positions)[np.isfinite(distances[nearest, :-1])]
     both = by_position((~np.isnan(own) & ~np.isnan(near)).astype(float), a.positions) > 0
     if not (a.full and distance > EQUAL):
         directions = np.minimum(directions, 0.0)
-    kl, size = float(np.mean(kls)) if kls else 0.0, factor * distance / measures[-1]
+    kl, size = float(kls.mean()) if len(kls) else 0.0, factor * distance / measures[-1]
     return Scores(distance, size, steady, bool(both.all()), kl, directions, measures[-1])
 
 
@@ -259,7 +258,7 @@ def distances_from(alignment: Alignment, references: Sequence[int]) -> Array:
     floors, candidate, recorded = a.recorded_floor[refs], a.candidate[refs], a.recorded[refs]
     compared = ~np.isnan(floors) & ~(np.isnan(candidate) & np.isnan(recorded))
     deviations = np.where(compared, deviation(candidate, a.candidate_floor[refs], recorded, floors), 0.0)
-    total, count = (and_all(by_position(x, a.positions)) for x in (deviations**2, compared.astype(float)))
+    total, count = and_all(by_position(np.stack([deviations**2, compared]), a.positions))
     return np.where(count > 0, root_mean(total, count), np.inf)
 
 

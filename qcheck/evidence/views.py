@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Final
 
 import numpy as np
@@ -56,7 +57,7 @@ class View:
 
     def _position(self, position: Position, step: float) -> Position:
         def coarse(value: float) -> float:
-            return round(value / step) * step if step and np.isfinite(value) else value
+            return round(value / step) * step if step and isfinite(value) else value
 
         top = tuple((key, coarse(value)) for key, value in position.top[: self.tokens])
         logprob = None if position.logprob is None else coarse(position.logprob)

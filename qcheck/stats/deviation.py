@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 __all__ = ["by_position", "deviation", "matched_filters", "pair_sums", "partition_kl", "rms", "root_mean", "spread"]
 
@@ -130,18 +131,18 @@ def pair_sums(values: Array, floors: Array, positions: NDArray[np.intp]) -> tupl
     return by_position(np.where(both, deviations**2, 0.0), positions), by_position(both.astype(float), positions)
 
 
-def partition_kl(p: Array, q: Array) -> float:
-    """KL divergence of q from p, in nats, on the coarsest partition that both lists allow.
+def partition_kl(p: Array, q: Array, positions: NDArray[np.intp]) -> Array:
+    """(..., positions): KL divergence of q from p, in nats, on the coarsest partition that both lists allow.
 
-    p, q: shape (tokens,), NaN where unlisted. Tokens listed by both are cells of their own, all others share one
-    cell. By the data-processing inequality this is a lower bound of the divergence over the full vocabulary.
+    p, q (..., n): broadcast, NaN where unlisted; positions (n,): rising. Tokens of a position listed by both are cells
+    of their own, all others share one cell; 0 where none is. By the data-processing inequality this is a lower bound
+    of the divergence over the full vocabulary.
     """
     both = ~(np.isnan(p) | np.isnan(q))
-    if not both.any():
-        return 0.0
-    a, b = np.exp(p[both]), np.exp(q[both])
-    kl = float((a * (p[both] - q[both])).sum())
-    rest_a, rest_b = max(1.0 - float(a.sum()), 0.0), max(1.0 - float(b.sum()), 1e-9)
-    if rest_a > 0:
-        kl += rest_a * float(np.log(rest_a / rest_b))
-    return max(kl, 0.0)
+    a, b = np.where(both, np.exp(p), 0.0), np.where(both, np.exp(q), 0.0)
+    listed = np.where(both, a * (p - q), 0.0)
+    kl, mass_a, mass_b, common = (by_position(x, positions) for x in (listed, a, b, both.astype(float)))
+    rest_a, rest_b = np.maximum(1.0 - mass_a, 0.0), np.maximum(1.0 - mass_b, 1e-9)
+    kl = kl + special.xlogy(rest_a, rest_a / rest_b)
+    result: Array = np.where(common > 0, np.maximum(kl, 0.0), 0.0)
+    return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 from unittest.mock import patch
@@ -23,6 +24,11 @@ STRATA = ("even", "odd")
 PROBES = {"evaluation": 300, "selection": 100, "calibration": 600}
 
 
+@cache
+def _normal(*seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=VOCABULARY)
+
+
 @dataclass(frozen=True)
 class World:
     """Logits that every probe has, and deviations that variants add to them, the same each time."""
@@ -32,9 +38,8 @@ class World:
     noise: float = 0.004
 
     def answer(self, probe: int, rng: np.random.Generator, deviation: float = 0.0, kind: int = 0, k: int = K) -> Answer:
-        base = np.random.default_rng((self.seed, probe)).normal(0, 2, VOCABULARY)
-        moved = np.random.default_rng((self.seed, probe, 1 + kind)).normal(0, deviation, VOCABULARY)
-        logits = base + moved + rng.normal(0, self.noise, VOCABULARY)
+        moved = deviation * _normal(self.seed, probe, 1 + kind) if deviation else 0.0
+        logits = 2 * _normal(self.seed, probe) + moved + rng.normal(0, self.noise, VOCABULARY)
         logprobs = logits - np.log(np.exp(logits).sum())
         best = np.argsort(-logprobs)[:k]
         top = tuple((f"={t}", float(logprobs[t])) for t in best)

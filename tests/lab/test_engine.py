@@ -152,15 +152,30 @@ def test_it_listens_on_this_machine_alone(serve: Callable[..., str]):
     assert addresses == [f"0100007F:{port}"]
 
 
+@pytest.fixture(scope="module")
+def listed(
+    serve: Callable[..., str], prompts: tuple[str, ...], logprobs: Callable[[str, str], dict[int, float]]
+) -> Callable[[str], list[dict[int, float]]]:
+    """Asks a deployment the prompts by 8 clients: honest-batch differs from honest only under load."""
+
+    def ask(name: str) -> list[dict[int, float]]:
+        url = f"{serve(name)}/v1"
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(lambda prompt: logprobs(url, prompt), prompts * 6))
+
+    return ask
+
+
+@pytest.fixture(scope="module")
+def honest(listed: Callable[[str], list[dict[int, float]]]) -> list[dict[int, float]]:
+    return listed("honest")
+
+
 @pytest.mark.parametrize("name", [n for n, d in DEPLOYMENTS.items() if d.kind in ("reference", "held-out")])
 def test_every_honest_deployment_has_a_noise_of_its_own(
-    name: str, serve: Callable[..., str], prompts: tuple[str, ...], logprobs: Callable[[str, str], dict[int, float]]
-):
-    """Asked by 8 clients, for honest-batch differs from honest only under load."""
-    urls = [f"{serve(n)}/v1" for n in ("honest", name)]
-    asked = prompts * 6
-    with ThreadPoolExecutor(8) as pool:
-        pairs = list(zip(*(pool.map(lambda p, url=url: logprobs(url, p), asked) for url in urls), strict=True))
+    name: str, honest: list[dict[int, float]], listed: Callable[[str], list[dict[int, float]]]
+) -> None:
+    pairs = zip(honest, listed(name), strict=True)
     largest = max(abs(other[k] - true[k]) for true, other in pairs for k in sorted(true, key=true.__getitem__)[-20:])
     assert (largest > 0) is (name != "honest")
     assert largest < 0.05

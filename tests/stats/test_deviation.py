@@ -124,5 +124,15 @@ def test_partition_kl_is_a_lower_bound_of_the_full_divergence(seed: int, k: int)
     top_p, top_q = np.log(p), np.log(q)
     top_p[np.argsort(-p)[k:]] = NAN
     top_q[np.argsort(-q)[k:]] = NAN
-    assert 0.0 <= partition_kl(top_p, top_q) <= full + 1e-9
-    assert partition_kl(np.log(p), np.log(q)) == pytest.approx(full, abs=1e-6)
+    whole = np.zeros(12, int)
+    assert 0.0 <= partition_kl(top_p, top_q, whole).item() <= full + 1e-9
+    assert partition_kl(np.log(p), np.log(q), whole).item() == pytest.approx(full, abs=1e-6)
+
+
+def test_partition_kl_is_that_of_each_position() -> None:
+    first, second = np.log([[0.5, 0.3], [0.4, 0.4]]), np.log([[0.7, 0.2, 0.1], [0.6, 0.1, 0.2]])
+    (p, q), positions = np.hstack([first, second]), np.array([0, 0, 1, 1, 1])
+    apart = [partition_kl(*lists, np.zeros(lists.shape[1], int)).item() for lists in (first, second)]
+    assert partition_kl(p, q, positions) == pytest.approx(apart)
+    assert partition_kl(np.array([p, q]), q, positions) == pytest.approx(np.array([apart, [0, 0]]))
+    assert partition_kl(np.array([-1.0, NAN]), np.array([NAN, -1.0]), np.zeros(2, int)).tolist() == [0.0]

@@ -109,7 +109,7 @@ def answer_of(response: Response, *, with_text: bool = False, with_calls: bool =
     The text is kept `with_text` only: where the suite judges texts; what was called, in its place, `with_calls`.
     """
     text = made_of(response) if with_calls else response.text if with_text else None
-    return rounded(Answer(response.prompt_tokens, response.positions, text))
+    return rounded(Answer(response.prompt_tokens, response.positions, text, response.whole))
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -47,11 +47,15 @@ Words = NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What of a response is kept for comparison; `text` only where the suite judges texts."""
+    """What of a response is kept for comparison; `text` only where the suite judges texts.
+
+    whole: whether it ended as answers do; it is not kept in files.
+    """
 
     prompt_tokens: int | None
     positions: tuple[Position, ...]
     text: str | None = None
+    whole: bool = True
 
 
 def rounded(answer: Answer) -> Answer:
@@ -64,7 +68,7 @@ def rounded(answer: Answer) -> Answer:
         )
         for p in answer.positions
     )
-    return Answer(answer.prompt_tokens, positions, answer.text)
+    return replace(answer, positions=positions)
 
 
 class _Header(BaseModel):

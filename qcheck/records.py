@@ -39,6 +39,14 @@ __all__ = [
 
 Outcome = Literal["answered", "retried", "failed"]
 
+# How answers say that the model ended them, or the limit of tokens: OpenAI's words, and those of other servers.
+ENDED: Final = frozenset(
+    {
+        *("stop", "length", "tool_calls", "function_call", "tool_use_failed"),
+        *("eos", "eos_token", "stop_sequence", "end_turn", "max_tokens"),
+    }
+)
+
 
 # How servers write control tokens, and what stands for bytes that are no text by themselves.
 _CONTROL: Final = re.compile(r"<[|｜].*[|｜]>|</?s>|<(bos|eos|pad|unk|start_of_turn|end_of_turn)>|\[/?[A-Z_]{3,}\]|")
@@ -180,6 +188,11 @@ class Response:
     cached_tokens: int | None = None
     upstream: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it says that the model ended it, or the limit of tokens did; a filter or a fault may have as well."""
+        return (self.finish_reason or "").lower() in ENDED
 
 
 @dataclass(frozen=True, slots=True)

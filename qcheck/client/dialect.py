@@ -37,6 +37,8 @@ __all__ = [
 
 _MAX_ERROR_BODY = 65_536  # bytes
 _UNPROCESSABLE = 422
+# How answers end that the server broke off: vLLM's and SGLang's word, DeepSeek's, and Z.ai's.
+BROKEN_OFF: Final = ("error", "abort", "insufficient_system_resource", "network_error")
 THOUGHT: Final = "the model thought before it answered"
 _THINKS = THOUGHT + ", which thinking_off = {!r} should keep it from (docs/dialects.md)"
 _UNTOLD = "nobody knows how the model is kept from thinking here, so this may be its thought: thinking_off tells how"
@@ -217,7 +219,9 @@ def _choice(value: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise MalformedError("the body has no choices")
     choice: dict[str, Any] = choices[0]
-    _raise_reported(choice.get("error") or choice.get("finish_reason") == "error")
+    reason = choice.get("finish_reason")
+    reason = reason.get("type") if isinstance(reason, dict) else reason  # SGLang's own form
+    _raise_reported(choice.get("error") or (reason in BROKEN_OFF and {"message": f"the answer ended with {reason!r}"}))
     return choice
 
 

@@ -14,6 +14,7 @@ __all__ = ["positions"]
 ZERO_PROBABILITY = -9999.0  # vLLM's and others' way to write -inf
 MINUS_INFINITY = ("-inf", "-Infinity")  # JSON has no number for it
 ROUNDING = 1e-6  # nats above zero that are rounding, not a mistake
+WHOLE = 1e-3  # by which probabilities may sum to more than 1
 MAX_POSITIONS = 100_000
 MAX_TOP = 1_000
 MAX_TOKEN = 4_096  # characters or bytes of one token
@@ -64,13 +65,26 @@ def _entry(value: Any) -> dict[str, Any]:
     return value
 
 
+def _position(token: str, logprob: float | None, others: tuple[tuple[str, float], ...]) -> Position:
+    """One position. Some servers list beside the token that was taken the *other* ones alone (LMDeploy did).
+
+    It is then added, if it would stand in the list, and if no other name of it does: all together have at most 1.
+    """
+    listed = [value for _, value in others if value > -math.inf]
+    if listed and logprob is not None and logprob > listed[-1] and token not in dict(others):
+        with_taken = _ranked([*others, (token, logprob)])
+        if sum(math.exp(value) for _, value in with_taken) <= 1 + WHOLE:
+            return Position(token, logprob, with_taken)
+    return Position(token, logprob, others)
+
+
 def _from_chat(content: list[Any]) -> tuple[Position, ...]:
     """`[{token, logprob, bytes, top_logprobs: [{token, logprob, bytes}]}]`."""
     read = []
     for item in map(_entry, content):
         top = map(_entry, as_list(item.get("top_logprobs"), MAX_TOP, "top_logprobs"))
         ranked = _ranked((_key(other), _logprob(other.get("logprob"))) for other in top)
-        read.append(Position(_key(item), _logprob(item.get("logprob")), ranked))
+        read.append(_position(_key(item), _logprob(item.get("logprob")), ranked))
     return tuple(read)
 
 
@@ -87,7 +101,7 @@ def _from_completions(logprobs: dict[str, Any]) -> tuple[Position, ...]:
         if len(others) > MAX_TOP:
             raise MalformedError(f"top_logprobs has more than {MAX_TOP} entries")
         ranked = _ranked((token_key(_token(text), None, None), _logprob(other)) for text, other in others.items())
-        read.append(Position(token_key(_token(token), None, None), _logprob(value), ranked))
+        read.append(_position(token_key(_token(token), None, None), _logprob(value), ranked))
     return tuple(read)
 
 

@@ -18,6 +18,7 @@ _FIRST_WAIT_S = 1.0
 _RETRIED = frozenset({408, 409, 429})
 _FATAL = frozenset({401, 402, 403, 410})
 _NO_SUCH_MODEL = re.compile(r"model|endpoint", re.IGNORECASE)
+_MODERATED = re.compile(r"flagged|moderation", re.IGNORECASE)  # OpenRouter's 403 is of what was said, not of the key
 
 
 class Fate(Enum):
@@ -29,12 +30,14 @@ class Fate(Enum):
 
 
 def fate_of_status(status: int, message: str) -> Fate:
-    """The fate of an HTTP status other than success; `message` is the provider's own, which tells 404s apart.
+    """The fate of an HTTP status other than success; `message` is the provider's own, which tells 403s and 404s apart.
 
     Redirects are fatal: they are not followed, so that a key goes nowhere but to the address that was given.
     """
     if status in _RETRIED or status >= 500:
         return Fate.RETRY
+    if status == 403 and _MODERATED.search(message):
+        return Fate.REFUSED
     if status in _FATAL or 300 <= status < 400 or (status == 404 and _NO_SUCH_MODEL.search(message)):
         return Fate.FATAL
     return Fate.REFUSED

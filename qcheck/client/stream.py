@@ -17,7 +17,7 @@ from qcheck.client.fields import MalformedError, as_list, as_object, loads
 __all__ = ["is_stream", "put_together"]
 
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
-_DONE = b"[DONE]"
+_DONE, _ERROR = b"[DONE]", b"error"
 _MAX_CHOICES = 128
 # Of the whole answer and of its choice, whatever the last chunk says that says it at all.
 _OF_ANSWER = ("model", "system_fingerprint", "provider", "usage", "x_groq", "error")
@@ -32,15 +32,18 @@ def is_stream(body: bytes) -> bool:
     return body.lstrip().startswith(_FIELDS)
 
 
-def _events(body: bytes) -> Iterator[bytes]:
-    """The data of each event."""
-    data: list[bytes] = []
+def _events(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The type of each event, "" where it has none, and its data."""
+    kind, data = b"", list[bytes]()
     for line in (*body.splitlines(), b""):
-        if line.startswith(b"data:"):
+        if line.startswith(b"event:"):
+            kind = line.removeprefix(b"event:").strip()
+        elif line.startswith(b"data:"):
             data.append(line.removeprefix(b"data:").removeprefix(b" "))
-        elif not line and data:
-            yield b"\n".join(data)
-            data = []
+        elif not line:
+            if data:
+                yield kind, b"\n".join(data)
+            kind, data = b"", []
 
 
 class _Pieces:
@@ -54,6 +57,9 @@ class _Pieces:
         for name in self._names:
             if piece.get(name) is not None:
                 self._pieces[name].append(piece[name])
+
+    def __bool__(self) -> bool:
+        return bool(self._pieces)
 
     def joined(self) -> dict[str, Any]:
         return {name: _joined(name, pieces) for name, pieces in self._pieces.items()}
@@ -73,26 +79,29 @@ def put_together(body: bytes) -> dict[str, Any]:
     choice: dict[str, Any] = {}
     message, completion, logprobs = _Pieces(_OF_MESSAGE), _Pieces(("text",)), _Pieces(_OF_LOGPROBS)
     done = begun = False
-    for event in _events(body):
-        if event.strip() == _DONE:
+    for kind, data in _events(body):
+        if data.strip() == _DONE:
             done = True
             break
-        chunk = as_object(loads(event), "a chunk")
+        chunk = as_object(loads(data), "a chunk")
+        if kind == _ERROR and chunk.get("error") is None:
+            chunk = {"error": chunk}
         answer |= {name: chunk[name] for name in _OF_ANSWER if chunk.get(name) is not None}
         for part in as_list(chunk.get("choices"), _MAX_CHOICES, "choices"):
             piece = as_object(part, "a choice")
             if piece.get("index", 0) == 0:
                 begun = True
                 choice |= {name: piece[name] for name in _OF_CHOICE if piece.get(name) is not None}
-                message.add(as_object(piece.get("delta") or piece.get("message"), "delta"))
+                whole = None if message else piece.get("message")  # that of the last chunk may repeat all pieces
+                message.add(as_object(piece.get("delta") or whole, "delta"))
                 completion.add(piece)
                 logprobs.add(as_object(piece.get("logprobs"), "logprobs"))
     if not done and "finish_reason" not in choice and "error" not in answer:
         raise MalformedError("the stream breaks off")
     if not begun and "error" not in answer:
         raise MalformedError("the stream holds no answer")
-    whole = message.joined()
-    if "tool_calls" in whole:
-        whole["tool_calls"] = merged(whole["tool_calls"])
-    said = completion.joined() or {"message": whole}
+    pieces = message.joined()
+    if "tool_calls" in pieces:
+        pieces["tool_calls"] = merged(pieces["tool_calls"])
+    said = completion.joined() or {"message": pieces}
     return answer | {"choices": [choice | said | {"logprobs": logprobs.joined()}]}

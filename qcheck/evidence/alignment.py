@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from qcheck.baselines import Answer, Node, ProbeReference, list_floor
 from qcheck.bytelevel import bytes_of
 from qcheck.records import Position, token_bytes
+from qcheck.stats.deviation import by_position
 
 WHOLE = 1e-3  # by which probabilities may miss 1 that were normalised over what is listed
 CUT_OFF = 3e-3  # of the probability that the references give to tokens which are not listed, from where it matters
@@ -167,24 +168,24 @@ def _bare(key: str) -> set[bytes]:
     return (names | {name.removeprefix(b" ") for name in names}) - {b""}
 
 
-def only_listed(alignment: Alignment, references: Sequence[int]) -> bool:
+def only_listed(alignment: Alignment, references: Sequence[int], *, turned: bool = False) -> bool:
     """Whether an answer's probabilities sum to 1 over the tokens that it lists, where the references' do not.
 
-    Such values are normalised after a cut to the best tokens, and deviate by what was cut off.
+    Such values are normalised after a cut to the best tokens, and deviate by what was cut off. turned: the same of the
+    references beside the answer.
     """
-    a, honest, lowest = alignment, list(references), 1.0
-    for place in np.unique(a.positions):
-        columns = a.positions == place
-        own, recorded = a.candidate[honest][:, columns], a.recorded[honest][:, columns]
-        both = ~(np.isnan(own) | np.isnan(recorded))
-        whole, known = np.nansum(np.exp(own), axis=1), np.where(both, np.exp(recorded), 0.0).sum(axis=1)
-        seen = both.any(axis=1)
-        if not seen.any():
-            continue
-        if np.abs(whole[seen] - 1).max() > WHOLE:
-            return False
-        lowest = min(lowest, float(known[seen].max()))
-    return lowest < 1 - CUT_OFF
+    own, other = alignment.candidate[list(references)], alignment.recorded[list(references)]
+    if turned:
+        own, other = other, own
+    both = ~(np.isnan(own) | np.isnan(other))
+    mass, known, common = (
+        by_position(x, alignment.positions)
+        for x in (np.nan_to_num(np.exp(own)), np.where(both, np.exp(other), 0.0), both.astype(float))
+    )
+    seen = common > 0
+    if not seen.any() or np.abs(mass[seen] - 1).max() > WHOLE:
+        return False
+    return bool(known.max(axis=0)[seen.any(axis=0)].min() < 1 - CUT_OFF)
 
 
 def _shows_all(answer: Answer, honest: Sequence[Answer]) -> tuple[bool, bool]:

@@ -4,9 +4,10 @@ A *loss* is an item that the provider answers wrongly and every reference deploy
 repeats. Items that some reference deployment gets wrong say nothing. Adding deployments or repeats can only take losses
 away, so what a deployment loses against the *others* bounds what it loses as a provider once it stands among them.
 
-An answer that says nothing at all is neither: servers give such ones while they start, and where a filter has taken
-away what the model said, many at a time. What was bet on it is lost, and it counts against *consistent*. Of the
-accuracy below it is a part, as a wrong one: what is missing may be missing because it was wrong.
+A wrong answer that says nothing at all, or does not say that it ended as answers do, is neither: servers give such
+ones while they start or stop, and where a filter has taken away what the model said, many at a time. What was bet on it
+is lost, and it counts against *consistent*. Of the accuracy below it is a part, as a wrong one: what is missing may be
+missing because it was wrong.
 
 Beside that stands, as a finding and never as a verdict, by how many points the provider is right less often than the
 reference deployments are on average, item by item, and whether it was shown not to be by `MARGIN`. What is won counts
@@ -66,7 +67,7 @@ class AnswerEvidence(TailEvidence):
         super().__init__(baseline, envelope, suite)
         self._graded: Counter[tuple[bool, bool]] = Counter()  # whether the provider, and the reference, is right
         self._paired, self._difference = NonInferiority(MARGIN), 0.0
-        self._empty = self._unknown = 0
+        self._empty = self._unknown = self._broken = 0
 
     @staticmethod
     def _says(answer: Answer) -> bool:
@@ -85,7 +86,9 @@ class AnswerEvidence(TailEvidence):
         usual = fmean(fmean(grades[a.text] for a in reference.answers[i]) for i in self._baseline.references)
         self._paired.update(right - usual)
         self._difference += right - usual
-        return Shown({LOSS: float(expected and not right)}) if says else None
+        broken = says and not right and not answer.whole
+        self._broken += broken
+        return Shown({LOSS: float(expected and not right)}) if says and not broken else None
 
     def _findings(self) -> tuple[Finding, ...]:
         counted = self._counted(
@@ -98,6 +101,12 @@ class AnswerEvidence(TailEvidence):
                 "answers_empty",
                 self._empty,
                 "answers say nothing at all; they count against a consistent verdict, and never for a deviation",
+            ),
+            (
+                "answers_broken_off",
+                self._broken,
+                "answers are wrong and do not say that they ended as answers do; they count against a consistent "
+                "verdict, and never for a deviation",
             ),
         )
         return (self._counts(), self._accuracy(), *counted) if self._graded else counted

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from qcheck.baselines import Answer, ProbeReference
-from qcheck.evidence.alignment import align, names_otherwise, only_listed
+from qcheck.evidence.alignment import align, decoded_greedily, names_otherwise, only_listed
 from qcheck.evidence.recorded import ObservedEvidence
 from qcheck.evidence.scoring import Yardstick, score
 from qcheck.evidence.views import value_step
@@ -54,7 +54,7 @@ class MarginEvidence(ObservedEvidence):
         reference, everyone = ProbeReference(tuple((peer,) for peer in peers)), range(len(peers))
         alignment = None if names_otherwise(candidate, reference, everyone) else align(candidate, reference, everyone)
         coarse = max(value_step(answer.positions) for answer in (candidate, *peers)) > COARSEST
-        if alignment is None or coarse or only_listed(alignment, everyone):
+        if alignment is None or coarse or any(only_listed(alignment, everyone, turned=way) for way in (False, True)):
             self._unseen += 1
             self._lose(probe_id)
             return
@@ -64,7 +64,7 @@ class MarginEvidence(ObservedEvidence):
         self._kl.append(s.kl)
         if beyond:
             self.deviating.append(probe_id)
-        elif not (alignment.full and s.common):
+        elif not (alignment.full and s.common and decoded_greedily(candidate, COARSEST)):
             self._unseen += 1
 
     def _lose(self, probe_id: str) -> None:

@@ -72,8 +72,8 @@ Trials = Mapping[Trial, Seen]
 
 
 def listed(seen: Seen | None) -> int:
-    """The most tokens that are listed at a position, 0 without an answer."""
-    return max((len(p.top) for p in positions_of(seen)), default=0)
+    """The most tokens that are listed at a position with a probability above 0, 0 without an answer."""
+    return max((sum(value > -math.inf for _, value in p.top) for p in positions_of(seen)), default=0)
 
 
 def answered(trials: Trials, trial: Trial) -> Seen | None:

@@ -31,8 +31,8 @@ def lost_observables(endpoint: Endpoint, temperature: float | None = None) -> Ma
     lost = {}
     if not dialect.top_logprobs_max:
         lost["logprobs"] = "none are given"
-    elif dialect.after_temperature is not False and t not in (0, 1):
-        those = f"the model's before the temperature of {t:g}"
+    elif dialect.after_temperature is not False and t:
+        those = f"the model's before the temperature of {t:g}" + " and a default top_p" * (t == 1)
         lost["logprobs"] = (
             f"those that are given are not {those}"
             if dialect.after_temperature

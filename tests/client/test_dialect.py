@@ -151,6 +151,18 @@ def test_a_stream_may_send_the_message_in_one_piece():
     assert parsed(chunk + b"\n\ndata: [DONE]\n\n").text == "Yes"
 
 
+def test_a_last_chunk_that_repeats_the_message_is_no_further_piece():
+    pieces = [b'{"choices":[{"delta":{"content":"%s"}}]}' % text for text in (b"4", b"2")]
+    last = b'{"choices":[{"message":{"content":"42"},"finish_reason":"stop"}]}'
+    assert parsed(b"".join(b"data: " + chunk + b"\n\n" for chunk in (*pieces, last))).text == "42"
+
+
+def test_an_event_of_the_type_error_is_one():
+    said = b'data: {"choices":[{"delta":{"content":"Ye"}}]}\n\nevent: error\ndata: {"message": "overloaded"}\n\n'
+    with pytest.raises(DialectError, match="overloaded"):
+        parsed(said + b"data: [DONE]\n\n")
+
+
 def test_an_empty_list_of_logprobs_is_none():
     assert parsed(body(logprobs=[])).positions == ()
 
@@ -202,8 +214,27 @@ def test_tokens_are_known_by_bytes_then_text_then_id():
         {"token": "", "bytes": None, "token_id": 8, "logprob": -3.0},
         {"token": "x", "bytes": None, "id": "odd", "logprob": -4.0},
     ]
-    keys = [key for key, _ in only_position(chat(entry("Yes", -1.0, top))).top]
+    keys = [key for key, _ in only_position(chat(entry("x", -4.0, top))).top]
     assert keys == ["xe4bd", "#7", "#8", "=x"]
+
+
+@pytest.mark.parametrize(
+    ("taken", "others", "added"),
+    [
+        (-0.5, [-1.5, -2.0], True),  # LMDeploy lists the other tokens alone
+        (-2.5, [-1.5, -2.0], False),  # drawn from beyond the list
+        (-0.5, [-0.5, -2.0], False),  # listed by another name: together they would have more than 1
+        (None, [-1.5, -2.0], False),
+        (-0.5, [], False),
+        (-0.5, [-9999.0], False),
+    ],
+)
+def test_a_taken_token_that_is_left_out_of_its_list_is_added(taken, others, added):
+    top = [{"token": f"t{i}", "logprob": v} for i, v in enumerate(others)]
+    listed = only_position(chat(entry("Yes", taken, top))).top
+    assert (("=Yes", taken) in listed) == added
+    assert len(listed) == len(others) + added
+    assert [v for _, v in listed] == sorted((v for _, v in listed), reverse=True)
 
 
 def test_of_duplicates_the_most_probable_is_kept_and_order_is_by_probability():
@@ -313,9 +344,19 @@ def test_an_error_in_an_http_200(value, status):
     assert (caught.value.kind, caught.value.status) == ("error", status)
 
 
-def test_a_choice_that_ended_in_error():
-    with pytest.raises(DialectError, match="no message"):
-        parsed(b'{"choices":[{"message":{"content":"Ye"},"finish_reason":"error"}]}')
+@pytest.mark.parametrize("reason", ["error", "abort", {"type": "abort"}, "insufficient_system_resource"])
+def test_a_choice_that_the_server_broke_off(reason):
+    choice = {"message": {"content": "Ye"}, "finish_reason": reason}
+    with pytest.raises(DialectError, match="the answer ended with"):
+        parsed(json.dumps({"choices": [choice]}).encode())
+
+
+@pytest.mark.parametrize(
+    ("reason", "whole"), [("stop", True), ("STOP", True), ("length", True), ("content_filter", False), (None, False)]
+)
+def test_whether_an_answer_says_that_it_is_whole(reason, whole):
+    choice = {"message": {"content": "Ye"}, "finish_reason": reason}
+    assert parsed(json.dumps({"choices": [choice]}).encode()).whole is whole
 
 
 def test_labels_are_made_harmless_or_dropped():

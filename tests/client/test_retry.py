@@ -18,6 +18,7 @@ NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
         (404, "Not found the model kimi-k2.6 or Permission denied", Fate.FATAL),
         (404, "No endpoints found for moonshotai/kimi-k2.6.", Fate.FATAL),
         (404, "page not found", Fate.REFUSED),
+        (403, "Your chosen model requires moderation and your input was flagged", Fate.REFUSED),
         (400, "logprobs is not supported with this model", Fate.REFUSED),
         (422, "", Fate.REFUSED),
         (204, "", Fate.REFUSED),

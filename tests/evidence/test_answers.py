@@ -193,6 +193,20 @@ def test_an_empty_answer_is_neither_a_loss_nor_agreement(graded: Recorded, text:
     assert said["accuracy_difference"].startswith("-100.0 points")  # what is missing may be missing for that
 
 
+def test_a_wrong_answer_that_may_be_broken_off_is_neither_a_loss_nor_agreement(graded: Recorded) -> None:
+    """A filter may have ended it, or a server that was shut down."""
+    evidence, wrong = fresh(graded), known(graded)[:40]
+    for item in wrong:
+        evidence.update(f"p{item}", replace(WRONG, whole=False))
+    for item in known(graded)[40:60]:
+        evidence.update(f"p{item}", Answer(10, (), f"It is {item}.", whole=False))
+    assert evidence.deviating == []
+    assert evidence.log_e < 0
+    said = {f.kind: f.text for f in evidence.snapshot(1.0).findings}
+    assert "40 of 60 answers are wrong and do not say that they ended" in said["answers_broken_off"]
+    assert "right on 20 of 60" in said["answers_graded"]
+
+
 def test_failed_requests_neither_accuse_nor_reassure(graded: Recorded, items: Items) -> None:
     evidence, _ = stream(graded, 1, items.answer)
     before, log_e = evidence.upper("poor"), evidence.log_e

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from qcheck.baselines import Answer
 from qcheck.evidence.margin import MarginEvidence
@@ -55,6 +56,22 @@ def test_other_names_for_tokens_neither_agree_nor_accuse() -> None:
     evidence = folded(answer([{key.replace("= ", "=Ġ"): p for key, p in named.items()}]), answer([named]))
     assert evidence.deviating == []
     assert evidence.bound() == 1.0
+
+
+def test_lists_that_were_normalised_after_a_cut_neither_agree_nor_accuse() -> None:
+    """On either side: a live reference may be such a server, too."""
+    cut = {"=a": 0.6 / 0.9, "=b": 0.3 / 0.9}
+    for candidate, peer in ((cut, A), (A, cut)):
+        evidence = folded(answer([candidate]), answer([peer]))
+        assert evidence.deviating == []
+        assert evidence.bound() == 1.0
+
+
+def test_a_token_that_is_not_the_best_of_its_list_is_no_agreement() -> None:
+    """What greedy decoding would have said after it is not seen."""
+    drawn = replace(answer([A]), positions=(replace(answer([A]).positions[0], token="=b"),))
+    assert folded(drawn, answer([A, A])).bound() == 1.0
+    assert folded(drawn, drawn).bound() == 1.0
 
 
 def test_shorter_answers_do_not_reassure() -> None:

@@ -54,7 +54,8 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         choices = sorted(set(known))
-        near = difflib.get_close_matches(name, choices, n=3, cutoff=0.5)
+        spelt = {choice.lower(): choice for choice in choices}
+        near = [spelt[word] for word in difflib.get_close_matches(name.lower(), spelt, n=3, cutoff=0.5)]
         if near:
             advice = f"did you mean {' or '.join(near)}?"
         elif choices:

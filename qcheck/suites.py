@@ -323,12 +323,14 @@ def _whole(folder: Path, manifest_bytes: bytes, probe_bytes: bytes) -> Suite:
 def _derived(folder: Path, manifest: Manifest, digest: str) -> Suite:
     """The suite that asks another one's probes for text, found by name or beside it. Raises SuiteError."""
     beside = folder / str(manifest.of)
-    if beside.is_dir() and _is_derived(beside):
-        raise SuiteError(f"{folder / 'suite.json'}: of: {beside} has no probes of its own.")
-    try:
-        base = load_suite(str(beside) if beside.is_dir() else str(manifest.of))
-    except UnknownNameError as error:
-        raise SuiteError(f"{folder / 'suite.json'}: of: {error}") from error
+    place = beside if beside.is_dir() else list_suites().get(str(manifest.of))
+    if place is None:
+        raise SuiteError(
+            f"{folder / 'suite.json'}: of: no shipped suite has the name {manifest.of!r}, nor a folder there."
+        )
+    if _is_derived(place):
+        raise SuiteError(f"{folder / 'suite.json'}: of: {place} has no probes of its own.")
+    base = load_suite(str(place))
     if "logprobs" not in base.manifest.observes:
         raise SuiteError(f"{folder / 'suite.json'}: of: the suite {base.name} does not observe log-probabilities.")
     probes = tuple(p for p in base.probes if manifest.stratum in (None, p.stratum))

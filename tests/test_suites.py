@@ -294,13 +294,28 @@ def test_a_wrong_prompt_is_explained(tmp_path: Path, line: str, said: str) -> No
         load_prompts(file)
 
 
-@pytest.mark.parametrize(("of", "said"), [("nope", "unknown suite 'nope'"), (".", "has no probes of its own")])
+@pytest.mark.parametrize(
+    ("of", "said"), [("nope", "no shipped suite has the name 'nope'"), (".", "has no probes of its own")]
+)
 def test_a_suite_that_samples_on_nothing_says_which_it_is(tmp_path: Path, of: str, said: str) -> None:
     about = json.loads((shipped_folder("probes") / "samples" / "suite.json").read_text())
     (tmp_path / "suite.json").write_text(json.dumps(about | {"of": of}))
     with pytest.raises(SuiteError, match=said) as raised:
         load_suite(str(tmp_path))
     assert str(tmp_path / "suite.json") in str(raised.value)
+
+
+def test_what_a_suite_samples_on_does_not_depend_on_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = json.loads((shipped_folder("probes") / "samples" / "suite.json").read_text())
+    for name, of in (("a", "a"), ("b", "a")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "suite.json").write_text(json.dumps(about | {"name": name, "of": of}))
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        with pytest.raises(SuiteError, match="no shipped suite has the name 'a'"):
+            load_suite(name)
 
 
 def test_a_suite_of_scored_text_asks_one_stratum_of_another() -> None:

@@ -48,7 +48,7 @@ def check(
 
     messages = messages_of(context)
     profile, limits = get_model(model), Limits(budget_usd=positive_usd(budget))
-    check_target(json)
+    check_target(json, dry_run=dry_run)
     with open_environment(messages, env_file, allow_http=allow_http) as environment:
         (endpoint,) = resolve_all([name], profile, environment.resolvers)
         check_prices(limits, [endpoint])

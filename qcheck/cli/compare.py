@@ -11,6 +11,7 @@ import typer
 from qcheck.cli.options import (
     AllowHttp,
     Budget,
+    Concurrency,
     Deadline,
     DryRun,
     EnvFile,
@@ -89,7 +90,7 @@ def compare(
         float, typer.Option(metavar="SHARE", help="The share of deviating requests that `consistent` still allows.")
     ] = 0.05,
     seed: Seed = None,
-    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Requests in flight at each provider.")] = 4,
+    concurrency: Concurrency = 4,
     dry_run: DryRun = False,
     run_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where runs are kept.", show_default="the user's data folder")
@@ -109,7 +110,6 @@ def compare(
     """
     from qcheck.cli.comparison import begin, conduct, prepare, show  # --help must not load numpy
     from qcheck.cli.environment import open_environment
-    from qcheck.errors import ConfigurationError
     from qcheck.jobs.compare import Settings
     from qcheck.report.json import check_target
     from qcheck.report.plan import full
@@ -119,9 +119,7 @@ def compare(
     messages = messages_of(context)
     specs, suites = split(providers), None if suite is None else split(suite, "--suite", "qcheck suite list")
     limits = Limits(max_requests, positive_usd(budget), duration_s(deadline, "--deadline"))
-    check_target(json)
-    if dry_run and json is not None:
-        raise ConfigurationError("--dry-run asks nobody, so that there is no result for --json; leave one of them out.")
+    check_target(json, dry_run=dry_run)
     base = (run_dir or default_base()).resolve()
     RunFolder.check_base(base)
     chosen = Settings(random_seed() if seed is None else seed, alpha, tolerance, until, fail_on, concurrency, limits)

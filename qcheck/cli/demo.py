@@ -39,11 +39,12 @@ def demo(context: typer.Context, json: Json = None, seed: Seed = None) -> int:
     from qcheck.cli.environment import open_environment
     from qcheck.jobs.compare import Settings
     from qcheck.report.json import check_target
-    from qcheck.run.folder import default_base
+    from qcheck.run.folder import RunFolder, default_base
     from qcheck.suites import shipped_folder
 
     messages = messages_of(context)
     check_target(json)
+    RunFolder.check_base(default_base())
     for line in INTRODUCTION:
         messages.note(line)
     shipped = str(shipped_folder("baselines") / MODEL)

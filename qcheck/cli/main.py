@@ -85,6 +85,9 @@ def main(arguments: list[str]) -> int:
     if twice := next((a for a in given if given.count(a) > 1), None):  # of which the last would be taken silently
         messages.error(f"{twice} is given twice: give it once, with commas where it takes several.")
         return USAGE
+    if "" in rest or any(a.startswith("--") and a.endswith("=") for a in rest):  # such as a variable that is not set
+        messages.error("an option or argument is empty: leave it out, or say what it is.")
+        return USAGE
     try:
         code = typer.main.get_command(app).main([*flags, *rest], prog_name="qcheck", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -97,6 +100,9 @@ def main(arguments: list[str]) -> int:
     except Exception as error:
         if isinstance(error, CommandLineError):
             return _explain_usage(error, messages)
+        if isinstance(error, OSError) and error.filename is not None:
+            messages.error(f"cannot read {error.filename}: {error.strerror}; check the path and who may read it.")
+            return USAGE
         messages.error(_internal(error, keep=messages.verbose))
         return INTERNAL
 

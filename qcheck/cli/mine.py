@@ -11,6 +11,7 @@ import typer
 from qcheck.cli.options import (
     AllowHttp,
     Budget,
+    Concurrency,
     Deadline,
     DryRun,
     EnvFile,
@@ -104,7 +105,7 @@ def new(
         Path | None, typer.Option(metavar="DIR", help="The suite's folder.", show_default="./suites/NAME")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Draws the prompts, and deals them to the folds.")] = 0,
-    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Requests in flight at each provider.")] = 4,
+    concurrency: Concurrency = 4,
     budget: Budget = None,
     max_requests: Annotated[
         int | None,
@@ -128,7 +129,7 @@ def new(
     from qcheck.jsonio import why_unwritable
     from qcheck.registry.loader import get_model
     from qcheck.registry.resolve import check_told, resolve_all
-    from qcheck.run.budget import Limits, check_prices
+    from qcheck.run.budget import Limits, check_plans, check_prices
 
     messages = messages_of(context)
     references, variants = split(honest, "--from"), split(against, "--against") if against else []
@@ -141,17 +142,18 @@ def new(
     if reason := why_unwritable(folder):
         raise ConfigurationError(f"no suite can be kept in {folder}: {reason}; choose another --out.")
     profile, prompts = get_model(model), draw_pool(pool, purpose, max_requests, seed, folder / "pool")
-    limits = Limits(None, positive_usd(budget), duration_s(deadline, "--deadline"))
+    limits = Limits(max_requests, positive_usd(budget), duration_s(deadline, "--deadline"))
     with open_environment(messages, env_file, allow_http=allow_http) as environment:
         endpoints = resolve_all([*references, *variants], profile, environment.resolvers)
         check_told(endpoints, profile)
-        keys = keys_for(endpoints, environment.variables)
         check_prices(limits, endpoints)
         check(wanted, prompts, endpoints)
         plan = _plan(prompts, _sources(endpoints, len(references)), concurrency)
         if dry_run:
             messages.result(plan)
             return
+        check_plans(limits, endpoints, len(prompts.probes))
+        keys = keys_for(endpoints, environment.variables)
         messages.note(plan)
         sources = _sources(environment.started(endpoints), len(references))
         mined = _mine(wanted, prompts, sources, profile, keys, concurrency, limits, folder, messages)

@@ -15,6 +15,7 @@ from qcheck.errors import ConfigurationError
 __all__ = [
     "AllowHttp",
     "Budget",
+    "Concurrency",
     "Deadline",
     "DryRun",
     "EnvFile",
@@ -36,6 +37,7 @@ AllowHttp = Annotated[
 Budget = Annotated[
     float | None, typer.Option(metavar="USD", help="The most that the whole run may cost.", show_default=False)
 ]
+Concurrency = Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Requests in flight at each provider.")]
 Deadline = Annotated[
     str | None, typer.Option(metavar="TIME", help="Send nothing after 90s, 10m or 2h.", show_default=False)
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from dataclasses import replace
@@ -13,6 +14,7 @@ import typer
 from qcheck.cli.options import (
     AllowHttp,
     Budget,
+    Concurrency,
     Deadline,
     DryRun,
     EnvFile,
@@ -69,7 +71,7 @@ def record(
         Path | None, typer.Option(metavar="DIR", help="The baseline's folder.", show_default="./baselines/MODEL")
     ] = None,
     suite: Annotated[str, typer.Option(metavar="NAME", help="The probes: a shipped suite or a folder.")] = "logprobs",
-    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Requests in flight.")] = 4,
+    concurrency: Concurrency = 4,
     budget: Budget = None,
     max_requests: MaxRequests = None,
     deadline: Deadline = None,
@@ -87,7 +89,7 @@ def record(
     from qcheck.jobs.reference import provenance_of
     from qcheck.registry.loader import get_model
     from qcheck.registry.resolve import resolve_all
-    from qcheck.run.budget import PLAN_REQUESTS, Limits, check_prices, is_plan
+    from qcheck.run.budget import Limits, check_plans, check_prices
     from qcheck.suites import load_suite
 
     messages = messages_of(context)
@@ -118,11 +120,7 @@ def record(
         if dry_run:
             messages.result(plan)
             return
-        if not max_requests and is_plan(endpoint) and needed > PLAN_REQUESTS:
-            raise ConfigurationError(
-                f"a plan pays for requests to {endpoint.name}, so that at most {PLAN_REQUESTS} are sent unless told "
-                f"otherwise, and this recording needs {needed}: give --max-requests {needed}."
-            )
+        check_plans(limits, [endpoint], needed)
         keys = keys_for([endpoint], environment.variables)
         messages.note(plan)
         (endpoint,) = environment.started([endpoint])
@@ -150,7 +148,7 @@ def _plan(what: Recording, suite: Suite, endpoint: Endpoint, discovery: Discover
     dollars += discovery.cost_usd or 0.0
     tokens = requests * max(suite.manifest.max_tokens, least) + discovery.most * max(LONG, least)
     price = "cost unknown (no price known)" if endpoint.price is None else f"at most {dollars:.4f} USD, retries apart"
-    total = requests + discovery.most
+    total = min(requests + discovery.most, what.limits.max_requests or math.inf)
     minutes = total * SECONDS_PER_REQUEST / what.concurrency / 60
     return (
         f"plan: at most {total} requests to {endpoint.name} ({endpoint.display}) as the {what.provenance} {what.role} "

@@ -201,6 +201,11 @@ def check(wanted: Wanted, pool: Suite, endpoints: Sequence[Endpoint]) -> None:
     Raises SuiteError.
     """
     _kept(pool)
+    if len(pool.probes) < MIN_CHOSEN:
+        raise SuiteError(
+            f"{len(pool.probes)} prompts are too few to choose from: an envelope takes {MIN_CHOSEN} of a kind; give a "
+            "larger --pool, or a higher --max-requests."
+        )
     if wanted.size is not None and wanted.size < MIN_CHOSEN:
         raise SuiteError(f"--size {wanted.size} is too small: an envelope takes {MIN_CHOSEN} prompts of a kind.")
     if short := [e.name for e in endpoints if e.dialect.top_logprobs_max < 2]:

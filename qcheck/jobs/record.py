@@ -22,7 +22,7 @@ from qcheck.baselines import (
     save_manifest,
     write_answers,
 )
-from qcheck.errors import BaselineError, ConfigurationError, QcheckError
+from qcheck.errors import BaselineError, ConfigurationError, QcheckError, RunFolderError
 from qcheck.evidence.calibration import Block, calibrate
 from qcheck.jobs.discover import discover
 from qcheck.jobs.known import hopeless, read_offer, with_offer, write_offer
@@ -57,6 +57,11 @@ class Recording:
     concurrency: int = 4
     limits: Limits = field(default_factory=Limits)
 
+    @property
+    def work(self) -> Path:
+        """Where it is kept until it is complete."""
+        return self.folder / f".recording-{self.name}"
+
     def times(self, probe: Probe) -> int:
         """How often a probe is asked."""
         return self.repeats if probe.fold == "evaluation" else 1
@@ -77,7 +82,7 @@ def check(what: Recording, model: ModelProfile, suite: Suite, endpoint: Endpoint
     manifest = _manifest(what, model, suite)
     if not _only_uncalibrated(manifest, what, endpoint):
         _check_new(manifest, what)
-        _check_claim(what.folder / f".recording-{what.name}", what, suite, endpoint)
+        _check_claim(what, suite, endpoint)
     if reason := why_unwritable(what.folder):
         raise ConfigurationError(f"no baseline can be kept in {what.folder}: {reason}; choose another --out.")
 
@@ -89,12 +94,12 @@ async def find_out(what: Recording, model: ModelProfile, suite: Suite, endpoint:
     finished. Raises BaselineError (also where the name is recorded already), StorageError, and RecordingError where
     what the suite observes is not on offer.
     """
-    manifest, work = _manifest(what, model, suite), what.folder / f".recording-{what.name}"
+    manifest = _manifest(what, model, suite)
     if _only_uncalibrated(manifest, what, endpoint):
         return endpoint
     _check_new(manifest, what)
-    _claim(work, what, suite, endpoint)
-    kept, path = work / "offer.json", work / JOURNAL
+    _claim(what, suite, endpoint)
+    kept, path = what.work / "offer.json", what.work / JOURNAL
     if offer := read_offer(kept):
         return with_offer(endpoint, offer)
     with Journal.open(path) as journal:
@@ -127,9 +132,8 @@ async def record(
     (also where the name is recorded already), RecordingError or StorageError.
     """
     manifest = _manifest(what, model, suite)
-    work = what.folder / f".recording-{what.name}"
     if _only_uncalibrated(manifest, what, endpoint):
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(what.work, ignore_errors=True)
         return manifest
     _check_new(manifest, what)
     evaluation = [p.id for p in suite.fold("evaluation")]
@@ -137,8 +141,8 @@ async def record(
     once = [PlanItem(endpoint.name, seq, probe) for seq, probe in enumerate(calibration)]
     often = make_plan([endpoint.name], [evaluation], seed=0, repeats=what.repeats)
     plan = [*once, *(PlanItem(i.provider, len(once) + i.seq, i.probe_id, i.repeat) for i in often)]
-    _claim(work, what, suite, endpoint)
-    attempts, reason = await _ask(plan, suite, endpoint, asker, work, what, on_settled)
+    _claim(what, suite, endpoint)
+    attempts, reason = await _ask(plan, suite, endpoint, asker, what, on_settled)
     answers = {(a.seq): a for a in attempts if a.response}
     missing = len(plan) - len(answers)
     if reason != "exhausted" or missing > len(plan) // 50:
@@ -153,7 +157,7 @@ async def record(
         manifest = _manifest(what, model, suite)
         _check_new(manifest, what)
         manifest = _finish(manifest, what, suite, plan, answers, endpoint)
-    shutil.rmtree(work)
+    shutil.rmtree(what.work)
     return manifest
 
 
@@ -201,30 +205,36 @@ def _manifest(what: Recording, model: ModelProfile, suite: Suite) -> BaselineMan
     return manifest
 
 
-def _claim(work: Path, what: Recording, suite: Suite, endpoint: Endpoint) -> None:
+def _claim(what: Recording, suite: Suite, endpoint: Endpoint) -> None:
     """Make the working folder, or check that it belongs to the very same recording."""
-    if identity := _check_claim(work, what, suite, endpoint):
-        if work.exists():
-            with Journal.open(work / JOURNAL):  # from here on nobody else writes it
-                _check_claim(work, what, suite, endpoint)
-                shutil.rmtree(work)
-        atomic_write(work / MARKER, pretty(identity))
+    if identity := _check_claim(what, suite, endpoint):
+        if what.work.exists():
+            with Journal.open(what.work / JOURNAL):  # from here on nobody else writes it
+                _check_claim(what, suite, endpoint)
+                shutil.rmtree(what.work)
+        atomic_write(what.work / MARKER, pretty(identity))
 
 
-def _check_claim(work: Path, what: Recording, suite: Suite, endpoint: Endpoint) -> dict[str, Any] | None:
+def _check_claim(what: Recording, suite: Suite, endpoint: Endpoint) -> dict[str, Any] | None:
     """What the working folder is to say whose it is; None where it says so. Raises BaselineError where others need it.
 
     Another recording does that has answers: a mistyped address leaves none.
     """
     mine = {"suite": suite.hash, "endpoint": endpoint.display, "repeats": what.repeats, "role": what.role}
-    marker, journal = work / MARKER, work / JOURNAL
-    theirs = loads(marker.read_bytes()) if marker.exists() else None
+    marker, journal = what.work / MARKER, what.work / JOURNAL
+    try:
+        theirs = loads(marker.read_bytes()) if marker.exists() else None
+        before = read_journal(journal) if journal.exists() else []
+    except (ValueError, RunFolderError) as error:
+        raise BaselineError(
+            f"{what.work}, where a recording was begun, is damaged: remove it to begin anew."
+        ) from error
     if theirs == mine:
         return None
-    if any(a.outcome == "answered" and not a.discovery for a in (read_journal(journal) if journal.exists() else ())):
+    if any(a.outcome == "answered" and not a.discovery for a in before):
         other = theirs.get("endpoint", "another endpoint") if isinstance(theirs, dict) else "another endpoint"
         raise BaselineError(
-            f"{work} holds an unfinished recording of {other} with the same name; go on with that, remove it, or "
+            f"{what.work} holds an unfinished recording of {other} with the same name; go on with that, remove it, or "
             "choose another --name."
         )
     return mine
@@ -235,12 +245,11 @@ async def _ask(
     suite: Suite,
     endpoint: Endpoint,
     asker: Asker,
-    work: Path,
     what: Recording,
     on_settled: Callable[[int, int], None],
 ) -> tuple[list[Attempt], str]:
     probes = {p.id: p for p in suite.probes}
-    path = work / JOURNAL
+    path = what.work / JOURNAL
 
     def request_for(item: PlanItem) -> Request:
         return suite.request(probes[item.probe_id], endpoint.temperature, endpoint.dialect.top_logprobs_max)

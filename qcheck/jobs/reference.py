@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,7 @@ from qcheck.errors import BaselineError, ConfigurationError
 from qcheck.registry.address import is_loopback
 from qcheck.registry.config import table_of
 from qcheck.registry.observables import lost_observables
+from qcheck.registry.resolve import resolve_all
 from qcheck.registry.types import Endpoint, ModelProfile, Resolver
 from qcheck.result import Provenance
 from qcheck.suites import Suite
@@ -186,7 +187,7 @@ def _lives(option: str, text: str, model: ModelProfile, resolvers: Sequence[Reso
     if wrong := [number for number, word in enumerate(words, 1) if not word.startswith(LIVE)]:
         # A wrongly put word may hold a URL with a key, so that nothing of it is repeated.
         raise ConfigurationError(f"{option} takes live deployments, each as live:NAME; number {wrong[0]} is none.")
-    return tuple(_live(word.removeprefix(LIVE), model, resolvers) for word in words)
+    return resolve_all([word.removeprefix(LIVE) for word in words], model, resolvers)
 
 
 def _scorers(endpoints: Sequence[Endpoint], model: ModelProfile) -> tuple[Endpoint, ...]:
@@ -198,12 +199,3 @@ def _scorers(endpoints: Sequence[Endpoint], model: ModelProfile) -> tuple[Endpoi
             "qcheck.toml (docs/scored-text.md)."
         )
     return tuple(endpoints)
-
-
-def _live(spec: str, model: ModelProfile, resolvers: Sequence[Resolver]) -> Endpoint:
-    for resolver in resolvers:
-        if endpoint := resolver.resolve(spec, model):
-            return replace(endpoint, spec=spec)
-    raise ConfigurationError(
-        f"live:{spec} names no provider; write live:NAME with a provider of `qcheck providers list`."
-    )

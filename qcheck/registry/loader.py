@@ -172,7 +172,7 @@ def get_model(name: str) -> ModelProfile:
     """The profile of a model. Raises UnknownNameError with the nearest names."""
     models = load_models()
     if name not in models:
-        raise UnknownNameError("model", name, models)
+        raise UnknownNameError("model", name, models, "`qcheck providers list` names all.")
     return models[name]
 
 

@@ -16,12 +16,12 @@ __all__ = ["STDOUT", "check_target", "write", "write_value"]
 STDOUT = "-"
 
 
-def check_target(target: str | None) -> None:
+def check_target(target: str | None, *, dry_run: bool = False) -> None:
     """Raise ConfigurationError where `target` cannot become a file; called before anything is sent."""
+    if dry_run and target is not None:
+        raise ConfigurationError("--dry-run asks nobody, so that there is no result for --json; leave one of them out.")
     if target is None or target == STDOUT:
         return
-    if not target:
-        raise ConfigurationError("--json is empty; give the path of a file, or - for the standard output.")
     path = Path(target)
     if path.is_dir() or not path.parent.is_dir():
         why = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {path.parent}"

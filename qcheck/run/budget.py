@@ -27,6 +27,7 @@ __all__ = [
     "Limits",
     "Reservation",
     "charge_usd",
+    "check_plans",
     "check_prices",
     "cost_usd",
     "is_estimate",
@@ -73,6 +74,16 @@ def check_prices(limits: Limits, endpoints: Iterable[Endpoint]) -> None:
             f"--budget cannot be kept for {', '.join(unknown)}: the price is unknown; give it as "
             f"price = {{ input = …, output = … }} (USD per million tokens) under {table_of(unknown[0], 'MODEL')} in "
             "qcheck.toml, or leave --budget out."
+        )
+
+
+def check_plans(limits: Limits, endpoints: Iterable[Endpoint], needed: int) -> None:
+    """Raise ConfigurationError where a plan pays for more requests to somebody than are sent unless told otherwise."""
+    plans = [e.name for e in endpoints if is_plan(e)]
+    if plans and limits.max_requests is None and needed > PLAN_REQUESTS:
+        raise ConfigurationError(
+            f"a plan pays for requests to {', '.join(plans)}, so that at most {PLAN_REQUESTS} are sent unless told "
+            f"otherwise, and this needs {needed}: give --max-requests {needed}."
         )
 
 

@@ -95,7 +95,7 @@ async def execute(
     scored_with: Callable[[Attempt], Mapping[str, Request]] = _unscored,
     scores: Scores = MappingProxyType({}),
     concurrency: int = 4,
-    window: int = 8,
+    window: int | None = None,
     together: bool = False,
     doubtful: Collection[str] = (),
     grace_s: float = 5.0,
@@ -105,8 +105,9 @@ async def execute(
 
     While the consumer handles an event nothing new is sent, and `should_stop(provider)` is asked after each of the
     provider's settled requests and before any new one is sent: None, or the reason to stop. At most `concurrency`
-    requests of a provider are in flight, none further than `window` beyond its earliest unsettled one; `together` also
-    holds it that close to the slowest provider, for evidence that needs everybody's answer to the same probe. Of those
+    requests of a provider are in flight, none further than `window` (twice as many unless given) beyond its earliest
+    unsettled one; `together` also holds it that close to the slowest provider, for evidence that needs everybody's
+    answer to the same probe. Of those
     in `doubtful`, who are likely to refuse everything, one request is alone in flight until it is answered or fails.
 
     `answered` are requests that an earlier process settled (`settled_requests` of the journal): they are settled in
@@ -119,6 +120,7 @@ async def execute(
     Closing or cancelling cancels what is in flight and waits for it. An exception of an asker or of the journal
     (StorageError) does the same, and is raised.
     """
+    window = 2 * concurrency if window is None else window
     if concurrency < 1 or window < 0:
         raise ValueError("concurrency is at least 1 and window at least 0")
     deadline_at = math.inf if budget.limits.deadline_s is None else clock() + budget.limits.deadline_s

@@ -39,7 +39,9 @@ class RunFolder:
     def check_base(base: Path) -> None:
         """Raise ConfigurationError where no run can be kept in `base`; called before anything is started or sent."""
         if reason := why_unwritable(base):
-            raise ConfigurationError(f"runs cannot be kept in {base}: {reason}; choose another --run-dir.")
+            raise ConfigurationError(
+                f"runs cannot be kept in {base}: {reason}; choose another place (--run-dir, or XDG_DATA_HOME)."
+            )
 
     @classmethod
     def create(cls, base: Path, run_id: str) -> Self:

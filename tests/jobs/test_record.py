@@ -135,6 +135,10 @@ def test_answers_that_were_paid_for_stay_whoever_they_are_of(lab: Lab, small: Su
     with pytest.raises(BaselineError, match="of another endpoint with the same name"):
         _record(lab, small, what, "honest")
     assert (work / "journal.jsonl").read_bytes() == kept
+    (work / "recording.json").write_bytes(b"{")
+    with pytest.raises(BaselineError, match="is damaged: remove it to begin anew"):
+        _record(lab, small, what, "honest")
+    assert (work / "journal.jsonl").read_bytes() == kept
 
 
 class Instant:

@@ -12,6 +12,7 @@ from qcheck.run.budget import (
     Budget,
     Limits,
     charge_usd,
+    check_plans,
     check_prices,
     cost_usd,
     is_estimate,
@@ -189,3 +190,15 @@ def test_a_budget_that_cannot_be_kept_is_refused(name: str, table: str) -> None:
         check_prices(Limits(budget_usd=1.0), endpoints)
     assert f"cannot be kept for {name}: " in str(refused.value)
     assert f"[providers.{table}.models.MODEL]" in str(refused.value)
+
+
+def test_more_than_a_plan_is_asked_for_by_itself_must_be_said() -> None:
+    plan, paid = (
+        Endpoint(n, n, "https://p.example/v1", "m", None, price=p)
+        for n, p in (("plan", Price(0.0, 0.0)), ("paid", PRICE))
+    )
+    with pytest.raises(ConfigurationError, match=r"a plan pays for requests to plan, .* give --max-requests 101\."):
+        check_plans(Limits(), [plan, paid], PLAN_REQUESTS + 1)
+    check_plans(Limits(), [plan], PLAN_REQUESTS)
+    check_plans(Limits(), [paid], PLAN_REQUESTS + 1)
+    check_plans(Limits(max_requests=500), [plan], PLAN_REQUESTS + 1)

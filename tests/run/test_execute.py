@@ -116,7 +116,7 @@ def run(
     on_event: Callable[[Event], None] = lambda _event: None,
     handling_s: float = 0.0,
     concurrency: int = 4,
-    window: int = 8,
+    window: int | None = None,
     together: bool = False,
     doubtful: Sequence[str] = (),
     scorers: Sequence[str] = (),
@@ -192,8 +192,10 @@ def test_providers_do_not_wait_for_each_other() -> None:
     )
 
 
-def test_concurrency_is_used() -> None:
-    assert run(plan_of(12), {"a": FakeAsker()}, concurrency=4).took_s == pytest.approx(3.0)
+@pytest.mark.parametrize("concurrency", [4, 32])
+def test_concurrency_is_used(concurrency: int) -> None:
+    took_s = run(plan_of(3 * concurrency), {"a": FakeAsker()}, concurrency=concurrency).took_s
+    assert took_s == pytest.approx(3.0)
 
 
 def test_a_request_that_lags_holds_back_no_more_than_the_window() -> None:
@@ -536,7 +538,7 @@ def test_together_a_fast_provider_does_not_run_ahead_of_a_slow_one(together: boo
         if isinstance(event, Settled) and (event.attempt.provider, event.attempt.seq) == ("b", 3):
             sent.append(len(fast.sent))
 
-    run(plan_of(60, "a", "b"), {"a": fast, "b": slow}, on_event=watch, concurrency=2, together=together)
+    run(plan_of(60, "a", "b"), {"a": fast, "b": slow}, on_event=watch, concurrency=2, window=8, together=together)
     assert len(fast.sent) == len(slow.sent) == 60
     assert most - 2 <= sent[0] <= most
 

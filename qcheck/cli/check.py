@@ -79,10 +79,10 @@ def _plan(endpoint: Endpoint) -> str:
     """What will be sent and what it costs, in one line."""
     from qcheck.jobs.check import planned
     from qcheck.jobs.inquiry import LONG
+    from qcheck.report.plan import at_most
 
     usual, most, cost_usd = planned(endpoint)
-    dollars = "cost unknown (no price known)" if cost_usd is None else f"at most {cost_usd:.4f} USD, retries apart"
     return (
         f"plan: {usual} requests of at most {LONG} tokens to {endpoint.name} ({endpoint.display}), up to "
-        f"{most - usual} more where some are refused, {'free of charge' if cost_usd == 0 else dollars}"
+        f"{most - usual} more where some are refused, {at_most({endpoint.name: cost_usd})}"
     )

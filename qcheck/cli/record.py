@@ -140,6 +140,7 @@ def _plan(what: Recording, suite: Suite, endpoint: Endpoint, discovery: Discover
     """What the recording will ask and cost, in one line."""
     from qcheck.jobs.estimate import SECONDS_PER_REQUEST
     from qcheck.jobs.inquiry import LONG
+    from qcheck.report.plan import at_most
     from qcheck.run.budget import worst_case_usd
 
     requests, least = what.requests(suite), endpoint.dialect.min_tokens
@@ -147,13 +148,13 @@ def _plan(what: Recording, suite: Suite, endpoint: Endpoint, discovery: Discover
     dollars = sum(what.times(p) * (worst_case_usd(request, endpoint.price, least) or 0.0) for p, request in asked)
     dollars += discovery.cost_usd or 0.0
     tokens = requests * max(suite.manifest.max_tokens, least) + discovery.most * max(LONG, least)
-    price = "cost unknown (no price known)" if endpoint.price is None else f"at most {dollars:.4f} USD, retries apart"
     total = min(requests + discovery.most, what.limits.max_requests or math.inf)
     minutes = total * SECONDS_PER_REQUEST / what.concurrency / 60
     return (
         f"plan: at most {total} requests to {endpoint.name} ({endpoint.display}) as the {what.provenance} {what.role} "
         f"{what.name} in {what.folder}, up to {discovery.most} of them to find out what it offers, at most {tokens} "
-        f"output tokens, {price}, about {max(1, round(minutes))} min"
+        f"output tokens, {at_most({endpoint.name: dollars if endpoint.price else None})}, "
+        f"about {max(1, round(minutes))} min"
     )
 
 

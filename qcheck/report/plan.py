@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -10,7 +10,7 @@ from rich.text import Text
 from qcheck.jobs.estimate import DISCOVERY, Detectable, Estimate, ProviderEstimate
 from qcheck.report.paper import Paper, count, entry, grid, put_on
 
-__all__ = ["cannot_reject", "full", "in_short"]
+__all__ = ["at_most", "cannot_reject", "full", "in_short"]
 
 HEADINGS = ("provider", "role", "asked", "at most", "expected", "tokens in", "tokens out", "USD ≈", "minutes")
 NUMBERS = HEADINGS.index("at most")
@@ -27,6 +27,15 @@ def in_short(plan: Estimate) -> str:
     if everyone and len(expected) == len(everyone):
         asked += f" (about {sum(expected)} if all are consistent)"
     return f"at most {asked}, about {tokens} tokens, {_dollars(everyone)}, about {max(1, round(minutes))} min"
+
+
+def at_most(costs_usd: Mapping[str, float | None]) -> str:
+    """The most that everybody together can cost, in words. costs_usd: by name, None where the price is unknown."""
+    unknown, known = [name for name, cost in costs_usd.items() if cost is None], sum(filter(None, costs_usd.values()))
+    if len(unknown) == len(costs_usd):
+        return "cost unknown (no price known)"
+    dollars = f"at most {known:.4f} USD, retries apart" if known or unknown else "free of charge"
+    return f"{dollars}, and what {', '.join(unknown)} will charge (price unknown)" if unknown else dollars
 
 
 def cannot_reject(plan: Estimate) -> str | None:

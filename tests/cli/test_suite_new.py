@@ -33,7 +33,7 @@ def test_a_dry_run_prices_the_pool_and_writes_nothing(new, tmp_path):
     spoken = new(NOWHERE, NOWHERE, "--for", "greedy", "--against", f"v={NOWHERE}", "--dry-run")
     assert (spoken.code, spoken.err) == (0, "")
     assert spoken.out.startswith("plan: 180 prompts of one token to each of a, b, v, 540 requests")
-    assert "what a, b, v will charge (price unknown)" in spoken.out
+    assert "cost unknown (no price known)" in spoken.out
     assert [f.name for f in tmp_path.iterdir()] == ["prompts.jsonl"]
 
 

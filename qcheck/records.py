@@ -43,7 +43,7 @@ Outcome = Literal["answered", "retried", "failed"]
 ENDED: Final = frozenset(
     {
         *("stop", "length", "tool_calls", "function_call", "tool_use_failed"),
-        *("eos", "eos_token", "stop_sequence", "end_turn", "max_tokens"),
+        *("eos", "eos_token", "stop_sequence", "end_turn", "complete", "max_tokens", "model_length"),
     }
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from qcheck.errors import QcheckError
 __all__ = ["app", "main", "run"]
 
 USAGE, INTERNAL, INTERRUPTED = 2, 4, 130
+UNREADABLE = (errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP)  # where Python asks whether there is such a file
 GLOBAL_FLAGS = ("--quiet", "--verbose")
 # typer.BadParameter is public and its parent, which all mistakes on the command line share, is not.
 CommandLineError = typer.BadParameter.__bases__[0]
@@ -85,7 +87,7 @@ def main(arguments: list[str]) -> int:
     if twice := next((a for a in given if given.count(a) > 1), None):  # of which the last would be taken silently
         messages.error(f"{twice} is given twice: give it once, with commas where it takes several.")
         return USAGE
-    if "" in rest or any(a.startswith("--") and a.endswith("=") for a in rest):  # such as a variable that is not set
+    if "" in rest or any(a.startswith("--") and a.find("=") == len(a) - 1 for a in rest):  # such as an unset variable
         messages.error("an option or argument is empty: leave it out, or say what it is.")
         return USAGE
     try:
@@ -100,7 +102,7 @@ def main(arguments: list[str]) -> int:
     except Exception as error:
         if isinstance(error, CommandLineError):
             return _explain_usage(error, messages)
-        if isinstance(error, OSError) and error.filename is not None:
+        if isinstance(error, OSError) and error.errno in UNREADABLE and error.filename is not None:
             messages.error(f"cannot read {error.filename}: {error.strerror}; check the path and who may read it.")
             return USAGE
         messages.error(_internal(error, keep=messages.verbose))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from dataclasses import replace
@@ -148,7 +147,7 @@ def _plan(what: Recording, suite: Suite, endpoint: Endpoint, discovery: Discover
     dollars = sum(what.times(p) * (worst_case_usd(request, endpoint.price, least) or 0.0) for p, request in asked)
     dollars += discovery.cost_usd or 0.0
     tokens = requests * max(suite.manifest.max_tokens, least) + discovery.most * max(LONG, least)
-    total = min(requests + discovery.most, what.limits.max_requests or math.inf)
+    total = requests + discovery.most
     minutes = total * SECONDS_PER_REQUEST / what.concurrency / 60
     return (
         f"plan: at most {total} requests to {endpoint.name} ({endpoint.display}) as the {what.provenance} {what.role} "

@@ -204,7 +204,7 @@ def _parse(value: Any, endpoint: Endpoint, request: Request) -> Response:
         prompt_tokens=None if "prompt_tokens" in lost else usage.prompt,
         completion_tokens=usage.completion,
         cost_usd=usage.cost_usd,
-        finish_reason=as_label(choice.get("finish_reason")),
+        finish_reason=_reason(choice),
         reported_model=as_label(value.get("model")),
         fingerprint=as_label(value.get("system_fingerprint")),
         reasoning=words.reasoning,
@@ -219,10 +219,16 @@ def _choice(value: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise MalformedError("the body has no choices")
     choice: dict[str, Any] = choices[0]
-    reason = choice.get("finish_reason")
-    reason = reason.get("type") if isinstance(reason, dict) else reason  # SGLang's own form
-    _raise_reported(choice.get("error") or (reason in BROKEN_OFF and {"message": f"the answer ended with {reason!r}"}))
+    reason = _reason(choice)
+    broken_off = (reason or "").lower() in BROKEN_OFF
+    _raise_reported(choice.get("error") or (broken_off and {"message": f"the answer ended with {reason!r}"}))
     return choice
+
+
+def _reason(choice: dict[str, Any]) -> str | None:
+    """How an answer ended; SGLang's own form has an object there."""
+    reason = choice.get("finish_reason")
+    return as_label(reason.get("type") if isinstance(reason, dict) else reason)
 
 
 def _message(choice: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ __all__ = ["positions"]
 ZERO_PROBABILITY = -9999.0  # vLLM's and others' way to write -inf
 MINUS_INFINITY = ("-inf", "-Infinity")  # JSON has no number for it
 ROUNDING = 1e-6  # nats above zero that are rounding, not a mistake
-WHOLE = 1e-3  # by which probabilities may sum to more than 1
+ALIKE = 1e-3  # nats, or of a sum of probabilities: what rounding may make of one value
 MAX_POSITIONS = 100_000
 MAX_TOP = 1_000
 MAX_TOKEN = 4_096  # characters or bytes of one token
@@ -68,12 +68,14 @@ def _entry(value: Any) -> dict[str, Any]:
 def _position(token: str, logprob: float | None, others: tuple[tuple[str, float], ...]) -> Position:
     """One position. Some servers list beside the token that was taken the *other* ones alone (LMDeploy did).
 
-    It is then added, if it would stand in the list, and if no other name of it does: all together have at most 1.
+    It is then added, if it would stand in the list, and if it cannot stand there by another name: nothing that is
+    listed is as probable, and all together have at most 1.
     """
     listed = [value for _, value in others if value > -math.inf]
     if listed and logprob is not None and logprob > listed[-1] and token not in dict(others):
         with_taken = _ranked([*others, (token, logprob)])
-        if sum(math.exp(value) for _, value in with_taken) <= 1 + WHOLE:
+        alone = min(abs(value - logprob) for value in listed) > ALIKE
+        if alone and sum(math.exp(value) for _, value in with_taken) <= 1 + ALIKE:
             return Position(token, logprob, with_taken)
     return Position(token, logprob, others)
 

@@ -18,7 +18,8 @@ _FIRST_WAIT_S = 1.0
 _RETRIED = frozenset({408, 409, 429})
 _FATAL = frozenset({401, 402, 403, 410})
 _NO_SUCH_MODEL = re.compile(r"model|endpoint", re.IGNORECASE)
-_MODERATED = re.compile(r"flagged|moderation", re.IGNORECASE)  # OpenRouter's 403 is of what was said, not of the key
+# OpenRouter's 403 for what was said, not for the key: "… requires moderation and your input was flagged …".
+_MODERATED = re.compile(r"\binput was flagged\b", re.IGNORECASE)
 
 
 class Fate(Enum):

@@ -58,9 +58,6 @@ class _Pieces:
             if piece.get(name) is not None:
                 self._pieces[name].append(piece[name])
 
-    def __bool__(self) -> bool:
-        return bool(self._pieces)
-
     def joined(self) -> dict[str, Any]:
         return {name: _joined(name, pieces) for name, pieces in self._pieces.items()}
 
@@ -78,7 +75,7 @@ def put_together(body: bytes) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     choice: dict[str, Any] = {}
     message, completion, logprobs = _Pieces(_OF_MESSAGE), _Pieces(("text",)), _Pieces(_OF_LOGPROBS)
-    done = begun = False
+    done = begun = said = False
     for kind, data in _events(body):
         if data.strip() == _DONE:
             done = True
@@ -92,16 +89,19 @@ def put_together(body: bytes) -> dict[str, Any]:
             if piece.get("index", 0) == 0:
                 begun = True
                 choice |= {name: piece[name] for name in _OF_CHOICE if piece.get(name) is not None}
-                whole = None if message else piece.get("message")  # that of the last chunk may repeat all pieces
-                message.add(as_object(piece.get("delta") or whole, "delta"))
+                delta = as_object(piece.get("delta"), "delta")
+                said = said or any(delta.get(name) for name in ("content", "tool_calls"))
+                if said and not delta and piece.get("message"):
+                    continue  # the last chunk may repeat what came in pieces
+                message.add(delta or as_object(piece.get("message"), "message"))
                 completion.add(piece)
                 logprobs.add(as_object(piece.get("logprobs"), "logprobs"))
     if not done and "finish_reason" not in choice and "error" not in answer:
         raise MalformedError("the stream breaks off")
     if not begun and "error" not in answer:
         raise MalformedError("the stream holds no answer")
-    pieces = message.joined()
-    if "tool_calls" in pieces:
-        pieces["tool_calls"] = merged(pieces["tool_calls"])
-    said = completion.joined() or {"message": pieces}
-    return answer | {"choices": [choice | said | {"logprobs": logprobs.joined()}]}
+    whole = message.joined()
+    if "tool_calls" in whole:
+        whole["tool_calls"] = merged(whole["tool_calls"])
+    words = completion.joined() or {"message": whole}
+    return answer | {"choices": [choice | words | {"logprobs": logprobs.joined()}]}

@@ -10,6 +10,7 @@ is below that list's floor, where deviations are unknown, and would dilute the m
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ CUT_OFF = 3e-3  # of the probability that the references give to tokens which ar
 SURE = 0.05  # nats above the floor of an answer's list, from where on a token would be listed if it bore that name
 NUMBERED: Final = re.compile(r"=token_id:\d+")  # vLLM's `return_tokens_as_token_ids`
 
-__all__ = ["Alignment", "align", "decoded_greedily", "names_otherwise", "only_listed"]
+__all__ = ["Alignment", "align", "decoded_greedily", "leaves_out", "names_otherwise", "only_listed"]
 
 Array = NDArray[np.float64]
 
@@ -168,24 +169,27 @@ def _bare(key: str) -> set[bytes]:
     return (names | {name.removeprefix(b" ") for name in names}) - {b""}
 
 
-def only_listed(alignment: Alignment, references: Sequence[int], *, turned: bool = False) -> bool:
+def only_listed(alignment: Alignment, references: Sequence[int]) -> bool:
     """Whether an answer's probabilities sum to 1 over the tokens that it lists, where the references' do not.
 
-    Such values are normalised after a cut to the best tokens, and deviate by what was cut off. turned: the same of the
-    references beside the answer.
+    Such values are normalised after a cut to the best tokens, and deviate by what was cut off.
     """
-    own, other = alignment.candidate[list(references)], alignment.recorded[list(references)]
-    if turned:
-        own, other = other, own
-    both = ~(np.isnan(own) | np.isnan(other))
+    own, recorded = alignment.candidate[list(references)], alignment.recorded[list(references)]
+    both = ~(np.isnan(own) | np.isnan(recorded))
     mass, known, common = (
         by_position(x, alignment.positions)
-        for x in (np.nan_to_num(np.exp(own)), np.where(both, np.exp(other), 0.0), both.astype(float))
+        for x in (np.nan_to_num(np.exp(own)), np.where(both, np.exp(recorded), 0.0), both.astype(float))
     )
     seen = common > 0
     if not seen.any() or np.abs(mass[seen] - 1).max() > WHOLE:
         return False
     return bool(known.max(axis=0)[seen.any(axis=0)].min() < 1 - CUT_OFF)
+
+
+def leaves_out(answer: Answer) -> bool:
+    """Whether what an answer lists at some position sums to less than 1, as it never does after a cut."""
+    sums = (sum(math.exp(value) for _, value in position.top) for position in answer.positions if position.top)
+    return any(0 < total < 1 - CUT_OFF for total in sums)
 
 
 def _shows_all(answer: Answer, honest: Sequence[Answer]) -> tuple[bool, bool]:

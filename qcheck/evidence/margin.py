@@ -3,6 +3,10 @@
 Without an envelope, engine differences cannot be told from deviations, so a documented margin takes its place: honest
 deployments of one model differ by more than `MARGIN_NATS` per token on at most `MARGIN_SHARE` of the answers. Only
 what exceeds that counts as a difference.
+
+References whose lists have summed to 1 from the first answer on may normalise them after a cut, as some servers do:
+nothing is seen beside them. An answer is agreement only if it, and those beside it, took the token that their own lists
+put first: what comes after another one is not compared.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import math
 from collections.abc import Sequence
 
 from qcheck.baselines import Answer, ProbeReference
-from qcheck.evidence.alignment import align, decoded_greedily, names_otherwise, only_listed
+from qcheck.evidence.alignment import align, decoded_greedily, leaves_out, names_otherwise, only_listed
 from qcheck.evidence.recorded import ObservedEvidence
 from qcheck.evidence.scoring import Yardstick, score
 from qcheck.evidence.views import value_step
@@ -47,6 +51,7 @@ class MarginEvidence(ObservedEvidence):
         self._bets = TailBets([1.0])
         self._kl: list[float] = []
         self._unseen = 0
+        self._open = False  # whether a reference was ever seen to leave something out of its lists
 
     def update(self, probe_id: str, candidate: Answer, peers: Sequence[Answer]) -> None:
         """Fold one probe that all have answered."""
@@ -54,7 +59,8 @@ class MarginEvidence(ObservedEvidence):
         reference, everyone = ProbeReference(tuple((peer,) for peer in peers)), range(len(peers))
         alignment = None if names_otherwise(candidate, reference, everyone) else align(candidate, reference, everyone)
         coarse = max(value_step(answer.positions) for answer in (candidate, *peers)) > COARSEST
-        if alignment is None or coarse or any(only_listed(alignment, everyone, turned=way) for way in (False, True)):
+        self._open = self._open or any(map(leaves_out, peers))
+        if alignment is None or coarse or not self._open or only_listed(alignment, everyone):
             self._unseen += 1
             self._lose(probe_id)
             return
@@ -64,7 +70,7 @@ class MarginEvidence(ObservedEvidence):
         self._kl.append(s.kl)
         if beyond:
             self.deviating.append(probe_id)
-        elif not (alignment.full and s.common and decoded_greedily(candidate, COARSEST)):
+        elif not (alignment.full and s.common and all(decoded_greedily(a, COARSEST) for a in (candidate, *peers))):
             self._unseen += 1
 
     def _lose(self, probe_id: str) -> None:

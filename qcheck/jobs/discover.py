@@ -81,7 +81,7 @@ def _further(endpoint: Endpoint, given: int, texts: Texts, greedy: bool | None =
 
     greedy: whether it is seen to decode greedily, None where nothing shows it yet.
     """
-    if given and endpoint.temperature not in (0, 1):
+    if given and endpoint.temperature:
         return RAW
     judged = texts == "judged" or (texts == "instead" and not given)
     return TEXT if judged and endpoint.temperature == 0 and greedy is None else ()

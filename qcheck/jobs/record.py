@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -157,7 +157,8 @@ async def record(
         manifest = _manifest(what, model, suite)
         _check_new(manifest, what)
         manifest = _finish(manifest, what, suite, plan, answers, endpoint)
-    shutil.rmtree(what.work)
+    with as_storage_error(what.work):
+        shutil.rmtree(what.work)
     return manifest
 
 
@@ -280,11 +281,11 @@ async def _ask(
 
 
 def _budget(what: Recording, endpoint: Endpoint, before: Sequence[Attempt]) -> Budget:
-    """What may be spent on a recording, of which `before` is what was asked."""
+    """What may be spent on a recording, of which `before` is what was asked; what failed is asked again."""
     return Budget(
         what.limits,
         {endpoint.name: endpoint.price} if endpoint.price else {},
-        before,
+        [replace(a, outcome="retried") if a.outcome == "failed" and not a.discovery else a for a in before],
         plans=[endpoint.name] if is_plan(endpoint) else [],
         min_tokens={endpoint.name: endpoint.dialect.min_tokens},
     )

@@ -153,8 +153,22 @@ def test_a_stream_may_send_the_message_in_one_piece():
 
 def test_a_last_chunk_that_repeats_the_message_is_no_further_piece():
     pieces = [b'{"choices":[{"delta":{"content":"%s"}}]}' % text for text in (b"4", b"2")]
-    last = b'{"choices":[{"message":{"content":"42"},"finish_reason":"stop"}]}'
-    assert parsed(b"".join(b"data: " + chunk + b"\n\n" for chunk in (*pieces, last))).text == "42"
+    logprobs = b'{"content":[{"token":"42","logprob":-0.5}]}'
+    last = b'{"choices":[{"message":{"content":"42"},"finish_reason":"stop","logprobs":%s}]}' % logprobs
+    response = parsed(b"".join(b"data: " + chunk + b"\n\n" for chunk in (*pieces, last)))
+    assert (response.text, response.positions) == ("42", ())
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        ({"delta": {"role": "assistant", "content": ""}}, {"message": {"content": "42"}}),
+        ({"delta": {"reasoning_content": "Six by seven."}}, {"message": {"content": "42"}}),
+        ({"message": {"content": "4"}}, {"message": {"content": "2"}}),
+    ],
+)
+def test_a_message_in_a_stream_is_one_where_no_words_came_in_deltas(chunks):
+    assert parsed(stream(*({"choices": [chunk]} for chunk in chunks), piece("stop", delta={}))).text == "42"
 
 
 def test_an_event_of_the_type_error_is_one():
@@ -223,7 +237,8 @@ def test_tokens_are_known_by_bytes_then_text_then_id():
     [
         (-0.5, [-1.5, -2.0], True),  # LMDeploy lists the other tokens alone
         (-2.5, [-1.5, -2.0], False),  # drawn from beyond the list
-        (-0.5, [-0.5, -2.0], False),  # listed by another name: together they would have more than 1
+        (-0.5, [-0.6, -2.0], False),  # together they would have more than 1
+        (-1.6, [-1.6, -2.5], False),  # listed by another name
         (None, [-1.5, -2.0], False),
         (-0.5, [], False),
         (-0.5, [-9999.0], False),
@@ -344,7 +359,7 @@ def test_an_error_in_an_http_200(value, status):
     assert (caught.value.kind, caught.value.status) == ("error", status)
 
 
-@pytest.mark.parametrize("reason", ["error", "abort", {"type": "abort"}, "insufficient_system_resource"])
+@pytest.mark.parametrize("reason", ["error", "ABORT", {"type": "abort"}, "insufficient_system_resource"])
 def test_a_choice_that_the_server_broke_off(reason):
     choice = {"message": {"content": "Ye"}, "finish_reason": reason}
     with pytest.raises(DialectError, match="the answer ended with"):
@@ -352,7 +367,11 @@ def test_a_choice_that_the_server_broke_off(reason):
 
 
 @pytest.mark.parametrize(
-    ("reason", "whole"), [("stop", True), ("STOP", True), ("length", True), ("content_filter", False), (None, False)]
+    ("reason", "whole"),
+    [
+        *((reason, True) for reason in ("stop", "STOP", "length", {"type": "stop"})),
+        *((reason, False) for reason in ("content_filter", "", {}, None)),
+    ],
 )
 def test_whether_an_answer_says_that_it_is_whole(reason, whole):
     choice = {"message": {"content": "Ye"}, "finish_reason": reason}

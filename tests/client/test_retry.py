@@ -19,6 +19,7 @@ NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
         (404, "No endpoints found for moonshotai/kimi-k2.6.", Fate.FATAL),
         (404, "page not found", Fate.REFUSED),
         (403, "Your chosen model requires moderation and your input was flagged", Fate.REFUSED),
+        (403, "Your account has been flagged by our moderation team", Fate.FATAL),
         (400, "logprobs is not supported with this model", Fate.REFUSED),
         (422, "", Fate.REFUSED),
         (204, "", Fate.REFUSED),

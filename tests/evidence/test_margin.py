@@ -67,11 +67,23 @@ def test_lists_that_were_normalised_after_a_cut_neither_agree_nor_accuse() -> No
         assert evidence.bound() == 1.0
 
 
+def test_a_reference_that_is_sure_at_times_is_no_excuse() -> None:
+    """Its lists sum to 1 there, as those would that were normalised after a cut."""
+    sure, elsewhere = answer([{"=a": 0.9999, "=b": 0.0001}]), answer([{"=a": 0.5, "=c": 0.3}])
+    evidence = MarginEvidence(0.01)
+    evidence.update("open", answer([A]), [answer([A])])
+    for i in range(10):
+        evidence.update(f"p{i}", elsewhere, [sure])
+    assert len(evidence.deviating) == 10
+    assert len(folded(elsewhere, sure, 10).deviating) == 0  # from the first answer on it may be such a server
+
+
 def test_a_token_that_is_not_the_best_of_its_list_is_no_agreement() -> None:
     """What greedy decoding would have said after it is not seen."""
     drawn = replace(answer([A]), positions=(replace(answer([A]).positions[0], token="=b"),))
     assert folded(drawn, answer([A, A])).bound() == 1.0
     assert folded(drawn, drawn).bound() == 1.0
+    assert folded(answer([A, A]), drawn).bound() == 1.0
 
 
 def test_shorter_answers_do_not_reassure() -> None:

@@ -76,8 +76,11 @@ def _record(lab: Lab, suite: Suite, what: Recording, provider: str, limit: int =
 def test_an_interrupted_recording_goes_on_and_the_envelope_is_calibrated(
     lab: Lab, small: Suite, tmp_path: Path
 ) -> None:
+    """Within a limit of as many requests as it takes: what failed is asked again."""
     folder = tmp_path / "baseline"
-    what = Recording(folder, "one", "first", "reference", "self-hosted", repeats=2)
+    what = Recording(
+        folder, "one", "first", "reference", "self-hosted", repeats=2, limits=Limits(max_requests=2 * 20 + 30 + 110)
+    )
     with pytest.raises(RecordingError, match="run the same command again"):
         _record(lab, small, what, "honest", limit=50)
     assert not (folder / "manifest.json").exists()

@@ -146,8 +146,8 @@ def show(
         "=" in name or "://" in name
     ):  # which may hold a key, so that nothing of it is repeated
         raise ConfigurationError("show takes a name that `qcheck providers list` knows, no address.")
-    head, is_route, _ = name.partition("/")
-    if is_route and head in known:
+    head, _, upstream = name.partition("/")
+    if upstream and head in known:
         if model is None:
             raise ConfigurationError(f"upstreams differ by model: name one, as in {name} --model kimi-k2.6.")
         messages.sheet(put_on(messages.paper(), _upstream_parts(name, get_model(model), messages)))

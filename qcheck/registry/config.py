@@ -135,7 +135,7 @@ def load_user_config(path: Path | None = None) -> UserConfig:
     """
     if path is None:
         path = Path("qcheck.toml")
-        if not path.exists():
+        if not (path.exists() or path.is_symlink()):
             return UserConfig()
     return parse_toml(_read(path), str(path), TypeAdapter(UserConfig))
 

@@ -61,6 +61,7 @@ def no_lab(monkeypatch):
             "no result",
         ),
         (["providers", "show", "Moonshot"], "did you mean moonshot"),
+        (["providers", "show", "openrouter/"], "did you mean openrouter"),
         (["verify", __file__], "is no run folder"),
         (["verify", "nosuch"], "unknown run 'nosuch'"),
         (["baseline", "record", "lab-tiny", "--provider", "a=http://127.0.0.1:9/v1", "--name", "A b"], "--name is of"),

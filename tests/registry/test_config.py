@@ -26,9 +26,13 @@ def test_the_file_of_the_working_folder_is_read(tmp_path, monkeypatch):
     assert mine.price == PriceRow(input=1, output=2.5)
 
 
-def test_a_file_that_was_named_must_exist(tmp_path):
+def test_a_file_that_was_named_must_exist(tmp_path, monkeypatch):
     with pytest.raises(ConfigurationError, match="cannot read"):
         load_user_config(tmp_path / "none.toml")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "qcheck.toml").symlink_to("gone.toml")
+    with pytest.raises(ConfigurationError, match=r"cannot read qcheck\.toml"):
+        load_user_config()
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ __all__ = [
 
 Until = Literal["deviates", "consistent", "either"]
 FailOn = Literal["deviates", "inconclusive"]
+MUTE = 50  # answers that show nothing, after which others are not expected to; a convention
 UNPINNED = (
     "the chat template renders today's date, and another date alone would explain a difference; --reference "
     "live:PROVIDER on the same day can show agreement, the same `date_string` for all (docs/configuration.md) more"
@@ -65,7 +66,7 @@ class Observed:
     bound of the share of requests that deviate at least as visibly as `resolution`; None where no such bound is known
     (no reference, or no recorded variant to say what would be visible). proven: lower confidence bound of the routing
     fraction. Both fail with the suite's share of alpha at most, so that those of all suites hold together. outside:
-    what the `deviating` answers do, in words.
+    what the `deviating` answers do, in words. mute: whether no answer has shown anything that could be compared.
     """
 
     suite: str
@@ -77,6 +78,7 @@ class Observed:
     upper: float | None
     resolution: str | None
     proven: float
+    mute: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,11 @@ class Claims:
         """What bounds the share of deviating requests best. The suites' bounds hold together, so one may choose."""
         return min(self.observed, key=lambda o: math.inf if o.upper is None else o.upper)
 
+    @property
+    def mute(self) -> bool:
+        """Whether in every suite so many answers have shown nothing that no more need be asked for."""
+        return bool(self.observed) and all(o.mute and o.answered >= MUTE for o in self.observed)
+
     def where(self, observed: Observed) -> str:
         """Which requests a bound speaks of, in words; all of them where there is one suite."""
         return f" to the suite {observed.suite}" if len(self.observed) > 1 else ""
@@ -169,7 +176,8 @@ def should_stop(claims: Claims, rules: Rules) -> str | None:
     """Why no more requests are needed, or None.
 
     Until "deviates" a consistent provider is asked on; until "consistent" a deviating one is, to bound its fraction.
-    Where another date may explain the difference that was found, more requests change nothing.
+    Where another date may explain the difference that was found, or nothing at all is shown, more requests change
+    nothing.
     """
     if claims.unjudged is not None:
         return "not judged"
@@ -177,6 +185,8 @@ def should_stop(claims: Claims, rules: Rules) -> str | None:
         return "date not pinned"
     verdict = decide(claims, rules).verdict
     goes_on: dict[Verdict, Until] = {"deviates": "consistent", "consistent": "deviates"}
+    if verdict == "inconclusive" and claims.has_reference and claims.mute:
+        return "nothing shown"
     if verdict == "inconclusive" or goes_on.get(verdict) == rules.until:
         return None
     return verdict
@@ -234,6 +244,8 @@ def _undisputed(claims: Claims, rules: Rules, decision: Decision, needed: int | 
         return f"cannot tell: {_shown(claims, difference)}, but {UNPINNED}"
     if not claims.has_reference:
         return "no reference: nothing can be said about fidelity, only about which providers agree with each other"
+    if claims.mute:
+        return f"cannot tell from {claims.answered} answers: none of them shows anything that could be compared"
     if claims.answered and best.upper is None:
         return (
             f"cannot tell from {claims.answered} answers: no recorded variant is visible enough in them to claim "

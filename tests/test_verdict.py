@@ -186,3 +186,27 @@ def test_who_is_asked_nothing_has_no_evidence_either_way() -> None:
     nothing = replace(claims(), observed=(), unjudged="nothing is recorded to judge it by")
     assert (nothing.log_e, nothing.proof) == (0.0, -math.inf)
     assert decide(nothing, RULES) == Decision("inconclusive", None)
+
+
+@pytest.mark.parametrize(
+    ("suites", "changes", "stops"),
+    [
+        ([{"mute": True}], {}, True),
+        ([{"mute": True, "answered": 49}], {}, False),
+        ([{"mute": False}], {}, False),
+        ([{"mute": True}, {"mute": True, "suite": "answers", "answered": 20}], {}, False),
+        ([{"mute": True}, {"mute": True, "suite": "answers"}], {}, True),
+        ([{"mute": True}, {"mute": False, "suite": "answers"}], {}, False),
+        ([{"mute": True}], {"has_reference": False}, False),
+    ],
+)
+def test_who_shows_nothing_is_not_asked_for_ever(
+    suites: list[dict[str, Any]], changes: dict[str, Any], stops: bool
+) -> None:
+    silent = claims(*(observed(**({"answered": 50} | suite)) for suite in suites), **changes)
+    assert should_stop(silent, RULES) == ("nothing shown" if stops else None)
+    assert ("none of them shows anything" in summarise(silent, RULES, decide(silent, RULES), 40)) == stops
+
+
+def test_a_finding_decides_though_nothing_else_is_shown() -> None:
+    assert should_stop(claims(mute=True, findings=(DEVIATION,)), RULES) == "deviates"

@@ -81,6 +81,11 @@ class MarginEvidence(ObservedEvidence):
         """Natural logarithm of the e-value against "at most MARGIN_SHARE of the answers exceed the margin"."""
         return self._bets.log_e
 
+    @property
+    def mute(self) -> bool:
+        """Whether no answer so far has shown anything that could be compared."""
+        return not self._kl
+
     def _against(self) -> tuple[int, int]:
         """Requests that count against agreement (beyond the margin, unseen or failed), and all requests."""
         return len(self.deviating) + self._unseen + self._failed, self.answered + self._failed

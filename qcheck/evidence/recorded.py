@@ -49,6 +49,11 @@ class ObservedEvidence(ABC):
         """Natural logarithm of the e-value against "inside the envelope"."""
 
     @property
+    def mute(self) -> bool:
+        """Whether no answer so far has shown anything that could be compared."""
+        return False
+
+    @property
     def resolution(self) -> str | None:
         """The variant for which "consistent" is claimed; None where it never is."""
         return None
@@ -105,6 +110,11 @@ class RecordedEvidence(ObservedEvidence):
         self._probes = {p.id: p for p in suite.probes}
         self._variant_names = baseline.names(baseline.variants)
         self._silent = 0
+
+    @property
+    def mute(self) -> bool:
+        """Whether no answer so far has shown anything that could be compared."""
+        return self._silent == self.answered
 
     @staticmethod
     def read(response: Response) -> Answer:

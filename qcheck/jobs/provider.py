@@ -135,6 +135,7 @@ class _PanelFold:
             upper=seen.bound() if has_reference else None,
             resolution=seen.resolution,
             proven=seen.fraction()[0],
+            mute=seen.mute,
         )
 
     def visible(self, tolerance: float) -> frozenset[str]:

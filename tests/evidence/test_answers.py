@@ -190,6 +190,9 @@ def test_an_empty_answer_is_neither_a_loss_nor_agreement(graded: Recorded, text:
     assert evidence.bound() == 1.0
     said = {f.kind: f.text for f in evidence.snapshot(1.0).findings}
     assert "40 of 40 answers say nothing" in said["answers_empty"]
+    assert evidence.mute
+    evidence.update(f"p{known(graded)[40]}", Answer(10, (), f"It is {known(graded)[40]}."))
+    assert not evidence.mute
     assert said["accuracy_difference"].startswith("-100.0 points")  # what is missing may be missing for that
 
 

@@ -90,6 +90,8 @@ def test_shorter_answers_do_not_reassure() -> None:
     assert folded(answer([A]), answer([A, A])).bound() == 1.0
     assert folded(answer([{"=a": 0.6}, A]), answer([A, A])).bound() == 1.0
     assert folded(Answer(10, ()), answer([A, A])).bound() == 1.0
+    assert folded(Answer(10, ()), answer([A, A])).mute
+    assert not folded(answer([A]), answer([A, A])).mute
 
 
 def test_values_that_are_rounded_down_neither_accuse_nor_reassure() -> None:

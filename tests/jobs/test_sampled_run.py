@@ -31,18 +31,20 @@ def test_samples_alone_convict_what_was_trained_further_and_nobody_honest(
     lab: Lab, run: Any, samples: Suite, shipped: Reference
 ) -> None:
     """Draws cannot be repeated; the limit is more than what nine runs in ten need to convict."""
-    endpoints = [lab.endpoint("honest-b"), lab.endpoint("finetuned")]
-    result, folder = run(endpoints, shipped, SETTINGS, samples)
-    honest, other = result.providers
-    assert (honest.verdict, other.verdict) == ("inconclusive", "deviates")
-    assert honest.stop_reason == "max_requests"
-    assert "answers that show more" in honest.summary
-    assert other.decided_by == "evidence"
+    result, folder = run([lab.endpoint("finetuned")], shipped, SETTINGS, samples)
+    (other,) = result.providers
+    assert (other.verdict, other.decided_by) == ("deviates", "evidence")
     assert "likelier under a deviation" in other.summary
     assert other.deviating.answers >= 2
     assert other.nearest[0].variant == "finetuned"
     assert [e.observable for e in other.evidence] == ["sampled_text", "prompt_tokens"]
     assert verify(folder).differences == ()
+
+    fewer = replace(SETTINGS, limits=Limits(max_requests=300))
+    result, _ = run([lab.endpoint("honest-b")], shipped, fewer, samples)
+    (honest,) = result.providers
+    assert (honest.verdict, honest.stop_reason) == ("inconclusive", "max_requests")
+    assert "answers that show more" in honest.summary
 
 
 def test_the_reference_is_the_baseline_of_the_suite_whose_probes_these_are(samples: Suite, shipped: Reference) -> None:

@@ -79,10 +79,10 @@ def _plan(endpoint: Endpoint) -> str:
     """What will be sent and what it costs, in one line."""
     from qcheck.jobs.check import planned
     from qcheck.jobs.inquiry import LONG
-    from qcheck.report.plan import at_most
+    from qcheck.report.plan import in_dollars
 
     usual, most, cost_usd = planned(endpoint)
     return (
         f"plan: {usual} requests of at most {LONG} tokens to {endpoint.name} ({endpoint.display}), up to "
-        f"{most - usual} more where some are refused, {at_most({endpoint.name: cost_usd})}"
+        f"{most - usual} more where some are refused, {in_dollars({endpoint.name: cost_usd})}"
     )

@@ -8,6 +8,7 @@ import re
 import sys
 import tempfile
 import traceback
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -87,9 +88,11 @@ def main(arguments: list[str]) -> int:
     if twice := next((a for a in given if given.count(a) > 1), None):  # of which the last would be taken silently
         messages.error(f"{twice} is given twice: give it once, with commas where it takes several.")
         return USAGE
-    if "" in rest or any(a.startswith("--") and a.find("=") == len(a) - 1 for a in rest):  # such as an unset variable
-        messages.error("an option or argument is empty: leave it out, or say what it is.")
-        return USAGE
+    for before, word in pairwise(("", *rest)):  # such as a variable that is not set
+        if not word or (word.startswith("--") and word.find("=") == len(word) - 1):
+            empty = word.rstrip("=") or (before if before.startswith("--") else "an argument")
+            messages.error(f"{empty} is empty: leave it out, or say what it is.")
+            return USAGE
     try:
         code = typer.main.get_command(app).main([*flags, *rest], prog_name="qcheck", standalone_mode=False)
         return code if isinstance(code, int) else 0

@@ -220,14 +220,14 @@ def _plan(pool: Suite, sources: Sequence[Source], concurrency: int) -> str:
     """What asking the pool takes and costs, in one line."""
     from qcheck.jobs.estimate import SECONDS_PER_REQUEST
     from qcheck.jobs.mine import worst_cases_usd
-    from qcheck.report.plan import at_most
+    from qcheck.report.plan import in_dollars
 
     costs, prompts = worst_cases_usd(pool, sources), len(pool.probes)
     tokens = "one token" if pool.manifest.max_tokens == 1 else f"{pool.manifest.max_tokens} tokens"
     minutes = prompts * SECONDS_PER_REQUEST / concurrency / 60
     return (
         f"plan: {prompts} prompts of {tokens} to each of {', '.join(costs)}, {prompts * len(costs)} requests, "
-        f"{at_most(costs)}, about {max(1, round(minutes))} min; answers are kept in {pool.folder}"
+        f"{in_dollars(costs)}, about {max(1, round(minutes))} min; answers are kept in {pool.folder}"
     )
 
 

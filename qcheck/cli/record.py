@@ -139,7 +139,7 @@ def _plan(what: Recording, suite: Suite, endpoint: Endpoint, discovery: Discover
     """What the recording will ask and cost, in one line."""
     from qcheck.jobs.estimate import SECONDS_PER_REQUEST
     from qcheck.jobs.inquiry import LONG
-    from qcheck.report.plan import at_most
+    from qcheck.report.plan import in_dollars
     from qcheck.run.budget import worst_case_usd
 
     requests, least = what.requests(suite), endpoint.dialect.min_tokens
@@ -152,7 +152,7 @@ def _plan(what: Recording, suite: Suite, endpoint: Endpoint, discovery: Discover
     return (
         f"plan: at most {total} requests to {endpoint.name} ({endpoint.display}) as the {what.provenance} {what.role} "
         f"{what.name} in {what.folder}, up to {discovery.most} of them to find out what it offers, at most {tokens} "
-        f"output tokens, {at_most({endpoint.name: dollars if endpoint.price else None})}, "
+        f"output tokens, {in_dollars({endpoint.name: dollars if endpoint.price else None})}, "
         f"about {max(1, round(minutes))} min"
     )
 

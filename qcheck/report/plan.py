@@ -10,10 +10,11 @@ from rich.text import Text
 from qcheck.jobs.estimate import DISCOVERY, Detectable, Estimate, ProviderEstimate
 from qcheck.report.paper import Paper, count, entry, grid, put_on
 
-__all__ = ["at_most", "cannot_reject", "full", "in_short"]
+__all__ = ["cannot_reject", "full", "in_dollars", "in_short"]
 
 HEADINGS = ("provider", "role", "asked", "at most", "expected", "tokens in", "tokens out", "USD ≈", "minutes")
 NUMBERS = HEADINGS.index("at most")
+ABOUT = "about {:.4f} USD"
 
 
 def in_short(plan: Estimate) -> str:
@@ -21,21 +22,24 @@ def in_short(plan: Estimate) -> str:
     everyone = plan.providers
     tokens = sum(p.input_tokens + p.output_tokens for p in everyone)
     names = dict.fromkeys(p.name for p in everyone)
+    shares = {name: [p.cost_usd for p in everyone if p.name == name] for name in names}
+    costs = {name: None if None in mine else sum(filter(None, mine)) for name, mine in shares.items()}
     minutes = max((sum(p.minutes for p in everyone if p.name == name) for name in names), default=0.0)
     asked = f"{count(plan.requests_max, 'request')} to {count(len(names), 'endpoint')}"
     expected = [p.requests_expected for p in everyone if p.requests_expected is not None]
     if everyone and len(expected) == len(everyone):
         asked += f" (about {sum(expected)} if all are consistent)"
-    return f"at most {asked}, about {tokens} tokens, {_dollars(everyone)}, about {max(1, round(minutes))} min"
+    return f"at most {asked}, about {tokens} tokens, {in_dollars(costs, ABOUT)}, about {max(1, round(minutes))} min"
 
 
-def at_most(costs_usd: Mapping[str, float | None]) -> str:
-    """The most that everybody together can cost, in words. costs_usd: by name, None where the price is unknown."""
+def in_dollars(costs_usd: Mapping[str, float | None], amount: str = "at most {:.4f} USD, retries apart") -> str:
+    """What everybody together can cost, in words. costs_usd: by name, None where the price is unknown."""
     unknown, known = [name for name, cost in costs_usd.items() if cost is None], sum(filter(None, costs_usd.values()))
-    if len(unknown) == len(costs_usd):
+    if unknown and len(unknown) == len(costs_usd):
         return "cost unknown (no price known)"
-    dollars = f"at most {known:.4f} USD, retries apart" if known or unknown else "free of charge"
-    return f"{dollars}, and what {', '.join(unknown)} will charge (price unknown)" if unknown else dollars
+    if not unknown:
+        return amount.format(known) if known else "free of charge"
+    return f"{amount.format(known)}, and what {', '.join(unknown)} will charge (price unknown)"
 
 
 def cannot_reject(plan: Estimate) -> str | None:
@@ -108,13 +112,3 @@ def _row(share: ProviderEstimate) -> tuple[str, ...]:
 def _detectable_row(variant: str, fractions: list[float], all_of_them: list[Detectable]) -> tuple[str, ...]:
     medians = {d.fraction: d.median_requests for d in all_of_them if d.variant == variant}
     return (variant, *("more" if (median := medians.get(f)) is None else str(median) for f in fractions))
-
-
-def _dollars(shares: tuple[ProviderEstimate, ...]) -> str:
-    unknown = dict.fromkeys(s.name for s in shares if s.cost_usd is None)
-    known = sum(s.cost_usd for s in shares if s.cost_usd is not None)
-    if not unknown:
-        return f"about {known:.4f} USD" if known else "free of charge"
-    if unknown.keys() == {s.name for s in shares}:
-        return "cost unknown (no price known)"
-    return f"about {known:.4f} USD and what {', '.join(unknown)} will charge (price unknown)"

@@ -37,7 +37,7 @@ def test_golden(plan, golden):
 def test_in_short_it_is_one_line(plan):
     assert in_short(plan) == (
         "at most 2232 requests to 3 endpoints, about 132858 tokens, "
-        "about 0.1023 USD and what mine will charge (price unknown), about 5 min"
+        "about 0.1023 USD, and what mine will charge (price unknown), about 5 min"
     )
 
 

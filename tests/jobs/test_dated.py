@@ -15,7 +15,7 @@ from qcheck.registry.types import Endpoint
 from qcheck.run.budget import Limits
 
 DAY_S = 86_400
-SETTINGS = Settings(3, limits=Limits(max_requests=130))
+SETTINGS = Settings(3, tolerance=0.1, limits=Limits(max_requests=70))
 
 
 def dated(lab: Lab, spec: str, date: str | None = None) -> Endpoint:
@@ -37,9 +37,9 @@ def test_a_recorded_reference_of_another_day_accuses_nobody(lab: Lab, run: Any, 
 
 def test_a_live_reference_of_another_day_accuses_nobody(lab: Lab, run: Any) -> None:
     live = Reference(live=dated(lab, "honest"))
-    specs = ["honest-b", f"honest?clock=+{DAY_S}", f"honest?clock=+{10 * DAY_S}", "q2_k"]
+    specs = ["honest-b", f"honest?clock=+{10 * DAY_S}", "q2_k"]
     result, _ = run([dated(lab, spec) for spec in specs], live, SETTINGS, model=get_model("lab-dated"))
-    assert [p.verdict for p in result.providers] == ["consistent", *["inconclusive"] * 3]
+    assert [p.verdict for p in result.providers] == ["consistent", *["inconclusive"] * 2]
 
 
 def test_with_the_date_pinned_a_deviation_shows_whatever_the_clocks_say(lab: Lab, run: Any) -> None:

@@ -25,19 +25,19 @@ from qcheck.registry.loader import get_model
 from qcheck.suites import Suite, load_suite
 
 MODEL = get_model("lab-tiny")
-HONEST, VARIANTS = ("honest", "honest-f32", "honest-batch"), ("q2_k", "finetuned")
+HONEST, VARIANTS = ("honest", "honest-f32"), ("q2_k", "finetuned")
 TOLERANCE = 0.25  # so few items bear no finer claim
 
 
 @pytest.fixture(scope="session")
 def sorting(tmp_path_factory: pytest.TempPathFactory) -> Suite:
-    """60 evaluation, 5 selection and 120 calibration items that have four numbers sorted.
+    """60 evaluation, 5 selection and 100 calibration items that have four numbers sorted.
 
     The fine-tuned variant has forgotten how to; Q2_K fails on a fifth more than the honest deployments do.
     """
     folder, shipped = tmp_path_factory.mktemp("sorting"), load_suite("lab-answers")
     shutil.copy(shipped.folder / "suite.json", folder)
-    wanted = {"evaluation": 60, "selection": 5, "calibration": 120}
+    wanted = {"evaluation": 60, "selection": 5, "calibration": 100}
     lines = []
     for line in (shipped.folder / "probes.jsonl").read_text().splitlines():
         item = json.loads(line)
@@ -51,7 +51,7 @@ def sorting(tmp_path_factory: pytest.TempPathFactory) -> Suite:
 
 @pytest.fixture(scope="session")
 def graded(lab: Lab, sorting: Suite, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    """A baseline of three honest deployments and two variants, calibrated."""
+    """A baseline of two honest deployments and two variants, calibrated."""
     folder = tmp_path_factory.mktemp("baselines") / "graded"
 
     async def record_all() -> None:

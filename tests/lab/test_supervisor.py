@@ -195,7 +195,7 @@ def test_endpoints_say_what_the_client_needs(lab: Lab):
 
 
 def test_deployments_answer(open_lab: Callable[..., Lab], chat: Callable[..., dict[str, Any]]):
-    """One of each of llama.cpp's files, whose settings `test_engine` tries, and of PyTorch's that batch."""
+    """One of each of llama.cpp's files, whose settings `test_engine` tries, and one of PyTorch's that batch."""
     deployments = deployments_of("lab-tiny").values()
     files = {(d.source, d.format): d.name for d in deployments if not isinstance(d.settings, TorchSettings)}
     batched = [
@@ -204,7 +204,7 @@ def test_deployments_answer(open_lab: Callable[..., Lab], chat: Callable[..., di
         if isinstance(d.settings, TorchSettings) and d.settings.batch > 1 and not d.needs_gpu
     ]
     with open_lab() as lab:
-        for endpoint in lab.endpoints([*files.values(), *batched[:2]]):
+        for endpoint in lab.endpoints([*files.values(), *batched[:1]]):
             answer = chat(endpoint.base_url, "x")
             assert answer["usage"]["completion_tokens"] == 1, endpoint.name
             assert answer["model"] == "lab-tiny"
@@ -212,8 +212,9 @@ def test_deployments_answer(open_lab: Callable[..., Lab], chat: Callable[..., di
 
 @pytest.mark.parametrize(
     ("model", "name"),
-    [(m, name) for m in MODELS if m != "lab-tiny" for name in ("honest", "q4_k_m")]
-    + [("lab-moe", "honest-torch-bf16"), ("lab-thinking", "honest-torch-bf16")],  # the others are built as lab-tiny is
+    [(m, "honest") for m in MODELS if m != "lab-tiny"]
+    # Files of the others are made as lab-tiny's are, and PyTorch runs them as it does lab-tiny.
+    + [(m, name) for m in ("lab-moe", "lab-thinking") for name in ("q4_k_m", "honest-torch-bf16")],
 )
 def test_every_model_is_served_by_both_engines(
     model: str, name: str, open_lab: Callable[..., Lab], chat: Callable[..., dict[str, Any]]

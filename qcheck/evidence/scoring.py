@@ -144,7 +144,7 @@ def scales(alignment: Alignment, references: Sequence[int], yardstick: Yardstick
     They grow with references.
     """
     rows = [*references, *yardstick.usual]
-    return _scales(_between(alignment, rows), np.arange(len(references)), yardstick)
+    return _scales(_between(alignment, rows), np.ones(len(references), bool), yardstick)
 
 
 def _between(alignment: Alignment, rows: Sequence[int]) -> Array:
@@ -153,12 +153,14 @@ def _between(alignment: Alignment, rows: Sequence[int]) -> Array:
     return root_mean(*map(and_all, sums))
 
 
-def _scales(between: Array, chosen: NDArray[np.intp], yardstick: Yardstick) -> Array:
-    """`scales` from what lies between deployments, of which the last are those whose jumps count as noise."""
-    near = np.array(list(yardstick.usual.values()))
-    beside = between[chosen]
-    beyond = beside[:, len(between) - len(near) :].max(axis=0) - JUMP * near[:, None]
-    noise: Array = yardstick.unit + beside[:, chosen].max(axis=(0, 1)) + beyond.max(axis=0, initial=0.0)
+def _scales(between: Array, chosen: NDArray[np.bool_], yardstick: Yardstick) -> Array:
+    """(..., positions + 1): `scales` from what lies between deployments, of which the last are those whose jumps count
+    as noise. chosen (..., references): which of the others count."""
+    near, known = np.array(list(yardstick.usual.values())), chosen.shape[-1]
+    pairs = chosen[..., :, None] & chosen[..., None, :]
+    apart = np.where(pairs[..., None], between[:known, :known], -np.inf).max(axis=(-3, -2))
+    moved = np.where(chosen[..., None, None], between[:known, known:], -np.inf).max(axis=-3)
+    noise: Array = yardstick.unit + apart + (moved - JUMP * near[:, None]).max(axis=-2, initial=0.0)
     return noise
 
 
@@ -213,52 +215,65 @@ def _scores_beside_same(
 ) -> list[Scores]:
     a = alignments[0]
     everyone = sorted(set(chain.from_iterable(references)))
-    ref, var = a.recorded[everyone], a.recorded[list(variants)]
-    between = _between(a, [*everyone, *yardstick.usual])
-    filters: Array | None = None
-    if len(everyone) > 1 and len(var):
-        candidates = np.stack([one.candidate[everyone] for one in alignments])
-        filters = matched_filters(candidates, ref, var, a.positions, np.array(factors), EXPECTED_SHARE)
-    found = []
-    for number, (one, mine, factor) in enumerate(zip(alignments, references, factors, strict=True)):
-        chosen = np.searchsorted(everyone, np.asarray(mine, int))
-        measures = _scales(between, chosen, yardstick)
-        directions = np.zeros(len(var))
-        if filters is not None and len(chosen) > 1:
-            pairs = filters[number][:, *np.ix_(chosen, chosen)][:, ~np.eye(len(chosen), dtype=bool)]
-            directions = direction_sums(pairs.min(axis=1), measures[:-1], yardstick)
-        found.append(_scores(one, mine, measures, directions, factor))
-    return found
+    chosen = np.array([[one in mine for one in everyone] for mine in references])  # (answers, references)
+    ref, var, multiplied = a.recorded[everyone], a.recorded[list(variants)], np.array(factors)
+    candidates = np.stack([one.candidate[everyone] for one in alignments])
+    floors = np.stack([one.candidate_floor[everyone] for one in alignments])
+    measures = _scales(_between(a, [*everyone, *yardstick.usual]), chosen, yardstick)
+    distances = _distances(candidates, floors, ref, a.recorded_floor[everyone], a.positions)
+    distances = np.where(chosen[..., None], distances, np.inf)
+    finite, answers = np.isfinite(distances), np.arange(len(alignments))
+    nearest = np.where(finite[..., -1].any(axis=1), distances[..., -1].argmin(axis=1), chosen.argmax(axis=1))
+    distance = np.where(finite[answers, nearest, -1], distances[answers, nearest, -1], 0.0)
 
-
-def _scores(
-    alignment: Alignment, references: Sequence[int], measures: Array, directions: Array, factor: float
-) -> Scores:
-    a, distances = alignment, distances_from(alignment, references)
-    nearest = int(np.argmin(distances[:, -1]))
-    distance = float(distances[nearest, -1]) if np.isfinite(distances[nearest, -1]) else 0.0
     # Somebody like a deployment that is left out may be met by an envelope that knows it or by one that does not.
-    without = leading(np.isfinite(distances[:, :-1]).sum(axis=0) > 1)
-    by_itself = np.minimum.accumulate(np.append(np.inf, factor * distances[:, :-1].min(axis=0) / measures[:-1]))
-    steady = max(float(np.minimum(by_itself[n], most_steady(n))) for n in (a.trodden, without))
+    trodden = (np.array([one.trodden for one in alignments]), leading(finite[..., :-1].sum(axis=1) > 1))
+    scaled = multiplied[:, None] * distances[..., :-1].min(axis=1) / measures[:, :-1]
+    by_itself = np.minimum.accumulate(np.concatenate([np.full((len(scaled), 1), np.inf), scaled], axis=1), axis=1)
+    steady = np.maximum(*(np.minimum(by_itself[answers, n], most_steady(n)) for n in trodden))
 
-    own, near = a.candidate[references[nearest]], a.recorded[references[nearest]]
-    kls = partition_kl(near, own, a.positions)[np.isfinite(distances[nearest, :-1])]
+    own, near, seen = candidates[answers, nearest], ref[nearest], finite[answers, nearest, :-1]
+    kl = np.where(seen, partition_kl(near, own, a.positions), 0.0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
     both = by_position((~np.isnan(own) & ~np.isnan(near)).astype(float), a.positions) > 0
-    if not (a.full and distance > EQUAL):
-        directions = np.minimum(directions, 0.0)
-    kl, size = float(kls.mean()) if len(kls) else 0.0, factor * distance / measures[-1]
-    return Scores(distance, size, steady, bool(both.all()), kl, directions, measures[-1])
+
+    directions = np.zeros((len(alignments), len(var)))
+    pairs = chosen[:, :, None] & chosen[:, None] & ~np.eye(len(everyone), dtype=bool)
+    if pairs.any() and len(var):
+        filters = matched_filters(candidates, ref, var, a.positions, multiplied, EXPECTED_SHARE)
+        least = np.where(pairs[:, None, ..., None], filters, np.inf).min(axis=(2, 3))
+        least = np.where(pairs.any(axis=(1, 2))[:, None, None], least, 0.0)
+        directions = direction_sums(least, measures[:, :-1], yardstick)
+    shown = np.array([one.full for one in alignments]) & (distance > EQUAL)
+    directions = np.where(shown[:, None], directions, np.minimum(directions, 0.0))
+    size, noise = multiplied * distance / measures[:, -1], measures[:, -1]
+    return [
+        Scores(
+            float(distance[n]),
+            float(size[n]),
+            float(steady[n]),
+            bool(both[n].all()),
+            float(kl[n]),
+            along,
+            float(noise[n]),
+        )
+        for n, along in enumerate(directions)
+    ]
 
 
 def distances_from(alignment: Alignment, references: Sequence[int]) -> Array:
     """(references, positions + 1) rms deviation from each, nats, at each position and over all; infinite from one that
     has not the path."""
     a, refs = alignment, np.asarray(references, int)
-    floors, candidate, recorded = a.recorded_floor[refs], a.candidate[refs], a.recorded[refs]
-    compared = ~np.isnan(floors) & ~(np.isnan(candidate) & np.isnan(recorded))
-    deviations = np.where(compared, deviation(candidate, a.candidate_floor[refs], recorded, floors), 0.0)
-    total, count = and_all(by_position(np.stack([deviations**2, compared]), a.positions))
+    lists = a.candidate[refs], a.candidate_floor[refs], a.recorded[refs], a.recorded_floor[refs]
+    return _distances(*lists, a.positions)
+
+
+def _distances(
+    candidate: Array, candidate_floor: Array, recorded: Array, recorded_floor: Array, positions: NDArray[np.intp]
+) -> Array:
+    compared = ~np.isnan(recorded_floor) & ~(np.isnan(candidate) & np.isnan(recorded))
+    deviations = np.where(compared, deviation(candidate, candidate_floor, recorded, recorded_floor), 0.0)
+    total, count = and_all(by_position(np.stack([deviations**2, compared]), positions))
     return np.where(count > 0, root_mean(total, count), np.inf)
 
 

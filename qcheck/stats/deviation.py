@@ -50,7 +50,7 @@ def by_position(values: Array, positions: NDArray[np.intp]) -> Array:
     if not len(positions):
         return values
     changes = (positions[1:] != positions[:-1]).nonzero()[0] + 1
-    result: Array = np.add.reduceat(values, np.append(0, changes), axis=-1)
+    result: Array = np.add.reduceat(values, np.concatenate([[0], changes]), axis=-1)
     return result
 
 

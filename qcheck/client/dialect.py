@@ -94,7 +94,7 @@ def build_body(endpoint: Endpoint, model_id: str, request: Request) -> dict[str,
     if endpoint.date_string is not None:
         values = {**body.get("chat_template_kwargs", {}), "date_string": endpoint.date_string}
         body["chat_template_kwargs"] = values
-    return body | dict(dialect.extra_body) | dict(endpoint.extra_body)
+    return body | dict(endpoint.extra_body)
 
 
 def _echoed(endpoint: Endpoint, request: Request) -> dict[str, Any]:

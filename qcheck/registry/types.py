@@ -66,7 +66,6 @@ class Dialect:
     stream: bool = False
     thinking_off: ThinkingSwitch | Untold | None = None
     pin: Literal["openrouter", "suffix", "vercel"] | None = None
-    extra_body: Mapping[str, Any] = field(default_factory=dict)
     plain_samples: PlainSamples | None = None
     stated: tuple[str, ...] = ()
 

@@ -79,11 +79,12 @@ class Evidence:
 class Fraction:
     """Routing fraction with a confidence sequence: bounds hold at all times together with `confidence`.
 
-    Of several suites it is that of the one which shows most.
+    Of several suites it is that of the one which shows most. estimate: None without a reference, and where what
+    deviates is no recorded variant's: every request a little off and a few far off look alike then.
     """
 
     low: float
-    estimate: float
+    estimate: float | None
     high: float
     confidence: float
 

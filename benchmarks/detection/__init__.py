@@ -18,10 +18,10 @@ from benchmarks.detection.chosen import CERTAIN, FOLLOWED, Choice, chosen
 from benchmarks.detection.false_alarms import FalseAlarms
 from benchmarks.detection.figure import figure
 from benchmarks.detection.longer import longer
-from benchmarks.detection.material import ALPHA, gather, strangers
+from benchmarks.detection.material import ALPHA, gather, prompted, strangers
 from benchmarks.detection.power import measure
 from benchmarks.detection.published import published
-from benchmarks.detection.rows import FRACTIONS, ON_GRIDS, ROWS, TOP_5, TOP_20, Row, plainest
+from benchmarks.detection.rows import FRACTIONS, HIDDEN, ON_GRIDS, PROMPTED, ROWS, TOP_5, TOP_20, Row, plainest
 from benchmarks.detection.table import (
     consistent_table,
     counted_table,
@@ -163,6 +163,8 @@ def bank(
     filled = Bank(DEFAULT_FOLDER, baseline.manifest.model, suite, tuple(probes))
     for name in strangers(baseline, rows, further):
         filled.fill(name, _tell)
+    for served in HIDDEN.values() if PROMPTED in rows else ():
+        prompted(filled).fill(served, _tell)
     return filled
 
 

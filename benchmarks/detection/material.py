@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.detection.observed import Observed, observe
-from benchmarks.detection.rows import ROWS, Row
+from benchmarks.detection.rows import HIDDEN, PROMPTED, ROWS, Row
 from qcheck.baselines import Answer, Baseline, read_answers
 from qcheck.evidence.envelope import Envelope, freeze
 from qcheck.evidence.scoring import Yardstick
 from qcheck.evidence.views import VIEWS
 from qcheck.lab.bank import Bank
 from qcheck.lab.catalog import deployments_of
+from qcheck.records import Message
 from qcheck.suites import Probe
 
-__all__ = ["ALPHA", "Answered", "Material", "gather", "material_of", "strangers"]
+__all__ = ["ALPHA", "Answered", "Material", "gather", "material_of", "prompted", "strangers"]
 
 ALPHA = 0.01
+SYSTEM = "Be brief."
 
 Answered = Mapping[str, Mapping[str, Sequence[Answer]]]  # by deployment, by probe id, by repeat
 
@@ -57,6 +59,12 @@ def strangers(baseline: Baseline, rows: Sequence[Row] = ROWS, further: Collectio
     return [n for n, d in deployments.items() if d.kind == "held-out" or n in candidates or n in further]
 
 
+def prompted(bank: Bank) -> Bank:
+    """The same probes behind a system prompt, as a provider asks them who hides one."""
+    system = Message("system", SYSTEM)
+    return replace(bank, probes=tuple(replace(p, messages=(system, *p.messages)) for p in bank.probes))
+
+
 def gather(baseline: Baseline, bank: Bank, rows: Sequence[Row] = ROWS, further: Collection[str] = ()) -> Material:
     """A baseline's own evaluation answers, and those of strangers from a bank that is filled with them.
 
@@ -64,7 +72,10 @@ def gather(baseline: Baseline, bank: Bank, rows: Sequence[Row] = ROWS, further: 
     """
     deployments, banked = deployments_of(bank.model), strangers(baseline, rows, further)
     honest = [name for name in banked if deployments[name].kind == "held-out"]
-    return material_of(baseline, bank.probes, honest, {name: bank.answers(name) for name in banked})
+    answers = {name: bank.answers(name) for name in banked}
+    if PROMPTED in rows:
+        answers |= {name: prompted(bank).answers(served) for name, served in HIDDEN.items()}
+    return material_of(baseline, bank.probes, honest, answers)
 
 
 def material_of(baseline: Baseline, probes: Sequence[Probe], honest: Sequence[str], answers: Answered) -> Material:

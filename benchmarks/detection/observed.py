@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcheck.baselines import Answer, Baseline
-from qcheck.evidence.alignment import align
+from qcheck.evidence.alignment import align, shifted
 from qcheck.evidence.envelope import Envelope
-from qcheck.evidence.scoring import Yardstick, score
-from qcheck.evidence.views import View
+from qcheck.evidence.scoring import Yardstick, score_each
+from qcheck.evidence.views import View, value_step
 from qcheck.suites import Probe
 from qcheck.tailcounts import DIRECTION, SIZE, STEADY, Score
 
@@ -29,8 +29,9 @@ class Observed:
     """Scores in one view.
 
     strata: (probes,) names. variants: names of those that are looked for. The others by deployment: sizes and steady
-    (probes,), directions (probes, variants), and full (probes,), whether an answer shows as much as was recorded. One
-    that does not is no evidence.
+    (probes,), the least that the values may have shown before they were rounded, directions (probes, values, variants)
+    for each of the values that they may have been, and full (probes,), whether an answer shows as much as was recorded.
+    One that does not is no evidence.
     """
 
     view: str
@@ -44,7 +45,7 @@ class Observed:
     def scores(self, deployment: str, known: Sequence[str]) -> dict[Score, Array]:
         """(probes,) of each score, as seen by somebody who has recorded the variants `known`."""
         columns = [self.variants.index(v) for v in known]
-        direction = self.directions[deployment][:, columns].max(axis=1, initial=-np.inf)
+        direction = self.directions[deployment][..., columns].max(axis=-1, initial=-np.inf).min(axis=1)
         return {SIZE: self.sizes[deployment], STEADY: self.steady[deployment], DIRECTION: direction}
 
     def hits(self, deployment: str, envelope: Envelope, known: Sequence[str]) -> NDArray[np.bool_]:
@@ -66,22 +67,29 @@ def observe(
     answers: Mapping[str, Mapping[str, Sequence[Answer]]],
     view: View,
 ) -> Observed:
-    """The scores of deployments' first answers, as far as the baseline has recorded the probe.
+    """The scores of deployments' first answers, as far as the baseline has recorded the probe, as
+    `qcheck.evidence.logprobs` has them.
 
     answers: by deployment, by probe id, by repeat.
     """
     recorded = {p.id: reference for p in probes if (reference := baseline.probe(p.id))}
     strata = np.array([p.stratum for p in probes if p.id in recorded])
-    nothing = (0.0, 0.0, np.full(len(baseline.directed), -np.inf), False)
+    values = 3 if view.step else 1
+    nothing = (0.0, 0.0, np.full((values, len(baseline.directed)), -np.inf), False)
     sizes, steady, directions, full = {}, {}, {}, {}
     for name, kept in answers.items():
         rows = []
         for probe_id, reference in recorded.items():
-            alignment = align(view.of(kept[probe_id][0]), reference, baseline.references, view.tokens)
+            answer = view.of(kept[probe_id][0])
+            alignment = align(answer, reference, baseline.references, view.tokens)
             if alignment is None:
                 rows.append(nothing)
                 continue
-            s = score(alignment, baseline.references, baseline.directed, yardstick.on_grid(view.step))
-            rows.append((s.size, s.steady, s.directions, alignment.full))
+            half = value_step(answer.positions) / 2 if view.step else 0.0
+            may_be = [shifted(alignment, nats) for nats in (0.0, half, -half)[:values]]
+            beside, measure = [baseline.references] * values, yardstick.on_grid(view.step)
+            found = score_each(may_be, beside, baseline.directed, measure, [1.0] * values)
+            least = min(s.size for s in found), min(s.steady for s in found)
+            rows.append((*least, np.stack([s.directions for s in found]), alignment.full))
         sizes[name], steady[name], directions[name], full[name] = map(np.array, zip(*rows, strict=True))
     return Observed(view.name, strata, baseline.names(baseline.directed), sizes, steady, directions, full)

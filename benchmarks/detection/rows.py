@@ -13,6 +13,7 @@ FOUR_BITS = {"q4_k_m-torch": "q4_k_m", "q4_0-torch": "q4_0", "int4-bf16": "int4"
 SIX_BITS = {"q6_k-torch": "q6_k", "fp8-bf16": "fp8"}
 EIGHT_BITS = {"q8_0-torch": "q8_0", "int8-bf16": "int8"}
 OTHER = {"other-model": "other-model"}
+HIDDEN = {"hidden prompt": "honest"}  # the deployment that is asked behind one, which is no variant
 # Formats that nothing was tuned on: they stand in no other row.
 UNUSED = {name: name for name in ("q5_k_m", "q3_k_m", "q2_k", "pruned", "kv-q4_0")}
 CACHE = {"kv-q8_0": "kv-q8_0"}
@@ -43,6 +44,7 @@ TOP_20 = (
     Row("top 20, not recorded", "full", "fp8, Q6_K", SIX_BITS, False, ("4 / 8", "45 / 110", "110 / 250")),
     Row("top 20, not recorded", "full", "other model", OTHER, False, ("3 / 4", "25 / 60", "50 / 110", "350 / 800")),
 )
+PROMPTED = replace(TOP_20[-1], deviation="hidden prompt", candidates=HIDDEN)
 TOP_5 = (
     Row("top 5, recorded", "top5", "4-bit", FOUR_BITS, True, ("4 / 8", "45 / 110", "90 / 200")),
     Row("top 5, recorded", "top5", "fp8, Q6_K", SIX_BITS, True),
@@ -63,6 +65,7 @@ ON_GRIDS = (
 )
 ROWS = (  # of each deviation those first in which most is given
     *TOP_20,
+    PROMPTED,
     *TOP_5,
     *ON_GRIDS,
     Row("top 20, not recorded", "full", "Q5_K_M, Q3_K_M, Q2_K, pruned, Q4_0 cache", UNUSED, False),

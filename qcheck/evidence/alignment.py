@@ -14,7 +14,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
@@ -31,7 +31,7 @@ CUT_OFF = 3e-3  # of the probability that the references give to tokens which ar
 SURE = 0.05  # nats above the floor of an answer's list, from where on a token would be listed if it bore that name
 NUMBERED: Final = re.compile(r"=token_id:\d+")  # vLLM's `return_tokens_as_token_ids`
 
-__all__ = ["Alignment", "align", "decoded_greedily", "leaves_out", "names_otherwise", "only_listed"]
+__all__ = ["Alignment", "align", "decoded_greedily", "leaves_out", "names_otherwise", "only_listed", "shifted"]
 
 Array = NDArray[np.float64]
 
@@ -119,6 +119,11 @@ def align(
     )
     complete, unended = _shows_all(answer, [reference.answers[i][0] for i in references])
     return Alignment(*lists, positions, trodden, complete, merged, unended, deep, shortest)
+
+
+def shifted(alignment: Alignment, nats: float) -> Alignment:
+    """The same with `nats` added to all that the answer lists."""
+    return replace(alignment, candidate=alignment.candidate + nats, candidate_floor=alignment.candidate_floor + nats)
 
 
 def decoded_greedily(answer: Answer, tolerance: float) -> bool:

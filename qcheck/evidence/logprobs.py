@@ -27,8 +27,9 @@ import numpy as np
 from scipy import special
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
-from qcheck.evidence.alignment import Alignment, align, decoded_greedily, names_otherwise, only_listed
+from qcheck.evidence.alignment import Alignment, align, decoded_greedily, names_otherwise, only_listed, shifted
 from qcheck.evidence.envelope import Envelope
+from qcheck.evidence.ladder import place
 from qcheck.evidence.scoring import Scores, Yardstick, resemblance, score
 from qcheck.evidence.tails import Shown, TailEvidence
 from qcheck.evidence.views import FINE, VIEWS, rounding_step, value_step, view_beyond
@@ -113,8 +114,7 @@ class LogprobEvidence(TailEvidence):
         """
         least = scores.named
         for shift in (step / 2, -step / 2) if step else ():
-            candidate, floor = alignment.candidate + shift, alignment.candidate_floor + shift
-            moved = replace(alignment, candidate=candidate, candidate_floor=floor)
+            moved = shifted(alignment, shift)
             other = score(moved, self._baseline.references, self._baseline.directed, self._in_view).named
             least = {name: min(value, other[name]) for name, value in least.items()}
         return least
@@ -169,15 +169,10 @@ class LogprobEvidence(TailEvidence):
     def ladder(self) -> str | None:
         """Between which recorded variants the deviating answers lie by their divergence on the same probes."""
         probes = [p for p in self.deviating if p in self._kl][:RUNGS_FROM]
-        if not probes or not self._variant_names:
+        if not probes:
             return None
-        own = float(np.mean([self._kl[p] for p in probes]))
-        rungs = [(self._variant_kl(v, probes), name) for v, name in enumerate(self._variant_names)]
-        below = max((rung for rung in rungs if rung[0] <= own), default=None)
-        above = min((rung for rung in rungs if rung[0] > own), default=None)
-        named = [f"{name} ({kl:.2g})" for kl, name in filter(None, (below, above))]
-        where = f"between {' and '.join(named)}" if below and above else f"{'below' if above else 'beyond'} {named[0]}"
-        return f"{own:.2g} nats/token from the reference where it deviates, {where}"
+        rungs = {name: self._variant_kl(v, probes) for v, name in enumerate(self._variant_names)}
+        return place(float(np.mean([self._kl[p] for p in probes])), rungs)
 
     def _variant_kl(self, variant: int, probes: Sequence[str]) -> float:
         """Mean divergence of a variant's recorded answers to `probes`, measured as a provider's is."""

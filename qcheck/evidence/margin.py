@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 
 from qcheck.baselines import Answer, ProbeReference
 from qcheck.evidence.alignment import align, decoded_greedily, leaves_out, names_otherwise, only_listed
+from qcheck.evidence.ladder import place
 from qcheck.evidence.recorded import ObservedEvidence
 from qcheck.evidence.scoring import Yardstick, score
 from qcheck.evidence.views import value_step
@@ -50,6 +52,7 @@ class MarginEvidence(ObservedEvidence):
         self._alpha = alpha
         self._bets = TailBets([1.0])
         self._kl: list[float] = []
+        self._beyond: list[float] = []  # of these, the ones beyond the margin
         self._unseen = 0
         self._open = False  # whether a reference was ever seen to leave something out of its lists
 
@@ -70,6 +73,7 @@ class MarginEvidence(ObservedEvidence):
         self._kl.append(s.kl)
         if beyond:
             self.deviating.append(probe_id)
+            self._beyond.append(s.kl)
         elif not (alignment.full and s.common and all(decoded_greedily(a, COARSEST) for a in (candidate, *peers))):
             self._unseen += 1
 
@@ -109,6 +113,10 @@ class MarginEvidence(ObservedEvidence):
         high = self.bound()
         rate = len(self.deviating) / self.answered if self.answered else 0.0
         return low, min(max(rate, low), max(high, low)), max(high, low)
+
+    def ladder(self) -> str | None:
+        """Where the deviating answers lie among published formats."""
+        return place(fmean(self._beyond), {}) if self._beyond else None
 
     def divergence(self) -> Divergence | None:
         """Mean KL per position; no envelope is known."""

@@ -83,7 +83,7 @@ class ObservedEvidence(ABC):
         return {}
 
     def ladder(self) -> str | None:
-        """How far the deviating answers lie from the reference, beside the recorded variants; None if unknown."""
+        """How far the deviating answers lie from the reference, beside known deviations; None if unknown."""
         return None
 
     def _findings(self) -> tuple[Finding, ...]:

@@ -276,7 +276,8 @@ class ProviderFold:
             if finding.likely_cause:
                 return finding.likely_cause, posterior
         if not posterior:
-            return None, posterior
+            ladder = strongest.ladder()
+            return (Cause(f"another model, format or settings; {ladder}", None) if ladder else None), posterior
         best, probability = next(iter(posterior.items()))
         if best == NONE or probability < NAMED:
             ladder = strongest.ladder()

@@ -37,7 +37,7 @@ def observed(view: str = "full") -> Observed:
     strata = np.array(["shallow"] * SHALLOW + ["deep"] * DEEP)
     count = len(strata)
     honest = np.where(np.arange(count) % 10 == 0, 2.0, 0.0)
-    towards = {"honest": np.full((count, 2), -1.0), "variant": np.stack([np.ones(count), -np.ones(count)], axis=1)}
+    towards = {"honest": np.full((count, 1, 2), -1.0), "variant": np.tile([1.0, -1.0], (count, 1, 1))}
     sizes = {"honest": honest, "variant": np.full(count, 2.0)}
     return Observed(view, strata, ("known", "other"), sizes, sizes, towards, dict.fromkeys(sizes, np.full(count, True)))
 

@@ -44,7 +44,7 @@ def test_runs_stop_at_the_verdict_and_fold_what_was_answered() -> None:
     """Answers of `known` say that they are, honest ones nothing; it is named where it is in the bank."""
     level = TailLevel("size", 1.0, {"only": 0.001}, 1.0, outlying=True)
     sizes = {"known": np.full(COUNT, 2.0), "honest": np.zeros(COUNT)}
-    directions = {name: np.zeros((COUNT, 0)) for name in sizes}
+    directions = {name: np.zeros((COUNT, 1, 0)) for name in sizes}
     full = {name: np.ones(COUNT, bool) for name in sizes}
     observed = Observed("full", np.full(COUNT, "only"), (), sizes, sizes, directions, full)
     says = {"known": (0.0, np.array([[9.0], [3.0], [6.0]])), "honest": (9.0, np.zeros((3, 1)))}

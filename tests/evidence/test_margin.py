@@ -36,6 +36,8 @@ def test_equal_answers_agree_and_moved_ones_do_not() -> None:
     moved = folded(answer([MOVED, A]), answer([A, A]), 20)
     assert moved.log_e > math.log(100)
     assert len(moved.deviating) == 20
+    assert "as published of" in (moved.ladder() or "")
+    assert folded(answer([A, A]), answer([A, A]), 20).ladder() is None
 
 
 def test_of_several_peers_the_nearest_counts() -> None:

@@ -61,6 +61,8 @@ def test_verdicts_follow_the_weights_not_names_or_ports(lab: Lab, run: Any) -> N
         if provider.verdict == "deviates":
             assert provider.likely_cause is not None
             assert provider.deviating.answers >= 2 or provider.decided_by == "finding"
+            named = provider.nearest[0].probability >= 0.5 and provider.nearest[0].variant != "none of these"
+            assert (provider.routing_fraction.estimate is not None) == named
         else:
             assert provider.routing_fraction.high <= 0.05
             assert real.startswith("honest")
@@ -120,6 +122,9 @@ def test_a_live_reference_needs_more_than_the_margin(lab: Lab, run: Any) -> None
     assert verdicts(result) == {"lab/honest-b": "consistent", "lab/q2_k": "deviates"}
     assert result.reference.kind == "live"
     assert result.reference.margin_nats
+    other = result.providers[1]
+    assert "nats/token from the reference where it deviates" in (other.likely_cause.text if other.likely_cause else "")
+    assert other.routing_fraction.estimate is None
     assert verify(folder).differences == ()
 
 

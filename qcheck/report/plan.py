@@ -76,13 +76,17 @@ def _parts(plan: Estimate) -> Iterator[RenderableType]:
     if warning := cannot_reject(plan):
         yield entry("warning", warning)
     yield entry("can detect", plan.detectability)
+    price = _usd_per_request(plan)
     for suites in dict.fromkeys(d.suites for d in plan.detectable):
         of = f" of {suites}" if several else ""
+        and_cost = ", and about what they cost in USD where that is most" if price else ""
         yield Text("")
-        yield Text(f"median requests{of} until `deviates`, by the share of requests that the deviation answers:")
+        yield Text(
+            f"median requests{of} until `deviates`{and_cost}, by the share of requests that the deviation answers:"
+        )
         mine = [d for d in plan.detectable if d.suites == suites]
         fractions = sorted({d.fraction for d in mine}, reverse=True)
-        medians = (_detectable_row(v, fractions, mine) for v in dict.fromkeys(d.variant for d in mine))
+        medians = (_detectable_row(v, fractions, mine, price) for v in dict.fromkeys(d.variant for d in mine))
         yield grid(
             ("variant", *(f"{fraction:.0%}" for fraction in fractions)), medians, right=range(1, len(fractions) + 1)
         )
@@ -109,6 +113,32 @@ def _row(share: ProviderEstimate) -> tuple[str, ...]:
     )
 
 
-def _detectable_row(variant: str, fractions: list[float], all_of_them: list[Detectable]) -> tuple[str, ...]:
+def _usd_per_request(plan: Estimate) -> float | None:
+    """What a request costs of the provider that charges most, and with it those of references and live variants; None
+    where a price is unknown."""
+    each: dict[tuple[str, str], list[ProviderEstimate]] = {}
+    for share in plan.providers:
+        if share.suite != DISCOVERY and share.requests_max:
+            each.setdefault((share.role, share.name), []).append(share)
+    judged: list[float] = []
+    beside: list[float] = []
+    for (role, _), shares in each.items():
+        costs = [share.cost_usd for share in shares]
+        if None in costs:
+            return None
+        cost = sum(filter(None, costs)) / sum(share.requests_max for share in shares)
+        (judged if role == "provider" else beside).append(cost)
+    return max(judged, default=0.0) + sum(beside)
+
+
+def _detectable_row(
+    variant: str, fractions: list[float], all_of_them: list[Detectable], price: float | None
+) -> tuple[str, ...]:
     medians = {d.fraction: d.median_requests for d in all_of_them if d.variant == variant}
-    return (variant, *("more" if (median := medians.get(f)) is None else str(median) for f in fractions))
+
+    def cell(median: int | None) -> str:
+        if median is None:
+            return "more"
+        return f"{median} ({price * median:.2g})" if price else str(median)
+
+    return (variant, *(cell(medians.get(f)) for f in fractions))

@@ -53,6 +53,16 @@ def test_without_any_price_the_cost_is_unknown(plan):
     assert "cost unknown" in in_short(unpriced)
 
 
+def test_what_a_detection_costs_is_said_where_all_prices_are_known(plan):
+    """At the provider that charges most, and with it what the reference charges for the same requests."""
+    dear = replace(plan.providers[0], name="dear", cost_usd=7.44)
+    known = replace(plan, providers=(plan.providers[0], dear, plan.providers[2]))
+    shown = full(known, Paper(200))
+    assert "160 (1.6)" in shown
+    assert "in USD" in shown
+    assert "USD where" not in full(plan, Paper(200))
+
+
 def test_what_a_provider_cannot_show_is_said(plan):
     silent = replace(plan.providers[0], lost={"greedy_text": "no temperature but 0.6 is accepted"})
     shown = full(replace(plan, providers=(silent,)), Paper(200))

@@ -41,6 +41,9 @@ T = TypeVar("T")
 _MAX_ERROR = 300  # characters
 _CONNECT_TRIES = 2  # an address that never took a connection is dead; two tries, for a server that is just starting
 _CONNECT_WAIT_S = 0.5
+# Chance that a connection is not used again: where upstreams are drawn once for each connection, few drawings would
+# otherwise decide what is seen. A handshake to every tenth request is what that costs.
+_RENEWED = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +106,9 @@ class Client:
     Parameters: `key` goes into the Authorization header and nowhere else. `timeout_s` bounds a whole exchange, from
     connecting to the last byte. `max_attempts` exchanges a request. `max_body_bytes` of a response are read.
     `concurrency` exchanges at a time, or fewer as `limiter` wants, which the clients of one account share; those that
-    wait do not use up their time. `sleep` takes seconds; `rng` jitters the waiting. `look` is given each body that was
-    read as an answer, for who needs more of it than a `Response` keeps. `nameless`: why the endpoint's model cannot be
-    named, where that is known: then nothing is asked of it, nor for a model again.
+    wait do not use up their time. `sleep` takes seconds; `rng` jitters the waiting and ends connections. `look` is
+    given each body that was read as an answer, for who needs more of it than a `Response` keeps. `nameless`: why the
+    endpoint's model cannot be named, where that is known: then nothing is asked of it, nor for a model again.
 
     Raises ConfigurationError for an address that may not be sent to, and for a proxy that cannot be used. What the
     provider does wrong is never raised.
@@ -173,7 +176,7 @@ class Client:
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[httpx.AsyncClient]:
-        """A connection for one exchange; one that was interrupted is not used again.
+        """A connection for one exchange; one that was interrupted is not used again, nor is another one now and then.
 
         Each has an httpx client of its own: the pool of a common one looks at all of its connections several times a
         request, which with 64 of them takes longer than all the rest.
@@ -184,7 +187,10 @@ class Client:
         except BaseException:
             await connection.aclose()
             raise
-        self._idle.append(connection)
+        if self._rng.random() < _RENEWED:
+            await connection.aclose()
+        else:
+            self._idle.append(connection)
 
     async def __aenter__(self) -> Self:
         return self

@@ -52,6 +52,7 @@ class FakeProvider:
     url: str = ""
     script: list[bytes | Drip | Reset] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
+    connections: int = 0
     busy: int = 0
     most_busy: int = 0
 
@@ -62,6 +63,7 @@ class FakeProvider:
 
     async def serve(self, reader, writer):
         """Serve one connection until the other side closes it."""
+        self.connections += 1
         try:
             while head := await self._head(reader):
                 await self._reply(head, reader, writer)

@@ -350,6 +350,14 @@ async def test_no_more_exchanges_at_a_time_than_allowed(fake, sleeper, concurren
     assert fake.most_busy == concurrency
 
 
+async def test_connections_are_drawn_anew_now_and_then(fake, sleeper):
+    fake.script = [OK]
+    async with Client(fake.endpoint(), KEY, sleep=sleeper, rng=np.random.default_rng(1), concurrency=2) as client:
+        for seq in range(100):
+            assert [a.outcome async for a in client.ask(REQUEST, "fake", seq)] == ["answered"]
+    assert 5 <= fake.connections <= 20
+
+
 async def test_who_shares_an_account_slows_down_with_the_others(fake, sleeper):
     fake.script = [http(429, {}, "Retry-After: 7"), OK]
     limiter = Limiter()

@@ -325,7 +325,9 @@ def table(
     said = (
         f"{streams} streams of at most {REQUESTS} requests in each cell, for each of {', '.join(honest)} where all are "
         "honest. Of deviating deployments, by their share of the requests: median / 90 % quantile of requests until "
-        "*deviates*; how many streams are *consistent* in the end, which a provider that deviates should not be."
+        "*deviates*; how many streams are *consistent* in the end, which a provider that deviates should not be. Noise "
+        "is itself a deviation: honest answers that were noised are no longer honest, and alarms are right there. *Not "
+        "done*: who does that is not honest whatever is served, or changes what others answer alone."
     )
     return "\n".join([*lines, "", said])
 

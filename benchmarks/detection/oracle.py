@@ -44,10 +44,13 @@ class Growth:
     """Expected logarithm of what one request multiplies the evidence by, nats: qcheck's best bet's, and the oracle's.
 
     Both against the honest deployment that is the hardest one for the oracle, on the stratum that is asked first. In
-    the long run qcheck's average of bets grows like the best of them.
+    the long run qcheck's average of bets grows like the best of them. informed: what the same bets would gain, did
+    they know how often that very deployment shows each event: what is missing to that is the price of bounds that hold
+    for every honest deployment, with the noise factor, at once; the rest is what tail events leave out of the scores.
     """
 
     ours: float
+    informed: float
     oracle: float
 
 
@@ -124,13 +127,15 @@ def growth(
     by_server = [log_growth(h[asked], d[asked], fraction) for h, d in zip(at_honest, at_deviating, strict=True)]
     hardest = int(np.argmin(by_server))
 
-    def bets(name: str) -> Array:
-        hits = observed.hits(name, envelope, known)[asked]
-        weights = [level.weight for level in envelope.levels[observed.view]]
-        return log_e_paths(hits, bounds[asked], weights)[1] / len(hits)
+    shown = {name: observed.hits(name, envelope, known)[asked] for name in (honest[hardest], deviating)}
+    weights = [level.weight for level in envelope.levels[observed.view]]
+    own = np.maximum(shown[honest[hardest]].mean(axis=0), 1 / resolution)
 
-    ours = (1 - fraction) * bets(honest[hardest]) + fraction * bets(deviating)
-    return Growth(float(ours.max()), by_server[hardest])
+    def best(null: Array) -> float:
+        at_honest, at_deviating = (log_e_paths(hits, null, weights)[1] / len(hits) for hits in shown.values())
+        return float(((1 - fraction) * at_honest + fraction * at_deviating).max())
+
+    return Growth(best(bounds[asked]), best(own), by_server[hardest])
 
 
 def oracle_stops(

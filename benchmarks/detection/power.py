@@ -55,7 +55,7 @@ def _cells(row: Row, material: Material, observed: Observed, limit: int) -> Iter
             ours.append(stops(*what, rng, STREAMS // len(candidates), limit))
             oracles.append(oracle_stops(*what, material.resolution, same, STREAMS // len(candidates), limit))
             growths.append(growth(*what, material.resolution))
-        mean = Growth(*(float(np.mean([getattr(g, side) for g in growths])) for side in ("ours", "oracle")))
+        mean = Growth(*(float(np.mean([getattr(g, side) for g in growths])) for side in ("ours", "informed", "oracle")))
         yield Cell(row, fraction, _pooled(ours), _pooled(oracles), mean)
 
 

@@ -74,11 +74,12 @@ def quantiles(found: Stops) -> str:
 
 
 def oracle_table(cells: Sequence[Cell]) -> str:
-    """The oracle's requests in the same streams, and what a request adds to qcheck's evidence and to the oracle's."""
+    """The oracle's requests in the same streams, and what a request adds to qcheck's evidence, to that of the same bets
+    that know the honest side, and to the oracle's."""
 
     def text(cell: Cell) -> str:
         g = cell.growth
-        return f"{quantiles(cell.oracle)}; {g.ours:.2g} / {g.oracle:.2g} = {g.ours / g.oracle:.2f}"
+        return f"{quantiles(cell.oracle)}; {g.ours:.2g} ({g.informed:.2g}) / {g.oracle:.2g} = {g.ours / g.oracle:.2f}"
 
     rows = ([*start, *map(text, own)] for start, own in _by_row(cells))
     return markdown("| given | deviation | 100 % of requests | 10 % | 5 % | 1 % |", rows)

@@ -31,6 +31,12 @@ as the text that speaks least for each alternative, and never for it.
 Assumptions. Draws are independent of those before: a server that draws every answer with one and the same seed is not
 what this tests. Top-p is not below 0.7, min-p not above 0.05, and no penalty falls on what was not said before.
 
+Ranks. Beside that stands, as a finding and never as evidence, whether the core's texts come as often as the middle of
+the envelope has them: where each lies in that distribution, from its least likely text on, is uniform if they do (Zhu
+et al. 2025, "Auditing black-box LLM APIs with a rank-based uniformity test", with the distribution itself in the place
+of samples). Its p-value is of all answers together, and holds for who looks once. Model Equality Testing takes several
+samples to a prompt, which no run asks for.
+
 Deviating answers. No single draw proves much. Those that raise the e-value by the factor `RAISES` are counted, so that
 no verdict rests on one. Samples never show agreement: what a weak deviation changes lies within the box.
 """
@@ -46,6 +52,7 @@ from typing import Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from qcheck.baselines import Answer, Baseline, ProbeReference, answer_of, list_floor
 from qcheck.evidence.envelope import Envelope
@@ -80,6 +87,7 @@ RECORDED_WEIGHT: Final = 0.5  # the rest is for what nobody recorded
 UNRECORDED: Final = ("sharper", "flatter", "elsewhere")
 SHARPER, FLATTER, ELSEWHERE = 2.0, 0.5, 0.5
 TINY: Final = 1e-12
+MIN_RANKS: Final = 30  # texts of the core, from which on their ranks are told of
 KEPT: Final = 4096  # probes whose worth is remembered: providers are asked the same ones, and folded twice
 
 
@@ -198,6 +206,12 @@ class Box:
         nearest = np.minimum(np.maximum(q, least), 1 - TINY)
         return np.concatenate([core * (q / nearest)[..., None], ((1 - q) / (1 - nearest))[..., None]], axis=-1)
 
+    def rank(self, cell: int, rng: np.random.Generator) -> float:
+        """Where a text of the core lies in the middle distribution, from the least likely one on, in [0, 1]."""
+        own, below = self.centre[cell], self.centre < self.centre[cell]
+        ties = (self.centre == own).sum()
+        return float(self.centre[below].sum() + rng.random() * own * ties)
+
 
 def _widened(logs: Array, noise_factor: float, unit: float) -> tuple[Array, Array]:
     """The middle of log-probabilities over deployments (the first axis), and how far from it honest ones may lie."""
@@ -293,6 +307,8 @@ class SampledTextEvidence(RecordedEvidence):
         self._best = np.zeros(len(SHARES))  # the largest log e-value of each test so far
         self._attribution = Attribution(self._variant_names)
         self._unknown = 0
+        self._ranks: list[float] = []
+        self._rng = np.random.default_rng(0)  # breaks ties within a text; alike in every replay
 
     @staticmethod
     def read(response: Response) -> Answer:
@@ -322,6 +338,8 @@ class SampledTextEvidence(RecordedEvidence):
             by_cause = np.maximum(known.likelihoods[:, cell], TINY)
             named, unnamed = np.split(by_cause, [len(self._variant_names)])
             self._attribution.fold(0.0, np.log([*named, unnamed.mean()]))
+            if cell < len(known.box.core) > 1:
+                self._ranks.append(known.box.rank(cell, self._rng))
 
     def _worth(self, probe_id: str) -> Worth | None:
         """What each text of a probe is worth; None where nothing is told apart."""
@@ -353,8 +371,19 @@ class SampledTextEvidence(RecordedEvidence):
         """Probability of each recorded variant and of none of them, given that something deviates."""
         return self._attribution.posterior()
 
+    def _uniformity(self) -> tuple[Finding, ...]:
+        """How well the texts of the core fit the middle of the envelope, all together."""
+        if len(self._ranks) < MIN_RANKS:
+            return ()
+        p = stats.cramervonmises(self._ranks, "uniform").pvalue
+        text = (
+            f"where {len(self._ranks)} drawn texts lie in the recorded distributions is uniform with p = {p:.2g} "
+            "(Cramér-von Mises; for who looks once)"
+        )
+        return (Finding("samples_ranks", "info", text, None, ()),)
+
     def _findings(self) -> tuple[Finding, ...]:
-        return self._counted(
+        counted = self._counted(
             (
                 "samples_missing",
                 self._silent,
@@ -368,3 +397,4 @@ class SampledTextEvidence(RecordedEvidence):
                 "nor against the provider",
             ),
         )
+        return (*counted, *self._uniformity())

@@ -114,6 +114,10 @@ class NonInferiority:
     that d is -1, 0 or 1 where grades are right or wrong. margin: in (0, 1); 0.05 is five points. The test bets on
     (d + 1)/2, whose running mean is at most (1 − margin)/2 under H₀. The chance that the e-value is 1/α or more at any
     time at which H₀ holds is at most α. Rejecting H₀ says "not worse by the margin", never "as good".
+
+    Richter, He, Minervini & Kusner 2025, "An Auditing Test to Detect Behavioral Shift in Language Models" (ICLR), bet
+    on a shift of behaviour with a tolerance, too, and learn what to bet on; here the grade is given, and answers are
+    paired item by item, which takes the items' own variance out.
     """
 
     margin: float

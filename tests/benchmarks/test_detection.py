@@ -121,6 +121,7 @@ def test_the_oracle_is_no_slower_than_the_bets_and_grows_no_less() -> None:
         assert (oracle.requests <= ours.requests).all()  # in the same streams
         found = growth(*what, 2000)
         assert 0 < found.ours < found.oracle
+        assert found.ours < found.informed
 
 
 def test_streams_are_answered_by_whom_they_say() -> None:

@@ -101,7 +101,7 @@ def test_it_is_told_who_bounds_what_all_may_show(material: Material) -> None:
 
 def cells_of(row: Row, requests: int) -> list[Cell]:
     found = Stops(np.full(10, requests), 1500)
-    return [Cell(row, fraction, found, found, Growth(1.0, 2.0)) for fraction in (1.0, 0.1)]
+    return [Cell(row, fraction, found, found, Growth(1.0, 1.5, 2.0)) for fraction in (1.0, 0.1)]
 
 
 def test_the_table_of_published_methods_says_what_is_not_reached() -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from synthetic import World
 
 from qcheck.baselines import Answer, Baseline, BaselineManifest, DeploymentEntry, ProbeReference, SuiteEntry
 from qcheck.errors import SuiteError
 from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.observable import evidence_of
-from qcheck.evidence.sampled_text import UNRECORDED, NextText, SampledTextEvidence, Worth, weights, worth, worth_of
+from qcheck.evidence.sampled_text import UNRECORDED, Box, NextText, SampledTextEvidence, Worth, weights, worth, worth_of
 from qcheck.evidence.texts import seen
 from qcheck.records import Position, Response
 from qcheck.suites import Suite, load_suite
@@ -126,6 +128,11 @@ def test_a_strong_variant_is_detected_named_and_its_share_bounded(
     assert 0 < low <= estimate <= high == 1.0
 
 
+def uniformity(evidence: SampledTextEvidence) -> float:
+    (text,) = (f.text for f in evidence.snapshot(1.0).findings if f.kind == "samples_ranks")
+    return float(re.findall(r"p = (\S+)", text)[0])
+
+
 @pytest.mark.parametrize("k", [40, 20])
 def test_honest_answers_are_no_evidence_even_where_the_server_cuts_the_tail(
     sampled: tuple[Baseline, Suite], world: World, k: int
@@ -135,6 +142,16 @@ def test_honest_answers_are_no_evidence_even_where_the_server_cuts_the_tail(
     assert evidence.fraction()[0] == 0.0
     assert evidence.bound() is None
     assert evidence.blind_to(0.05) == ("strong", "weak")
+    assert uniformity(evidence) > 0.01
+
+
+def test_ranks_of_texts_that_come_as_recorded_are_uniform(sampled: tuple[Baseline, Suite]) -> None:
+    """Texts of equal probability, too: ties are broken at random."""
+    box = Box((b"a", b"b", b"c", b"d"), np.zeros(4), np.ones(4), 0.9, np.array([0.4, 0.1, 0.1, 0.4]))
+    rng = np.random.default_rng(4)
+    ranks = [box.rank(int(rng.choice(4, p=box.centre)), rng) for _ in range(4000)]
+    assert stats.kstest(ranks, "uniform").pvalue > 0.01
+    assert stats.kstest([box.rank(0, rng) for _ in range(100)], "uniform").pvalue < 0.001
 
 
 @pytest.mark.parametrize("said", ["always the likeliest", "never a listed one"])
@@ -145,6 +162,8 @@ def test_what_nobody_recorded_is_seen_too(sampled: tuple[Baseline, Suite], world
     evidence = folded(sampled, draw)
     assert evidence.log_e > np.log(1 / ALPHA)
     assert evidence.fraction()[0] > 0.05
+    if said == "always the likeliest":
+        assert uniformity(evidence) < 0.001
 
 
 def test_the_mean_of_every_bet_is_at_most_one_under_a_deployment_left_out(sampled: tuple[Baseline, Suite]) -> None:

@@ -236,9 +236,11 @@ def _undisputed(claims: Claims, rules: Rules, decision: Decision, needed: int | 
     if decision.verdict == "consistent":
         what = f"a deviation as visible as {best.resolution}" if best.resolution else "a difference beyond the margin"
         blind = f"; could not have seen: {', '.join(claims.blind_to)}" if claims.blind_to else ""
+        unasked = ", ".join(o.suite for o in claims.observed if not o.answered)
+        untried = f"; not asked, as it was not needed: {unasked}" if unasked else ""
         return (
             f"at most {percent(best.upper or 0.0)} of the requests sent with this key in this window show {what} "
-            f"({best.answered} answers{where}, confidence {1 - rules.alpha:.0%}){blind}"
+            f"({best.answered} answers{where}, confidence {1 - rules.alpha:.0%}){blind}{untried}"
         )
     if rules.dated and (difference := _difference(claims, rules)):
         return f"cannot tell: {_shown(claims, difference)}, but {UNPINNED}"

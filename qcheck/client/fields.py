@@ -25,6 +25,7 @@ __all__ = [
 
 MAX_TEXT = 1_000_000  # characters of an answer or its reasoning
 MAX_COUNT = 10**9  # tokens, or dollars
+MAX_DIGITS = len(str(MAX_COUNT))
 MAX_LABEL = 200
 
 
@@ -70,9 +71,13 @@ def as_text(value: Any, what: str) -> str:
 
 
 def as_count(value: Any, what: str) -> int | None:
-    """`value` if it is a number of tokens, None if it is absent."""
+    """`value` if it is a number of tokens, as a float or in quotes, too; None if it is absent."""
     if value is None:
         return None
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= MAX_DIGITS:
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
         raise MalformedError(f"{what} is no number of tokens")
     return value

@@ -13,7 +13,7 @@ __all__ = ["positions"]
 
 ZERO_PROBABILITY = -9999.0  # vLLM's and others' way to write -inf
 MINUS_INFINITY = ("-inf", "-Infinity")  # JSON has no number for it
-ROUNDING = 1e-6  # nats above zero that are rounding, not a mistake
+ROUNDING = 1e-3  # nats above zero that are rounding, not a mistake
 ALIKE = 1e-3  # nats, or of a sum of probabilities: what rounding may make of one value
 MAX_POSITIONS = 100_000
 MAX_TOP = 1_000
@@ -80,13 +80,24 @@ def _position(token: str, logprob: float | None, others: tuple[tuple[str, float]
     return Position(token, logprob, others)
 
 
+def _own(ranked: tuple[tuple[str, float], ...], before: tuple[tuple[str, float], ...]) -> tuple[tuple[str, float], ...]:
+    """A list, or nothing where it is the one before it once more: no two positions have the same distribution.
+
+    SGLang's streams repeat the list of the first token in a chunk of several (issue 39260).
+    """
+    told = sum(value > -math.inf for _, value in ranked)
+    return () if told > 1 and ranked == before else ranked
+
+
 def _from_chat(content: list[Any]) -> tuple[Position, ...]:
     """`[{token, logprob, bytes, top_logprobs: [{token, logprob, bytes}]}]`."""
-    read = []
+    read: list[Position] = []
+    before: tuple[tuple[str, float], ...] = ()
     for item in map(_entry, content):
         top = map(_entry, as_list(item.get("top_logprobs"), MAX_TOP, "top_logprobs"))
         ranked = _ranked((_key(other), _logprob(other.get("logprob"))) for other in top)
-        read.append(_position(_key(item), _logprob(item.get("logprob")), ranked))
+        read.append(_position(_key(item), _logprob(item.get("logprob")), _own(ranked, before)))
+        before = ranked
     return tuple(read)
 
 
@@ -97,13 +108,15 @@ def _from_completions(logprobs: dict[str, Any]) -> tuple[Position, ...]:
     tops = as_list(logprobs.get("top_logprobs"), MAX_POSITIONS, "top_logprobs") or [None] * len(tokens)
     if not len(tokens) == len(values) == len(tops):
         raise MalformedError("tokens, token_logprobs and top_logprobs differ in length")
-    read = []
+    read: list[Position] = []
+    before: tuple[tuple[str, float], ...] = ()
     for token, value, top in zip(tokens, values, tops, strict=True):
         others = _entry({} if top is None else top)
         if len(others) > MAX_TOP:
             raise MalformedError(f"top_logprobs has more than {MAX_TOP} entries")
         ranked = _ranked((token_key(_token(text), None, None), _logprob(other)) for text, other in others.items())
-        read.append(_position(token_key(_token(token), None, None), _logprob(value), ranked))
+        read.append(_position(token_key(_token(token), None, None), _logprob(value), _own(ranked, before)))
+        before = ranked
     return tuple(read)
 
 

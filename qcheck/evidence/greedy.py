@@ -166,8 +166,8 @@ class GreedyEvidence(TailEvidence):
         score = flip(text, honest)
         # A text that ends early, or leaves a path where no list says at what margin, has not been seen to agree.
         agrees = any(path.followed(text) for path in honest)
-        if not text and not agrees:
-            return None
+        if not agrees and not (text and answer.whole):
+            return None  # what a filter puts into a text's place is nobody's
         if agrees or score > 0:
             self._attribute(text, agrees, [paths[v] for v in self._baseline.variants])
         return Shown({FLIP: score}, full=agrees or score > 0)

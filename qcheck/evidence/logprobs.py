@@ -32,7 +32,7 @@ from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.ladder import place
 from qcheck.evidence.scoring import Scores, Yardstick, resemblance, score
 from qcheck.evidence.tails import Shown, TailEvidence
-from qcheck.evidence.views import FINE, VIEWS, rounding_step, value_step, view_beyond
+from qcheck.evidence.views import FINE, VIEWS, logit_step, rounding_step, value_step, view_beyond
 from qcheck.packing import DIGITS
 from qcheck.result import Divergence, Finding
 from qcheck.stats.attribution import Attribution, log_likelihoods
@@ -144,7 +144,12 @@ class LogprobEvidence(TailEvidence):
             return None
         tokens = None if whole.deep else whole.shortest
         unit = self._yardstick.unit
-        view = view_beyond(self._view, tokens, rounding_step(answer.positions, FINE * unit), unit)
+        step = rounding_step(answer.positions, FINE * unit)
+        if (largest := logit_step(answer.positions)) > max(step, FINE * unit):
+            # What rounded logits do to references is in the envelope; it does not bound what they do elsewhere.
+            honest = (reference.answers[i][0] for i in self._baseline.references)
+            step = max(step, largest if all(logit_step(a.positions) < largest for a in honest) else 0.0)
+        view = view_beyond(self._view, tokens, step, unit)
         if view is None or view.name not in self._envelope.levels:
             return None
         self._view = view

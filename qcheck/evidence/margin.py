@@ -20,7 +20,7 @@ from qcheck.evidence.alignment import align, decoded_greedily, leaves_out, names
 from qcheck.evidence.ladder import place
 from qcheck.evidence.recorded import ObservedEvidence
 from qcheck.evidence.scoring import Yardstick, score
-from qcheck.evidence.views import value_step
+from qcheck.evidence.views import logit_step, value_step
 from qcheck.result import Divergence
 from qcheck.stats.bets import TailBets
 from qcheck.stats.fraction import fraction_lower, fraction_upper, requests_to_bound
@@ -61,21 +61,33 @@ class MarginEvidence(ObservedEvidence):
         self.answered += 1
         reference, everyone = ProbeReference(tuple((peer,) for peer in peers)), range(len(peers))
         alignment = None if names_otherwise(candidate, reference, everyone) else align(candidate, reference, everyone)
-        coarse = max(value_step(answer.positions) for answer in (candidate, *peers)) > COARSEST
+        values, logits = self._rounded(candidate, peers)
         self._open = self._open or any(map(leaves_out, peers))
-        if alignment is None or coarse or not self._open or only_listed(alignment, everyone):
+        if alignment is None or values > COARSEST or not self._open or only_listed(alignment, everyone):
             self._unseen += 1
             self._lose(probe_id)
             return
         s = score(alignment, everyone, [], Yardstick(1.0))
-        beyond = s.kl > MARGIN_NATS
-        self._bets.update([beyond], [MARGIN_SHARE])
+        beyond = s.kl > MARGIN_NATS + logits
+        self._bets.update([beyond and alignment.complete], [MARGIN_SHARE])
         self._kl.append(s.kl)
-        if beyond:
+        if beyond and alignment.complete:
             self.deviating.append(probe_id)
             self._beyond.append(s.kl)
-        elif not (alignment.full and s.common and all(decoded_greedily(a, COARSEST) for a in (candidate, *peers))):
+        elif beyond or not (
+            alignment.full and s.common and all(decoded_greedily(a, COARSEST) for a in (candidate, *peers))
+        ):
             self._unseen += 1
+
+    @staticmethod
+    def _rounded(candidate: Answer, peers: Sequence[Answer]) -> tuple[float, float]:
+        """The coarsest grid of values, and what rounded logits add to a divergence at most, both in nats.
+
+        An error of step²/12 in every logit is half of that in a divergence, or less; both sides have one.
+        """
+        coarsest = max(value_step(answer.positions) for answer in (candidate, *peers))
+        own, others = logit_step(candidate.positions), max(logit_step(peer.positions) for peer in peers)
+        return coarsest, (own**2 + others**2) / 24
 
     def _lose(self, probe_id: str) -> None:
         self._bets.update([False], [MARGIN_SHARE])
@@ -87,8 +99,8 @@ class MarginEvidence(ObservedEvidence):
 
     @property
     def mute(self) -> bool:
-        """Whether no answer so far has shown anything that could be compared."""
-        return not self._kl
+        """Whether no answer so far has been evidence, nor can have been agreement."""
+        return not self.deviating and self._unseen == self.answered
 
     def _against(self) -> tuple[int, int]:
         """Requests that count against agreement (beyond the margin, unseen or failed), and all requests."""

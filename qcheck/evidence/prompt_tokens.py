@@ -22,8 +22,9 @@ __all__ = ["PromptTokenEvidence"]
 
 MIN_PROBES = 3
 # Smaller ones, and counts that are too low, are what honest servers do: a token that begins the prompt is counted or
-# not, and one that was cached is not, nor is anything at all by some. A hidden turn has its marks and a word.
-MIN_OFFSET = 3
+# not, and one that was cached is not, nor is anything at all by some; what opens the answer (three tokens in ChatML,
+# four with Llama 3 or an empty thought) stands in the prompt or not. A hidden turn has its marks and words.
+MIN_OFFSET = 5
 # More than this share of plain prompts, shown whenever one looks: of an aggregator's honest upstreams some may count
 # otherwise, and the first few answers may all come from those. The error that this may have is a share of alpha's.
 MOST, ERROR_SHARE = 0.5, 0.1

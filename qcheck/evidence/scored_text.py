@@ -83,9 +83,10 @@ def scorable(text: str) -> str:
 def text_to_score(response: Response) -> str:
     """What of an answer live deployments are asked to score.
 
-    "" of one whose text is not all that was drawn, or so long that scoring it would cost more than anybody expects.
+    "" of one whose text is not all that was drawn, or is so long that scoring it would cost more than anybody expects,
+    or which does not say that it ended as answers do: a filter may have put words into its place.
     """
-    more = response.reasoning or response.tool_calls or len(response.text) > MOST_CHARACTERS
+    more = not response.whole or response.reasoning or response.tool_calls or len(response.text) > MOST_CHARACTERS
     return "" if more else scorable(response.text)
 
 
@@ -181,6 +182,11 @@ class ScoredTextEvidence(ObservedEvidence):
         self._bets.update(ratios[None])
         if self.log_e - before >= np.log(RAISES):
             self.deviating.append(probe_id)
+
+    @property
+    def mute(self) -> bool:
+        """Whether no text so far could be scored."""
+        return self._unscored == self.answered
 
     def _lose(self, probe_id: str) -> None:
         self._bets.update(np.zeros((1, len(self._variants) + len(UNRECORDED))))

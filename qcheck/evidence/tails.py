@@ -84,6 +84,11 @@ class TailEvidence(RecordedEvidence):
         self._bets.update([False] * len(levels), [level.null_bounds[stratum] for level in levels])
 
     @property
+    def mute(self) -> bool:
+        """Whether no answer so far has been evidence, nor can have been agreement."""
+        return not self._views
+
+    @property
     def log_e(self) -> float:
         """Natural logarithm of the e-value against "inside the envelope"."""
         return self._bets.log_e

@@ -7,10 +7,12 @@ A grid comes from rounding, or from logits in bfloat16, which lie on a lattice o
 between 16 and 32: the differences within a list are then multiples of the step. Of logits the largest may lie on a
 lattice twice as coarse as the others, which no difference shows, and its error is in every value of the list: so where
 differences lie on a grid coarser than the references' noise and the values themselves do not, the step is taken to be
-twice that of the differences. Where the values have few significant digits themselves, as after a softmax in bfloat16,
-no difference shows what the logits lie on, and no view is coarse enough. A view covers every step up to its own. How
-coarse one list comes out depends on its values, so an answer must not choose the view that it is judged in: the answers
-before it do.
+twice that of the differences. Where the first token is far ahead, its logit may lie on a coarser one still, and where
+it is sure its value is about 0, so that the values lie on the grid of the differences whatever was rounded
+(`logit_step`). Values with two decimals hide a lattice, which is looked for to within a hundredth. Where the values
+have few significant digits themselves, as after a softmax in bfloat16, no difference shows what the logits lie on, and
+no view is coarse enough. A view covers every step up to its own. How coarse one list comes out depends on its values,
+so an answer must not choose the view that it is judged in: the answers before it do.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ __all__ = [
     "View",
     "few_digits",
     "lattice_step",
+    "logit_step",
     "rounding_step",
     "value_step",
     "view_beyond",
@@ -89,19 +92,23 @@ SMALL_LOGITS: Final = 1 / 32
 UNTOLD_STEP: Final = 1.0
 SMALLEST: Final = 0.1  # nats; of smaller values every digit is significant
 DIGIT: Final = 1e-5  # nats
+SIGNIFICANT: Final = 8  # bits of a number in bfloat16
+SURE: Final = 1e-3  # nats that a token's value may miss 0 by which is as good as alone
+HUNDREDTH: Final = 0.01  # nats: values so rounded hide on which lattice the logits lay
+FINEST_HIDDEN: Final = 1 / 16  # the finest that chance does not show in them
 FEWEST, MANY = 4, 32  # differences from which a grid can be told from chance, and told well
 # Of the differences, how many lie on the grid: of values on one half as coarse every other one does by chance.
 SHARE, SHARE_OF_FEW = 0.75, 0.9
 
 
-def lattice_step(positions: Sequence[Position]) -> float:
+def lattice_step(positions: Sequence[Position], within: float = TOLERANCE) -> float:
     """The coarsest of `STEPS` on which most differences within the lists lie, in nats; 0 where none fits.
 
-    Most, not all: logits of bfloat16 lie on the coarser a lattice the larger they are.
+    Most, not all: logits of bfloat16 lie on the coarser a lattice the larger they are. within: how near to it, nats.
     """
     lists = [np.array([v for _, v in p.top if v > -np.inf]) for p in positions]
     differences = np.concatenate([np.zeros(0), *(values[1:] - values[0] for values in lists if len(values))])
-    fits = STEPS[_on_grid(differences, STEPS)]
+    fits = STEPS[_on_grid(differences, STEPS, within)]
     return float(fits[0]) if len(fits) else 0.0
 
 
@@ -124,6 +131,23 @@ def rounding_step(positions: Sequence[Position], fine: float = SMALL_LOGITS) -> 
     if (step <= SMALL_LOGITS or (step <= fine and not on_grid)) and few_digits(positions):
         return UNTOLD_STEP
     return step if step <= fine or on_grid else 2 * step
+
+
+def logit_step(positions: Sequence[Position]) -> float:
+    """The lattice that the largest logit of any list may lie on, nats; 0 where the differences lie on none, or the
+    values, too, on the same grid.
+
+    Numbers of 8 significant bits on a lattice of s are less than 256 s, and the first token is ahead of those. Only
+    lists whose first token is not sure tell values on a grid from logits on a lattice.
+    """
+    step = lattice_step(positions)
+    if step == HUNDREDTH and (hidden := lattice_step(positions, HUNDREDTH)) >= FINEST_HIDDEN:
+        step = hidden
+    elif not step or _on_grid(_values([p for p in positions if p.top and p.top[0][1] < -SURE]), step).all():
+        return 0.0
+    lists = [[value for _, value in p.top if value > -np.inf] for p in positions]
+    ahead = max((values[0] - values[1] for values in lists if len(values) > 1), default=0.0)
+    return float(max(2 * step, 2.0 ** (np.floor(np.log2(2**SIGNIFICANT * step + ahead)) + 1 - SIGNIFICANT)))
 
 
 def few_digits(positions: Sequence[Position]) -> bool:
@@ -149,12 +173,12 @@ def _values(positions: Sequence[Position]) -> NDArray[np.float64]:
     return np.array([v for p in positions for _, v in p.top if v > -np.inf])
 
 
-def _on_grid(values: NDArray[np.float64], steps: ArrayLike) -> NDArray[np.bool_]:
+def _on_grid(values: NDArray[np.float64], steps: ArrayLike, within: float = TOLERANCE) -> NDArray[np.bool_]:
     """(steps,) whether most values that are not 0 are multiples of each; False where they are too few to tell."""
     values, grid = values[values != 0], np.atleast_1d(np.asarray(steps, float))
     off = np.abs(values[:, None] - grid * np.round(values[:, None] / grid))
     share = SHARE if len(values) >= MANY else SHARE_OF_FEW
-    found: NDArray[np.bool_] = (off <= TOLERANCE).sum(axis=0) >= share * max(len(values), FEWEST)
+    found: NDArray[np.bool_] = (off <= within).sum(axis=0) >= share * max(len(values), FEWEST)
     return found
 
 

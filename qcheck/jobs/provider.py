@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from qcheck.baselines import Answer, answer_of
 from qcheck.errors import RunFolderError
+from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.margin import MarginEvidence
 from qcheck.evidence.observable import evidence_of
 from qcheck.evidence.prompt_tokens import PromptTokenEvidence
@@ -17,6 +18,7 @@ from qcheck.records import Attempt, Position, Response
 from qcheck.result import Cause, Divergence, Evidence, Finding, Verdict
 from qcheck.run.lane import FAILURES_IN_A_ROW
 from qcheck.stats.attribution import NONE
+from qcheck.stats.power import MIN_DEVIATING
 from qcheck.verdict import Claims, Decision, Observed, Rules, decide, should_stop
 
 __all__ = ["NAMED", "Availability", "ProviderFold"]
@@ -119,8 +121,15 @@ class _PanelFold:
             part = replace(part, findings=(*part.findings, silent))
         parts = [part]
         if self.prompt_tokens:
-            parts.append(self.prompt_tokens.snapshot(0.0))
+            parts.append(replace(self.prompt_tokens.snapshot(0.0), findings=self.counts()))
         return tuple(replace(part, suite=self.panel.suite.name) for part in parts)
+
+    def counts(self) -> tuple[Finding, ...]:
+        """What prompt tokens show. It decides nothing beside log-probabilities that are the reference's: a prompt that
+        says more moves them, so that only the count differs."""
+        found, seen = self.prompt_tokens.findings() if self.prompt_tokens else (), self.observable
+        agrees = seen.name == LogprobEvidence.name and not seen.mute and len(set(seen.deviating)) < MIN_DEVIATING
+        return tuple(replace(f, severity="warning") if agrees and f.severity == "deviation" else f for f in found)
 
     def observed(self, *, has_reference: bool) -> Observed:
         """What a verdict takes from this suite."""
@@ -222,7 +231,7 @@ class ProviderFold:
             observed=tuple(fold.observed(has_reference=has_reference) for fold in self._folds),
             failures=self.available.failures,
             # What bets is in the e-value: its findings decide nothing, and some take long to compute.
-            findings=tuple(f for fold in self._folds if fold.prompt_tokens for f in fold.prompt_tokens.findings()),
+            findings=tuple(f for fold in self._folds for f in fold.counts()),
             blind_to=self._blind_to() if has_reference else (),
             unavailable_reason=self.available.reason,
             error=self.available.error,

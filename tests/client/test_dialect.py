@@ -217,7 +217,25 @@ def test_a_probability_of_zero(zero):
 
 
 def test_rounding_above_zero_is_zero():
-    assert only_position(chat(entry("Yes", 9e-7))).logprob == 0.0
+    assert only_position(chat(entry("Yes", 9e-4))).logprob == 0.0
+
+
+def test_a_list_that_is_the_one_before_it_once_more_is_not_the_position_s():
+    """As in SGLang's streams of several tokens to a chunk (issue 39260)."""
+    top = [{"token": "Yes", "logprob": -0.1}, {"token": "No", "logprob": -2.5}]
+    other = [{"token": "!", "logprob": -0.2}, {"token": ".", "logprob": -1.9}]
+    said = chat(entry("Yes", -0.1, top), entry("!", -0.2, top), entry(".", -0.3, top), entry("!", -0.2, other))
+    assert [len(p.top) for p in parsed(body(said)).positions] == [2, 0, 0, 2]
+    sure = [{"token": "Yes", "logprob": 0.0}, {"token": "No", "logprob": -9999.0}]
+    said = chat(entry("Yes", 0.0, sure), entry("Yes", 0.0, sure))
+    assert [len(p.top) for p in parsed(body(said)).positions] == [2, 2]
+    older = {"tokens": ["a", "b"], "token_logprobs": [-0.1, -0.2], "top_logprobs": [{"a": -0.1, "c": -3.0}] * 2}
+    assert [len(p.top) for p in parsed(body(older)).positions] == [2, 0]
+
+
+@pytest.mark.parametrize(("count", "read"), [(14, 14), (14.0, 14), ("14", 14), (None, None)])
+def test_tokens_are_counted_in_any_form_of_a_number(count, read):
+    assert parsed(body({}, {"prompt_tokens": count})).prompt_tokens == read
 
 
 def test_tokens_are_known_by_bytes_then_text_then_id():

@@ -254,6 +254,17 @@ def test_an_empty_text_neither_accuses_nor_reassures(words_recorded: tuple[Basel
     assert finding.kind == "text_missing"
 
 
+def test_what_does_not_say_that_it_ended_is_no_flip(words_recorded: tuple[Baseline, Suite]) -> None:
+    """A filter puts its own words into the place of the model's; words that the model says too are agreement."""
+    baseline, suite = words_recorded
+    evidence = GreedyEvidence(baseline, envelope(baseline), suite)
+    for probe in suite.fold("evaluation")[:60]:
+        evidence.update(probe.id, Answer(10, (), "I cannot help with that.", whole=False))
+    assert evidence.log_e <= 0
+    assert evidence.mute
+    assert not evidence.deviating
+
+
 def test_a_text_that_ends_early_does_not_reassure(words_recorded: tuple[Baseline, Suite]) -> None:
     baseline, suite = words_recorded
     evidence = GreedyEvidence(baseline, envelope(baseline), suite)

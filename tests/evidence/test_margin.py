@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+import pytest
+
 from qcheck.baselines import Answer
 from qcheck.evidence.margin import MarginEvidence
 from qcheck.records import Position
@@ -38,6 +41,34 @@ def test_equal_answers_agree_and_moved_ones_do_not() -> None:
     assert len(moved.deviating) == 20
     assert "as published of" in (moved.ladder() or "")
     assert folded(answer([A, A]), answer([A, A]), 20).ladder() is None
+
+
+def test_what_lacks_lists_is_no_evidence() -> None:
+    """A gateway may have lost the first chunk's list, or all but the last one's."""
+    whole = [{"=a": 0.6, "=b": 0.3}, {"=c": 0.5, "=d": 0.4}, {"=e": 0.7, "=f": 0.2}]
+    for some in (whole[1:], whole[2:]):
+        lost = folded(answer(some), answer(whole), 50)
+        assert lost.log_e <= 0
+        assert lost.mute
+
+
+@pytest.mark.parametrize("peers", ["exact", "rounded"])
+def test_logits_on_a_lattice_are_allowed_their_rounding(peers: str) -> None:
+    """Logits of 34 and more lie on a lattice of 1/4 in bfloat16, which moves divergences by as much as the margin."""
+    rng, evidence = np.random.default_rng(3), MarginEvidence(0.01)
+
+    def said(logits: np.ndarray, step: float) -> Answer:
+        rounded = np.round(logits / step) * step
+        logprobs = rounded - np.log(np.exp(rounded).sum())
+        best = np.argsort(-logprobs, axis=0)[:20]
+        top = tuple((f"={t}", float(logprobs[t])) for t in best)
+        return Answer(10, (Position(top[0][0], top[0][1], top),))
+
+    for i in range(120):
+        logits = 34 + rng.normal(0, 1.5, 40)
+        peer = said(logits + rng.normal(0, 0.018, 40), 1 / 4) if peers == "rounded" else said(logits, 1e-6)
+        evidence.update(f"p{i}", said(logits, 1 / 4), [peer])
+    assert evidence.log_e < math.log(10)
 
 
 def test_of_several_peers_the_nearest_counts() -> None:
@@ -93,7 +124,8 @@ def test_shorter_answers_do_not_reassure() -> None:
     assert folded(answer([{"=a": 0.6}, A]), answer([A, A])).bound() == 1.0
     assert folded(Answer(10, ()), answer([A, A])).bound() == 1.0
     assert folded(Answer(10, ()), answer([A, A])).mute
-    assert not folded(answer([A]), answer([A, A])).mute
+    assert folded(answer([A]), answer([A, A])).mute
+    assert not folded(answer([A, A]), answer([A, A])).mute
 
 
 def test_values_that_are_rounded_down_neither_accuse_nor_reassure() -> None:

@@ -192,5 +192,6 @@ def test_a_text_is_scored_up_to_a_broken_character() -> None:
 def test_of_what_is_not_all_that_was_drawn_or_far_too_long_nothing_is_scored() -> None:
     answer = Response("so be it", (), 1, 3, None, "stop", None, None)
     assert text_to_score(answer) == "so be it"
-    for other in (replace(answer, reasoning="hm"), replace(answer, text="so " * 10_000)):
+    filtered = replace(answer, finish_reason="content_filter")
+    for other in (replace(answer, reasoning="hm"), replace(answer, text="so " * 10_000), filtered):
         assert text_to_score(other) == ""

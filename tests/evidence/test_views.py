@@ -13,6 +13,7 @@ from qcheck.evidence.views import (
     View,
     few_digits,
     lattice_step,
+    logit_step,
     rounding_step,
     value_step,
     view_beyond,
@@ -75,6 +76,38 @@ def test_the_largest_logits_may_lie_on_a_lattice_that_no_difference_shows(seed: 
     # Values that lie on a coarser grid by chance may be taken for logits that do.
     rounded = answer(np.round(values(seed) * 8) / 8).positions
     assert 1 / 8 <= lattice_step(rounded) <= rounding_step(rounded) <= 2 * lattice_step(rounded)
+
+
+def of_logits(logits: np.ndarray) -> Answer:
+    """One position for each row of logits in bfloat16."""
+    rounded = bfloat16(logits)
+    return answer(rounded - np.log(np.exp(rounded).sum(axis=1, keepdims=True)))
+
+
+@pytest.mark.parametrize(("first", "ahead", "step"), [(21.0, 13.5, 1 / 8), (36.0, 22.0, 1 / 4), (9.0, 0.5, 1 / 16)])
+def test_the_lattice_of_a_first_logit_that_is_far_ahead_is_reckoned_with(
+    first: float, ahead: float, step: float
+) -> None:
+    """Its error is in every value of the list; where it is sure, the values lie on the grid of the differences."""
+    exact = first - ahead - np.random.default_rng(1).uniform(0, first - ahead - 4, (4, 20))
+    exact[:, 0] = first
+    lists = of_logits(exact).positions
+    assert logit_step(lists) >= step
+    assert logit_step(answer(exact - np.log(np.exp(exact).sum(axis=1, keepdims=True))).positions) == 0.0
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1 / 8, 1 / 16, 0.1, 0.05]))
+def test_values_on_a_grid_are_no_logits_on_a_lattice(seed: int, step: float) -> None:
+    assert logit_step(answer(np.round((values(seed, positions=4) - 0.5) / step) * step).positions) == 0.0
+
+
+@given(st.integers(0, 10_000))
+def test_two_decimals_hide_no_lattice(seed: int) -> None:
+    exact = 17 + values(seed, positions=4) / 5
+    hidden = answer(np.round([[v for _, v in p.top] for p in of_logits(exact).positions], 2)).positions
+    assert logit_step(hidden) >= 1 / 8
+    plain = answer(np.round(values(seed, positions=4), 2)).positions
+    assert logit_step(plain) == 0.0
 
 
 def test_a_lattice_of_logits_is_not_rounded_once_more() -> None:

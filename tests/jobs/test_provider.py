@@ -131,16 +131,22 @@ def test_bounds_of_all_suites_hold_together(panels: list[Panel]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("streamed", "enveloped", "verdict"),
-    [(False, True, "deviates"), (True, True, "consistent"), (False, False, "consistent")],
-    ids=["usual", "streamed", "no envelope"],
+    ("asked", "streamed", "enveloped", "verdict"),
+    [
+        ("lab-answers", False, True, "deviates"),
+        ("lab-answers", True, True, "inconclusive"),
+        ("logprobs", False, False, "consistent"),
+        # A prompt that says more would have moved the log-probabilities: only the count differs.
+        ("logprobs", False, True, "consistent"),
+    ],
+    ids=["usual", "streamed", "no envelope", "the lists are the reference's"],
 )
-def test_prompt_tokens_that_a_proxy_may_have_counted_or_no_envelope_was_made_of_decide_nothing(
-    panels: list[Panel], streamed: bool, enveloped: bool, verdict: str
+def test_prompt_tokens_that_differ_by_themselves_decide_only_where_nothing_else_speaks(
+    panels: list[Panel], asked: str, streamed: bool, enveloped: bool, verdict: str
 ) -> None:
-    panel = panels[0] if enveloped else replace(panels[0], envelope=None)
-    fold = ProviderFold(RULES, [panel], streamed=streamed)
-    for attempt in islice(attempts(panels[:1], {"logprobs": "honest-f32"}), 160):
+    (panel,) = (p for p in panels if p.suite.name == asked)
+    fold = ProviderFold(RULES, [panel if enveloped else replace(panel, envelope=None)], streamed=streamed)
+    for attempt in islice(attempts([panel], {asked: "honest-f32"}), 160):
         assert attempt.response
         assert attempt.response.prompt_tokens
         counted = replace(attempt.response, prompt_tokens=attempt.response.prompt_tokens + 7)

@@ -168,9 +168,10 @@ class GreedyEvidence(TailEvidence):
         agrees = any(path.followed(text) for path in honest)
         if not agrees and not (text and answer.whole):
             return None  # what a filter puts into a text's place is nobody's
-        if agrees or score > 0:
+        compared = agrees or score > 0
+        if compared:
             self._attribute(text, agrees, [paths[v] for v in self._baseline.variants])
-        return Shown({FLIP: score}, full=agrees or score > 0)
+        return Shown({FLIP: score}, full=compared, bets=compared)
 
     def _attribute(self, text: bytes, agrees: bool, variants: Sequence[GreedyPath]) -> None:
         def log_likelihood(expected: bool, recurs: float) -> float:

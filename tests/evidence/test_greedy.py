@@ -273,3 +273,4 @@ def test_a_text_that_ends_early_does_not_reassure(words_recorded: tuple[Baseline
     assert evidence.log_e <= 0
     assert evidence.upper("strong") == 1.0
     assert [f.kind for f in evidence.snapshot(1.0).findings] == ["text_short"]
+    assert evidence.mute

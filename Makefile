@@ -18,7 +18,7 @@ test: $(VENV)/.dev
 # One process more than processors: many tests wait for an engine now and then. Collected once before, so that on a
 # fresh checkout one process compiles what is imported, not each of them.
 pytest: $(VENV)/.dev
-	@OMP_NUM_THREADS=1 $(BIN)/pytest --collect-only -qq > /dev/null || true
+	@test -d tests/__pycache__ || OMP_NUM_THREADS=1 $(BIN)/pytest --collect-only -qq > /dev/null || true
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(1 + os.cpu_count())') --dist worksteal
 
 lint: $(VENV)/.dev

@@ -79,8 +79,8 @@ class Evidence:
 class Fraction:
     """Routing fraction with a confidence sequence: bounds hold at all times together with `confidence`.
 
-    Of several suites it is that of the one which shows most. estimate: None without a reference, and where what
-    deviates is no recorded variant's: every request a little off and a few far off look alike then.
+    Of several suites it is that of the one which shows most. estimate: None without a reference, and of who deviates
+    where no recorded variant is named: every request a little off and a few far off look alike then.
     """
 
     low: float

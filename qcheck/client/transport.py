@@ -41,8 +41,8 @@ T = TypeVar("T")
 _MAX_ERROR = 300  # characters
 _CONNECT_TRIES = 2  # an address that never took a connection is dead; two tries, for a server that is just starting
 _CONNECT_WAIT_S = 0.5
-# Chance that a connection is not used again: where upstreams are drawn once for each connection, few drawings would
-# otherwise decide what is seen. A handshake to every tenth request is what that costs.
+# Chance that a connection ends after an exchange: where upstreams are drawn once for each connection, few drawings
+# would otherwise decide what is seen. A handshake to every tenth request is what that costs.
 _RENEWED = 0.1
 
 
@@ -188,7 +188,8 @@ class Client:
             await connection.aclose()
             raise
         if self._rng.random() < _RENEWED:
-            await connection.aclose()
+            with contextlib.suppress(Exception):  # what was answered is at hand
+                await connection.aclose()
         else:
             self._idle.append(connection)
 

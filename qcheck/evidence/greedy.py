@@ -155,6 +155,7 @@ class GreedyEvidence(TailEvidence):
     def __init__(self, baseline: Baseline, envelope: Envelope, suite: Suite) -> None:
         super().__init__(baseline, envelope, suite)
         self._attribution = Attribution(self._variant_names)
+        self._broken = 0  # texts that do not say that they ended: a filter may have put them there
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
         reference = self._baseline.probe(probe_id)
@@ -166,8 +167,10 @@ class GreedyEvidence(TailEvidence):
         score = flip(text, honest)
         # A text that ends early, or leaves a path where no list says at what margin, has not been seen to agree.
         agrees = any(path.followed(text) for path in honest)
-        if not agrees and not (text and answer.whole):
-            return None  # what a filter puts into a text's place is nobody's
+        broken = bool(text) and not agrees and not answer.whole
+        self._broken += broken
+        if broken or not (text or agrees):
+            return None
         compared = agrees or score > 0
         if compared:
             self._attribute(text, agrees, [paths[v] for v in self._baseline.variants])
@@ -189,9 +192,15 @@ class GreedyEvidence(TailEvidence):
         return self._counted(
             (
                 "text_missing",
-                self._silent,
+                self._silent - self._broken,
                 "answers came without text; they count neither for nor against the provider in the e-value, and "
                 "against a consistent verdict",
+            ),
+            (
+                "texts_broken_off",
+                self._broken,
+                "texts leave the recorded paths and do not say that they ended as answers do; they count against a "
+                "consistent verdict, and never for a deviation",
             ),
             (
                 "text_short",

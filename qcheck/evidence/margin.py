@@ -53,7 +53,7 @@ class MarginEvidence(ObservedEvidence):
         self._bets = TailBets([1.0])
         self._kl: list[float] = []
         self._beyond: list[float] = []  # of these, the ones beyond the margin
-        self._unseen = 0
+        self._unseen = self._bet_on = 0
         self._open = False  # whether a reference was ever seen to leave something out of its lists
 
     def update(self, probe_id: str, candidate: Answer, peers: Sequence[Answer]) -> None:
@@ -61,29 +61,34 @@ class MarginEvidence(ObservedEvidence):
         self.answered += 1
         reference, everyone = ProbeReference(tuple((peer,) for peer in peers)), range(len(peers))
         alignment = None if names_otherwise(candidate, reference, everyone) else align(candidate, reference, everyone)
+        # Positions without a list would leave the others alone in a mean over the answer, and show no agreement.
+        gaps = not all(position.top for answer in (candidate, *peers) for position in answer.positions)
         values, logits = self._rounded(candidate, peers)
         self._open = self._open or any(map(leaves_out, peers))
-        if alignment is None or values > COARSEST or not self._open or only_listed(alignment, everyone):
+        unseen = gaps or values > COARSEST or not self._open
+        if alignment is None or unseen or only_listed(alignment, everyone):
             self._unseen += 1
             self._lose(probe_id)
             return
         s = score(alignment, everyone, [], Yardstick(1.0))
-        beyond = s.kl > MARGIN_NATS + logits
-        self._bets.update([beyond and alignment.complete], [MARGIN_SHARE])
         self._kl.append(s.kl)
-        if beyond and alignment.complete:
+        beyond = alignment.complete and s.kl > MARGIN_NATS + logits
+        self._bets.update([beyond], [MARGIN_SHARE])
+        self._bet_on += alignment.complete
+        agrees = alignment.full and s.common and s.kl <= MARGIN_NATS
+        if beyond:
             self.deviating.append(probe_id)
             self._beyond.append(s.kl)
-        elif beyond or not (
-            alignment.full and s.common and all(decoded_greedily(a, COARSEST) for a in (candidate, *peers))
-        ):
+        elif not (agrees and all(decoded_greedily(a, COARSEST) for a in (candidate, *peers))):
             self._unseen += 1
 
     @staticmethod
     def _rounded(candidate: Answer, peers: Sequence[Answer]) -> tuple[float, float]:
-        """The coarsest grid of values, and what rounded logits add to a divergence at most, both in nats.
+        """The coarsest grid of values, and what rounded logits add to a divergence on average, both in nats.
 
-        An error of step²/12 in every logit is half of that in a divergence, or less; both sides have one.
+        Independent errors with a variance of step²/12 in all logits make half of that or less; both sides have them.
+        Few answers exceed that average by much, and a quarter may. It widens the margin for accusing alone: whoever
+        rounds more must not be agreed with sooner.
         """
         coarsest = max(value_step(answer.positions) for answer in (candidate, *peers))
         own, others = logit_step(candidate.positions), max(logit_step(peer.positions) for peer in peers)
@@ -99,8 +104,8 @@ class MarginEvidence(ObservedEvidence):
 
     @property
     def mute(self) -> bool:
-        """Whether no answer so far has been evidence, nor can have been agreement."""
-        return not self.deviating and self._unseen == self.answered
+        """Whether no answer so far could be evidence."""
+        return not self._bet_on
 
     def _against(self) -> tuple[int, int]:
         """Requests that count against agreement (beyond the margin, unseen or failed), and all requests."""

@@ -205,5 +205,8 @@ class ScoredTextEvidence(ObservedEvidence):
         return self._variants
 
     def _findings(self) -> tuple[Finding, ...]:
-        unscored = "answers could not be scored token by token; they never count against the provider"
+        unscored = (
+            "answers could not be scored token by token, or do not say that they ended as answers do; they never count "
+            "against the provider"
+        )
         return self._counted(("texts_unscored", self._unscored, unscored))

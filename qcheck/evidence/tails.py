@@ -98,6 +98,12 @@ class TailEvidence(RecordedEvidence):
         against = self._watched + self._silent + self._short + self._dim + self._failed
         return against, self.answered + self._failed
 
+    @property
+    def agrees(self) -> bool:
+        """Whether most answers are agreement with the envelope."""
+        against = self._watched + self._silent + self._short + self._dim
+        return 2 * against < self.answered
+
     def _visibility(self, variant: str) -> float:
         """Lower bound of the probability that a deviating answer shows the watched event, as answers were seen."""
         claimed = self._views & self._envelope.claimable or {FULL}

@@ -96,6 +96,7 @@ SIGNIFICANT: Final = 8  # bits of a number in bfloat16
 SURE: Final = 1e-3  # nats that a token's value may miss 0 by which is as good as alone
 HUNDREDTH: Final = 0.01  # nats: values so rounded hide on which lattice the logits lay
 FINEST_HIDDEN: Final = 1 / 16  # the finest that chance does not show in them
+LATTICES: Final = tuple(2.0**-i for i in range(7))
 FEWEST, MANY = 4, 32  # differences from which a grid can be told from chance, and told well
 # Of the differences, how many lie on the grid: of values on one half as coarse every other one does by chance.
 SHARE, SHARE_OF_FEW = 0.75, 0.9
@@ -138,12 +139,14 @@ def logit_step(positions: Sequence[Position]) -> float:
     values, too, on the same grid.
 
     Numbers of 8 significant bits on a lattice of s are less than 256 s, and the first token is ahead of those. Only
-    lists whose first token is not sure tell values on a grid from logits on a lattice.
+    lists whose first token is not sure tell values on a grid from logits on a lattice; where there is no such list it
+    is taken for a lattice, if it can be one.
     """
     step = lattice_step(positions)
-    if step == HUNDREDTH and (hidden := lattice_step(positions, HUNDREDTH)) >= FINEST_HIDDEN:
+    hidden = lattice_step(positions, HUNDREDTH) if step == HUNDREDTH and len(_values(positions)) > MANY else 0.0
+    if hidden >= FINEST_HIDDEN:
         step = hidden
-    elif not step or _on_grid(_values([p for p in positions if p.top and p.top[0][1] < -SURE]), step).all():
+    elif step not in LATTICES or _on_grid(_values([p for p in positions if p.top and p.top[0][1] < -SURE]), step).all():
         return 0.0
     lists = [[value for _, value in p.top if value > -np.inf] for p in positions]
     ahead = max((values[0] - values[1] for values in lists if len(values) > 1), default=0.0)

@@ -28,7 +28,6 @@ from qcheck.result import (
 )
 from qcheck.run.budget import is_estimate
 from qcheck.run.journal import settled_requests, settled_scores
-from qcheck.stats.attribution import NONE
 from qcheck.verdict import exit_code, summarise
 
 __all__ = ["WITHHELD", "make_fold", "make_result"]
@@ -143,8 +142,7 @@ def _provider(
     undecided = decision.verdict == "inconclusive" and run.has_reference
     needed = fold.needed() if undecided else None
     nearest = next((v for v, probability in posterior.items() if probability >= NAMED), None)
-    low, estimate, high = fold.fraction(decision.verdict) if run.has_reference else (0.0, None, 1.0)
-    told = nearest not in (None, NONE) or decision.verdict != "deviates"
+    low, estimate, high = fold.fraction(decision.verdict, nearest) if run.has_reference else (0.0, None, 1.0)
     mine = [a for a in attempts if a.provider == entry.name]
     return ProviderResult(
         name=entry.name,
@@ -174,7 +172,7 @@ def _provider(
         needed_requests=needed,
         log_e_value=claims.log_e if run.has_reference else run.pair_log_e(entry.name),
         deviating=Deviating(len(claims.deviating), claims.answered, tuple(claims.deviating[:SHOWN_PROBES])),
-        routing_fraction=Fraction(low, estimate if told else None, high, 1 - 2 * rules.alpha),
+        routing_fraction=Fraction(low, estimate, high, 1 - 2 * rules.alpha),
         blind_to=tuple(claims.blind_to),
         divergence=fold.divergence(),
         nearest=tuple(Nearest(v, p) for v, p in posterior.items()),

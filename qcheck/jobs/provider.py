@@ -18,7 +18,6 @@ from qcheck.records import Attempt, Position, Response
 from qcheck.result import Cause, Divergence, Evidence, Finding, Verdict
 from qcheck.run.lane import FAILURES_IN_A_ROW
 from qcheck.stats.attribution import NONE
-from qcheck.stats.power import MIN_DEVIATING
 from qcheck.verdict import Claims, Decision, Observed, Rules, decide, should_stop
 
 __all__ = ["NAMED", "Availability", "ProviderFold"]
@@ -125,10 +124,10 @@ class _PanelFold:
         return tuple(replace(part, suite=self.panel.suite.name) for part in parts)
 
     def counts(self) -> tuple[Finding, ...]:
-        """What prompt tokens show. It decides nothing beside log-probabilities that are the reference's: a prompt that
-        says more moves them, so that only the count differs."""
-        found, seen = self.prompt_tokens.findings() if self.prompt_tokens else (), self.observable
-        agrees = seen.name == LogprobEvidence.name and not seen.mute and len(set(seen.deviating)) < MIN_DEVIATING
+        """What prompt tokens show. It decides nothing where the log-probabilities of most answers agree with the
+        envelope: a prompt that says more moves them, so that only the count differs."""
+        found = self.prompt_tokens.findings() if self.prompt_tokens else ()
+        agrees = isinstance(self.observable, LogprobEvidence) and self.observable.agrees
         return tuple(replace(f, severity="warning") if agrees and f.severity == "deviation" else f for f in found)
 
     def observed(self, *, has_reference: bool) -> Observed:
@@ -250,10 +249,15 @@ class ProviderFold:
         """The evidence, of answers there are, that speaks most for a deviation."""
         return max((fold.observable for fold in self._folds), key=lambda seen: (seen.answered > 0, seen.log_e))
 
-    def fraction(self, verdict: Verdict) -> tuple[float, float, float]:
-        """Routing fraction: of the suite that shows most of a deviation, or that bounds its share best."""
+    def fraction(self, verdict: Verdict, named: str | None) -> tuple[float, float | None, float]:
+        """Routing fraction: of the suite that shows most of a deviation, or that bounds its share best.
+
+        named: the recorded variant that deviating answers most probably come from. Where none is named, every request
+        a little off and a few far off look alike, and nothing is estimated.
+        """
         if verdict == "deviates":
-            return self._strongest().fraction()
+            low, estimate, high = self._strongest().fraction()
+            return low, estimate if named not in (None, NONE) else None, high
         bounds = (fold.observable.fraction() for fold in self._folds)
         return min(bounds, key=lambda bound: bound[2], default=(0.0, 0.0, 1.0))
 

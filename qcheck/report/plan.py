@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -76,8 +76,8 @@ def _parts(plan: Estimate) -> Iterator[RenderableType]:
     if warning := cannot_reject(plan):
         yield entry("warning", warning)
     yield entry("can detect", plan.detectability)
-    price = _usd_per_request(plan)
     for suites in dict.fromkeys(d.suites for d in plan.detectable):
+        price = _usd_per_request([p for p in plan.providers if p.suite in suites.split(", ") and p.requests_max])
         of = f" of {suites}" if several else ""
         and_cost = ", and about what they cost in USD where that is most" if price else ""
         yield Text("")
@@ -113,13 +113,12 @@ def _row(share: ProviderEstimate) -> tuple[str, ...]:
     )
 
 
-def _usd_per_request(plan: Estimate) -> float | None:
+def _usd_per_request(shares_of_suites: Sequence[ProviderEstimate]) -> float | None:
     """What a request costs of the provider that charges most, and with it those of references and live variants; None
     where a price is unknown."""
     each: dict[tuple[str, str], list[ProviderEstimate]] = {}
-    for share in plan.providers:
-        if share.suite != DISCOVERY and share.requests_max:
-            each.setdefault((share.role, share.name), []).append(share)
+    for share in shares_of_suites:
+        each.setdefault((share.role, share.name), []).append(share)
     judged: list[float] = []
     beside: list[float] = []
     for (role, _), shares in each.items():

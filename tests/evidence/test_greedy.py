@@ -263,6 +263,7 @@ def test_what_does_not_say_that_it_ended_is_no_flip(words_recorded: tuple[Baseli
     assert evidence.log_e <= 0
     assert evidence.mute
     assert not evidence.deviating
+    assert [f.kind for f in evidence.snapshot(1.0).findings] == ["texts_broken_off"]
 
 
 def test_a_text_that_ends_early_does_not_reassure(words_recorded: tuple[Baseline, Suite]) -> None:

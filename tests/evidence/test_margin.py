@@ -71,6 +71,42 @@ def test_logits_on_a_lattice_are_allowed_their_rounding(peers: str) -> None:
     assert evidence.log_e < math.log(10)
 
 
+def test_positions_without_a_list_neither_accuse_nor_reassure() -> None:
+    """Of either side: what is left over would stand for all of the answer."""
+    slightly = {"=a": 0.55, "=b": 0.35, "=c": 0.05}
+    full, other = answer([A, A, A]), answer([slightly, A, A])
+    strange = answer([A, STRANGE, STRANGE])
+
+    def without(whole: Answer) -> Answer:
+        first, *more = whole.positions
+        return replace(whole, positions=(first, *(replace(p, top=()) for p in more)))
+
+    assert folded(other, full, 60).log_e < math.log(100)
+    for candidate, peer in ((without(other), full), (strange, without(full)), (without(full), without(full))):
+        lost = folded(candidate, peer)
+        assert lost.log_e <= 0
+        assert lost.bound() == 1.0
+        assert lost.mute
+
+
+def test_whoever_rounds_more_is_not_agreed_with_sooner() -> None:
+    """A lattice widens the margin for accusing alone."""
+    rng, evidence = np.random.default_rng(5), MarginEvidence(0.01)
+    for i in range(150):
+        logits = rng.normal(0, 2, 40)
+        moved = np.round((logits + rng.normal(0, 0.1, 40)) * 2) / 2
+        peer, own = (x - np.log(np.exp(x).sum()) for x in (logits, moved))
+        said = [tuple((f"={t}", float(x[t])) for t in np.argsort(-x)[:20]) for x in (own, peer)]
+        theirs, ours = (Answer(10, (Position(top[0][0], top[0][1], top),)) for top in said)
+        evidence.update(f"p{i}", theirs, [ours])
+    assert evidence.bound() > 0.5
+
+
+def test_complete_answers_with_shorter_lists_are_evidence() -> None:
+    shorter = folded(answer([{"=a": 0.6, "=b": 0.3}, A]), answer([A, A]), 50)
+    assert not shorter.mute
+
+
 def test_of_several_peers_the_nearest_counts() -> None:
     assert folded(answer([MOVED, A]), answer([A, A]), others=[answer([MOVED, A])]).bound() <= 0.05
     far = folded(answer([MOVED, A]), answer([A, A]), 20, [answer([A, A])])

@@ -80,7 +80,7 @@ def test_who_withholds_log_probabilities_is_caught_by_its_answers(panels: list[P
     assert logprobs.deviating == []
     assert "answers are wrong where every reference deployment is right" in words(fold)
     assert "lie outside" not in words(fold)
-    assert fold.fraction("deviates")[0] == answers.proven
+    assert fold.fraction("deviates", None)[0] == answers.proven
 
 
 def test_who_withholds_log_probabilities_may_be_consistent_by_its_answers(panels: list[Panel]) -> None:
@@ -110,7 +110,7 @@ def test_a_suite_that_shows_nothing_costs_its_share_of_the_weight(panels: list[P
     assert logprobs.log_e <= 0
     assert fold.claims().log_e == pytest.approx(answers.log_e - math.log(2), abs=1e-6)
     assert (fold.claims().best.suite, fold.decide().verdict) == ("logprobs", "deviates")
-    assert fold.fraction("deviates")[0] > 0
+    assert fold.fraction("deviates", None)[0] > 0
 
 
 @pytest.mark.parametrize("deployment", ["honest", "honest-torch-bf16"])
@@ -119,7 +119,7 @@ def test_who_serves_a_reference_deployment_is_consistent(panels: list[Panel], de
     assert fold.decide().verdict == "consistent"
     assert "answers to the suite logprobs" in words(fold)
     best = fold.claims().best
-    assert (best.suite, best.upper) == ("logprobs", fold.fraction("consistent")[2])
+    assert (best.suite, best.upper) == ("logprobs", fold.fraction("consistent", None)[2])
 
 
 def test_bounds_of_all_suites_hold_together(panels: list[Panel]) -> None:
@@ -153,6 +153,17 @@ def test_prompt_tokens_that_differ_by_themselves_decide_only_where_nothing_else_
         fold.update(replace(attempt, response=counted))
     assert fold.decide().verdict == verdict
     assert [f.kind for f in fold.claims().findings] == ["prompt_tokens_differ"]
+
+
+def test_one_list_that_is_shown_does_not_hide_another_prompt(panels: list[Panel]) -> None:
+    """Counts decide unless most answers agree, whatever is withheld."""
+    fold = ProviderFold(RULES, panels[:1])
+    for number, attempt in enumerate(islice(attempts(panels[:1], {"logprobs": "q2_k"}), 40)):
+        assert attempt.response
+        assert attempt.response.prompt_tokens
+        more = replace(attempt.response, prompt_tokens=attempt.response.prompt_tokens + 7)
+        fold.update(replace(attempt, response=more if number == 0 else replace(more, positions=())))
+    assert (fold.decide().verdict, fold.decide().decided_by) == ("deviates", "finding")
 
 
 def test_who_has_answered_nothing_in_the_end_is_unavailable(panels: list[Panel]) -> None:

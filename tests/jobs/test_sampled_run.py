@@ -40,7 +40,7 @@ def test_samples_alone_convict_what_was_trained_further_and_nobody_honest(
     assert [e.observable for e in other.evidence] == ["sampled_text", "prompt_tokens"]
     assert verify(folder).differences == ()
 
-    fewer = replace(SETTINGS, limits=Limits(max_requests=150))
+    fewer = replace(SETTINGS, limits=Limits(max_requests=300))
     result, _ = run([lab.endpoint("honest-b")], shipped, fewer, samples)
     (honest,) = result.providers
     assert (honest.verdict, honest.stop_reason) == ("inconclusive", "max_requests")

@@ -348,7 +348,7 @@ def test_a_4_bit_deployment_deviates_and_an_honest_one_on_another_engine_does_no
     ours, theirs = lab.endpoints(["honest-torch-f32", "int4-bf16"], "lab-twin")
     reference = Reference(scored_by=(ours,), variants=(theirs,))
     verdicts = []
-    for endpoint, most in zip(asked, (8, 100), strict=True):
+    for endpoint, most in zip(asked, (14, 100), strict=True):
         settings = Settings(3, limits=Limits(max_requests=most))
         result, folder = run([endpoint], reference, settings, load_suite("scored"), model=get_model("lab-twin"))
         verdicts.append(result.providers[0])

@@ -56,7 +56,8 @@ def test_without_any_price_the_cost_is_unknown(plan):
 def test_what_a_detection_costs_is_said_where_all_prices_are_known(plan):
     """At the provider that charges most, and with it what the reference charges for the same requests."""
     dear = replace(plan.providers[0], name="dear", cost_usd=7.44)
-    known = replace(plan, providers=(plan.providers[0], dear, plan.providers[2]))
+    elsewhere = replace(dear, name="dearer", suite="answers", cost_usd=744.0)
+    known = replace(plan, providers=(plan.providers[0], dear, plan.providers[2], elsewhere))
     shown = full(known, Paper(200))
     assert "160 (1.6)" in shown
     assert "in USD" in shown

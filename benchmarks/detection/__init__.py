@@ -79,7 +79,9 @@ ALARMS = (
 def report() -> str:
     """Tables of power and of false alarms for each model that is recorded, and a figure in a file of its own."""
     suite = load_suite("logprobs")
-    return "\n\n".join(f"**{model}** ({what})\n\n{tables(model, suite)}" for model, what in MODELS.items())
+    tokens = "Requests are answered with four tokens at most, all of whose positions count."
+    models = (f"**{model}** ({what})\n\n{tables(model, suite)}" for model, what in MODELS.items())
+    return "\n\n".join([tokens, *models])
 
 
 def tables(model: str, suite: Suite) -> str:

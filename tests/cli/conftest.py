@@ -20,10 +20,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def _answer(prompt: str, shift: float, *, greedy: bool) -> dict:
     """Two tokens whose log-probabilities follow from the prompt and from `shift`; the likeliest ones if `greedy`."""
     base = hashlib.sha256(prompt.encode()).digest()[0] / 256
-    tops = [{"token": t, "logprob": -0.5 - base - i * (1 + shift), "bytes": None} for i, t in enumerate("abc")]
-    taken = tops[0] if greedy else tops[1]
-    content = [taken | {"top_logprobs": tops}] * 2
-    message = {"role": "assistant", "content": 2 * taken["token"]}
+
+    def position(number: int) -> dict:
+        of = [-0.5 - base - number / 8 - i * (1 + shift) for i in range(3)]
+        tops = [{"token": t, "logprob": logprob, "bytes": None} for t, logprob in zip("abc", of, strict=True)]
+        return tops[0 if greedy else 1] | {"top_logprobs": tops}
+
+    content = [position(0), position(1)]
+    message = {"role": "assistant", "content": "".join(p["token"] for p in content)}
     choice = {"index": 0, "message": message, "finish_reason": "length", "logprobs": {"content": content}}
     return {"choices": [choice], "usage": {"prompt_tokens": len(prompt.split()), "completion_tokens": 2}}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -40,10 +41,11 @@ def test_samples_alone_convict_what_was_trained_further_and_nobody_honest(
     assert [e.observable for e in other.evidence] == ["sampled_text", "prompt_tokens"]
     assert verify(folder).differences == ()
 
-    fewer = replace(SETTINGS, limits=Limits(max_requests=300))
+    fewer = replace(SETTINGS, limits=Limits(max_requests=150))
     result, _ = run([lab.endpoint("honest-b")], shipped, fewer, samples)
     (honest,) = result.providers
     assert (honest.verdict, honest.stop_reason) == ("inconclusive", "max_requests")
+    assert honest.log_e_value < math.log(3)
     assert "answers that show more" in honest.summary
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -348,11 +349,12 @@ def test_a_4_bit_deployment_deviates_and_an_honest_one_on_another_engine_does_no
     ours, theirs = lab.endpoints(["honest-torch-f32", "int4-bf16"], "lab-twin")
     reference = Reference(scored_by=(ours,), variants=(theirs,))
     verdicts = []
-    for endpoint, most in zip(asked, (14, 100), strict=True):
+    for endpoint, most in zip(asked, (8, 100), strict=True):
         settings = Settings(3, limits=Limits(max_requests=most))
         result, folder = run([endpoint], reference, settings, load_suite("scored"), model=get_model("lab-twin"))
         verdicts.append(result.providers[0])
         assert verify(folder).differences == ()
     honest, int4 = verdicts
     assert (honest.verdict, int4.verdict) == ("inconclusive", "deviates")
+    assert honest.log_e_value < math.log(3)
     assert int4.deviating.answers >= 2

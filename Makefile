@@ -15,11 +15,11 @@ demo: $(VENV)/.lab
 test: $(VENV)/.dev
 	@$(MAKE) --no-print-directory -j2 lint pytest
 
-# One process more than processors: many tests wait for an engine now and then. Collected once before, so that on a
-# fresh checkout one process compiles what is imported, not each of them.
+# Collected once before on a fresh checkout, so that one process compiles what is imported, not each of them. What a
+# process leaves idle while it waits for an engine the other engines and the linters take.
 pytest: $(VENV)/.dev
 	@test -d tests/__pycache__ || OMP_NUM_THREADS=1 $(BIN)/pytest --collect-only -qq > /dev/null || true
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(1 + os.cpu_count())') --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(os.cpu_count())') --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -40,7 +40,7 @@ __all__ = ["CERTAIN", "CHOSEN_ON", "FOLLOWED", "MARGIN", "SURE", "Choice", "chos
 
 CHOSEN_ON = ("honest-f32", "honest-torch-bf16")  # the second is asked what the first one keeps
 SURE = 0.97  # probability of a nearly certain first token
-TASKS = 4 * (("copying", 2700), ("holder", 1350), ("position", 1350))  # those that the lab's models are surest of
+TASKS = 8 * (("copying", 2700), ("holder", 1350), ("position", 1350))  # those that the lab's models are surest of
 LEVEL, SEED = 3, 20261128
 MARGIN = MARGIN_NATS["logprobs"]
 WORDS, UNSEEN, FRAMES = 45_000, 21_000, 2  # UNSEEN: how many words, the last ones, may be in any fold

@@ -78,9 +78,6 @@ class LogprobEvidence(TailEvidence):
         before, alignment = self._view, self._seen(answer, reference)
         if alignment is None:
             return None
-        if only_listed(alignment, self._baseline.references):
-            self._only_listed += 1
-            return None
         alike = [
             i for i in self._baseline.references if any(answer.positions == a.positions for a in reference.answers[i])
         ]
@@ -138,17 +135,21 @@ class LogprobEvidence(TailEvidence):
         return any(shows(a) and not shows(replace(a, positions=a.positions[:positions])) for a in answers)
 
     def _seen(self, answer: Answer, reference: ProbeReference) -> Alignment | None:
-        """The answer in the provider's view, which it may make narrower for those to come; None if it fills no view."""
+        """The answer in the provider's view, which it may make narrower for those to come; None if it fills no view, or
+        was normalised after a cut."""
         whole = align(answer, reference, self._baseline.references)
         if whole is None:
+            return None
+        if only_listed(whole, self._baseline.references):  # before rounding hides it
+            self._only_listed += 1
             return None
         tokens = None if whole.deep else whole.shortest
         unit = self._yardstick.unit
         step = rounding_step(answer.positions, FINE * unit)
         if (largest := logit_step(answer.positions)) > max(step, FINE * unit):
-            # What rounded logits do to references is in the envelope; it does not bound what they do elsewhere.
+            # Where a reference's logits lie on a lattice, too, what that does is in the envelope.
             honest = (reference.answers[i][0] for i in self._baseline.references)
-            step = max(step, largest if all(logit_step(a.positions) < largest for a in honest) else 0.0)
+            step = step if any(logit_step(a.positions) for a in honest) else largest
         view = view_beyond(self._view, tokens, step, unit)
         if view is None or view.name not in self._envelope.levels:
             return None

@@ -148,8 +148,9 @@ def _chosen(model: str, choice: Choice, suite: Suite) -> str:
     tried = [*material.honest, *choice.strangers]
     parts = [what, power_table(cells), oracle_table(cells), counted_table(baseline)]
     parts += [mixture_table(material), STRANGERS, stranger_table(material, tried)]
-    few = replace(dealt, probes=(*prompts, *dealt.fold("selection"), *dealt.fold("calibration")[:FEWER]))
-    parts.append(f"On these prompts, of which {FEWER} calibrate. {_false_alarms(baseline, few)}")
+    if choice.left_out:
+        few = replace(dealt, probes=(*prompts, *dealt.fold("selection"), *dealt.fold("calibration")[:FEWER]))
+        parts.append(f"On these prompts, of which {FEWER} calibrate. {_false_alarms(baseline, few)}")
     return "\n\n".join(parts)
 
 

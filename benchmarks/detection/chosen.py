@@ -52,7 +52,8 @@ class Choice:
     these honest answers.
 
     folds: how many probes of a fold; all others calibrate. besides: deployments that the baseline knows beside the
-    usual ones. strangers: honest ones, beside those that no baseline knows, that are tried on it.
+    usual ones. strangers: honest ones, beside those that no baseline knows, that are tried on it. left_out: whether
+    false alarms of references that are left out are counted, in all observables: samples need an open first token.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Choice:
     folds: Mapping[Fold, int]
     besides: tuple[str, ...] = ()
     strangers: tuple[str, ...] = ()
+    left_out: bool = True
 
 
 def chosen(
@@ -140,6 +142,7 @@ CERTAIN = Choice(
     _tasks,
     _certain,
     {"evaluation": 1300, "selection": 500},
+    left_out=False,
 )
 FOLLOWED = Choice(
     "followed",

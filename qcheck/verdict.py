@@ -66,7 +66,7 @@ class Observed:
     bound of the share of requests that deviate at least as visibly as `resolution`; None where no such bound is known
     (no reference, or no recorded variant to say what would be visible). proven: lower confidence bound of the routing
     fraction. Both fail with the suite's share of alpha at most, so that those of all suites hold together. outside:
-    what the `deviating` answers do, in words. mute: whether no answer has shown anything that could be compared.
+    what the `deviating` answers do, in words. mute: whether no answer could be evidence, or agreement.
     """
 
     suite: str
@@ -247,7 +247,7 @@ def _undisputed(claims: Claims, rules: Rules, decision: Decision, needed: int | 
     if not claims.has_reference:
         return "no reference: nothing can be said about fidelity, only about which providers agree with each other"
     if claims.mute:
-        return f"cannot tell from {claims.answered} answers: none of them shows anything that could be compared"
+        return f"cannot tell from {claims.answered} answers: none of them shows enough to be compared"
     if claims.answered and best.upper is None:
         return (
             f"cannot tell from {claims.answered} answers: no recorded variant is visible enough in them to claim "

@@ -50,7 +50,7 @@ class ObservedEvidence(ABC):
 
     @property
     def mute(self) -> bool:
-        """Whether no answer so far has shown anything that could be compared."""
+        """Whether no answer so far could be evidence, or agreement."""
         return False
 
     @property
@@ -113,7 +113,7 @@ class RecordedEvidence(ObservedEvidence):
 
     @property
     def mute(self) -> bool:
-        """Whether no answer so far has shown anything that could be compared."""
+        """Whether no answer so far could be evidence, or agreement."""
         return self._silent == self.answered
 
     @staticmethod

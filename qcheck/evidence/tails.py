@@ -95,14 +95,17 @@ class TailEvidence(RecordedEvidence):
 
     def _against(self) -> tuple[int, int]:
         """Requests that count against "consistent", and all requests."""
-        against = self._watched + self._silent + self._short + self._dim + self._failed
-        return against, self.answered + self._failed
+        return self._not_agreeing + self._failed, self.answered + self._failed
 
     @property
     def agrees(self) -> bool:
         """Whether most answers are agreement with the envelope."""
-        against = self._watched + self._silent + self._short + self._dim
-        return 2 * against < self.answered
+        return 2 * self._not_agreeing < self.answered
+
+    @property
+    def _not_agreeing(self) -> int:
+        """Answers that are no agreement."""
+        return self._watched + self._silent + self._short + self._dim
 
     def _visibility(self, variant: str) -> float:
         """Lower bound of the probability that a deviating answer shows the watched event, as answers were seen."""

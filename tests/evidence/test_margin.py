@@ -55,7 +55,7 @@ def test_what_lacks_lists_is_no_evidence() -> None:
 @pytest.mark.parametrize("peers", ["exact", "rounded"])
 def test_logits_on_a_lattice_are_allowed_their_rounding(peers: str) -> None:
     """Logits of 34 and more lie on a lattice of 1/4 in bfloat16, which moves divergences by as much as the margin."""
-    rng, evidence = np.random.default_rng(3), MarginEvidence(0.01)
+    rng, evidence, other = np.random.default_rng(3), MarginEvidence(0.01), MarginEvidence(0.01)
 
     def said(logits: np.ndarray, step: float) -> Answer:
         rounded = np.round(logits / step) * step
@@ -68,7 +68,9 @@ def test_logits_on_a_lattice_are_allowed_their_rounding(peers: str) -> None:
         logits = 34 + rng.normal(0, 1.5, 40)
         peer = said(logits + rng.normal(0, 0.018, 40), 1 / 4) if peers == "rounded" else said(logits, 1e-6)
         evidence.update(f"p{i}", said(logits, 1 / 4), [peer])
+        other.update(f"p{i}", said(logits + rng.normal(0, 0.4, 40), 1 / 4), [peer])
     assert evidence.log_e < math.log(10)
+    assert other.log_e > math.log(1000)
 
 
 def test_positions_without_a_list_neither_accuse_nor_reassure() -> None:

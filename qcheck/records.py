@@ -200,7 +200,8 @@ class Attempt:
     """One HTTP exchange. `index` counts from 0 within its request; times are UTC ISO 8601 and seconds.
 
     scores: the provider whose answer to its own request of the same `seq` is scored here, as the response's text says;
-    None where the request is an own one.
+    where it was asked again, the provider itself, for its own attempt and for a live reference's. None where the
+    request is an own one of the plan.
     seq: the request's number in its provider's plan, from 0. What was asked beside the plan, to find out what an
     endpoint offers, is numbered from -1 down, and is never evidence; `probe_id` then says what it was.
     outcome: "answered" carries a response; "retried" failed and was or will be tried again; "failed" was the

@@ -21,6 +21,7 @@ __all__ = [
     "Observed",
     "Rules",
     "Until",
+    "asks_again",
     "decide",
     "exit_code",
     "should_stop",
@@ -66,7 +67,8 @@ class Observed:
     bound of the share of requests that deviate at least as visibly as `resolution`; None where no such bound is known
     (no reference, or no recorded variant to say what would be visible). proven: lower confidence bound of the routing
     fraction. Both fail with the suite's share of alpha at most, so that those of all suites hold together. outside:
-    what the `deviating` answers do, in words. mute: whether no answer could be evidence, or agreement.
+    what the `deviating` answers do, in words. mute: whether no answer could be evidence, or agreement. stands: whether
+    a deviating answer stood when its prompt was asked again, or need not; None where that is to be seen.
     """
 
     suite: str
@@ -79,6 +81,7 @@ class Observed:
     resolution: str | None
     proven: float
     mute: bool = False
+    stands: bool | None = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +121,18 @@ class Claims:
         """The same of the suites alone that rest on two deviating answers at least, to different probes.
 
         What is left out of an average of e-values can only make it smaller. So no single odd answer accuses, whatever
-        rare answers of another suite stand beside it.
+        rare answers of another suite stand beside it, nor do answers that go another way when they are asked for again.
         """
-        return _averaged([o for o in self.observed if len(set(o.deviating)) >= MIN_DEVIATING])
+        return _averaged([o for o in self._doubled if o.stands])
+
+    @property
+    def suspicion(self) -> float:
+        """The same with those suites of which it is not yet known whether a deviating answer stands."""
+        return _averaged([o for o in self._doubled if o.stands is not False])
+
+    @property
+    def _doubled(self) -> list[Observed]:
+        return [o for o in self.observed if len(set(o.deviating)) >= MIN_DEVIATING]
 
     @property
     def best(self) -> Observed:
@@ -129,8 +141,8 @@ class Claims:
 
     @property
     def mute(self) -> bool:
-        """Whether in every suite so many answers have shown nothing that no more need be asked for."""
-        return bool(self.observed) and all(o.mute and o.answered >= MUTE for o in self.observed)
+        """Whether answers to no suite show, or would show, what counts, so that no more need be asked for."""
+        return bool(self.observed) and all((o.mute and o.answered >= MUTE) or o.stands is False for o in self.observed)
 
     def where(self, observed: Observed) -> str:
         """Which requests a bound speaks of, in words; all of them where there is one suite."""
@@ -167,9 +179,16 @@ def _difference(claims: Claims, rules: Rules) -> Literal["evidence", "finding"] 
     """What shows that the provider differs from the reference, if anything does."""
     if not claims.has_reference:
         return None
-    if claims.proof >= rules.log_threshold:
+    # Where another date may explain what was found nobody is accused, and nothing need be asked again.
+    if (claims.suspicion if rules.dated else claims.proof) >= rules.log_threshold:
         return "evidence"
     return "finding" if any(f.severity == "deviation" for f in claims.findings) else None
+
+
+def asks_again(claims: Claims, rules: Rules) -> bool:
+    """Whether all that keeps a provider from *deviates* is that no deviating answer has been asked for again."""
+    known = claims.unjudged is not None or _difference(claims, rules) is not None
+    return claims.has_reference and not known and claims.suspicion >= rules.log_threshold
 
 
 def should_stop(claims: Claims, rules: Rules) -> str | None:
@@ -186,7 +205,7 @@ def should_stop(claims: Claims, rules: Rules) -> str | None:
     verdict = decide(claims, rules).verdict
     goes_on: dict[Verdict, Until] = {"deviates": "consistent", "consistent": "deviates"}
     if verdict == "inconclusive" and claims.has_reference and claims.mute:
-        return "nothing shown"
+        return "unsteady" if any(o.stands is False for o in claims.observed) else "nothing shown"
     if verdict == "inconclusive" or goes_on.get(verdict) == rules.until:
         return None
     return verdict
@@ -246,6 +265,16 @@ def _undisputed(claims: Claims, rules: Rules, decision: Decision, needed: int | 
         return f"cannot tell: {_shown(claims, difference)}, but {UNPINNED}"
     if not claims.has_reference:
         return "no reference: nothing can be said about fidelity, only about which providers agree with each other"
+    if asks_again(claims, rules):
+        return (
+            f"cannot tell: {_shown(claims, 'evidence')}, but the prompt of such an answer is to be asked again before "
+            "that counts, and none that was has stood so far"
+        )
+    if any(o.stands is False for o in claims.observed):
+        return (
+            f"cannot tell: {_shown(claims, 'evidence')}, but when their prompts are asked again the answers lie as far "
+            "off in other ways, as noise does that is added to log-probabilities, or that a machine's load makes"
+        )
     if claims.mute:
         return f"cannot tell from {claims.answered} answers: none of them shows enough to be compared"
     if claims.answered and best.upper is None:

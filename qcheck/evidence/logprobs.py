@@ -27,6 +27,7 @@ import numpy as np
 from scipy import special
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
+from qcheck.evidence.again import Repeats, goes_elsewhere
 from qcheck.evidence.alignment import Alignment, align, decoded_greedily, names_otherwise, only_listed, shifted
 from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.ladder import place
@@ -62,6 +63,27 @@ class LogprobEvidence(TailEvidence):
         self._view, self._coarse, self._unended = VIEWS[0], 0, 0
         self._only_listed = self._drawn = self._misnamed = 0
         self._repeated: Counter[int | None] = Counter()  # answers equal to a deployment's; None: to that of any
+        self.repeats: Repeats = Repeats()
+
+    def update(self, probe_id: str, answer: Answer) -> None:
+        """Fold the answer to one probe."""
+        before = len(self.deviating)
+        super().update(probe_id, answer)
+        if len(self.deviating) > before:
+            self.repeats.keep(probe_id, answer)
+
+    def settle_again(self, probe_id: str, answer: Answer | None, _peers: Sequence[Answer | None] = ()) -> None:
+        """Fold what came when a probe was asked again."""
+        self.repeats.settle(probe_id, stood=None if answer is None else self._stood(probe_id, answer))
+
+    def _stood(self, probe_id: str, second: Answer) -> bool | None:
+        """Whether a deviating answer stands beside a second one to the same probe, in the provider's view."""
+        reference, (first, _), view = self._baseline.probe(probe_id), self.repeats.first(probe_id), self._view
+        if reference is None:
+            return None
+        beside = (reference, self._baseline.references, view.tokens)
+        elsewhere = goes_elsewhere(view.of(first), view.of(second), *beside)
+        return None if elsewhere is None else not elsewhere
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
         reference = self._baseline.probe(probe_id)

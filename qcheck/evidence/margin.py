@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from qcheck.baselines import Answer, ProbeReference
+from qcheck.evidence.again import Repeats, goes_elsewhere
 from qcheck.evidence.alignment import align, decoded_greedily, leaves_out, names_otherwise, only_listed
 from qcheck.evidence.ladder import place
 from qcheck.evidence.recorded import ObservedEvidence
@@ -55,6 +56,18 @@ class MarginEvidence(ObservedEvidence):
         self._beyond: list[float] = []  # of these, the ones beyond the margin
         self._unseen = self._bet_on = 0
         self._open = False  # whether a reference was ever seen to leave something out of its lists
+        self.repeats: Repeats = Repeats()
+
+    def settle_again(self, probe_id: str, answer: Answer | None, peers: Sequence[Answer | None] = ()) -> None:
+        """Fold what came when a probe was asked again, of a live reference, too: its answers may be noised as well."""
+        first, before = self.repeats.first(probe_id)
+        reference, everyone = ProbeReference(tuple((peer,) for peer in before)), range(len(before))
+        found = [goes_elsewhere(first, answer, reference, everyone) if answer else None]
+        found += [
+            goes_elsewhere(peer, second, ProbeReference(((first,),)), [0]) if second else None
+            for peer, second in zip(before, peers, strict=False)
+        ]
+        self.repeats.settle(probe_id, stood=None if None in found else not any(found))
 
     def update(self, probe_id: str, candidate: Answer, peers: Sequence[Answer]) -> None:
         """Fold one probe that all have answered."""
@@ -77,6 +90,7 @@ class MarginEvidence(ObservedEvidence):
         self._bet_on += alignment.complete
         agrees = alignment.full and s.common and s.kl <= MARGIN_NATS
         if beyond:
+            self.repeats.keep(probe_id, candidate, peers)
             self.deviating.append(probe_id)
             self._beyond.append(s.kl)
         elif not (agrees and all(decoded_greedily(a, COARSEST) for a in (candidate, *peers))):

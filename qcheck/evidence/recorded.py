@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 from qcheck.baselines import Answer, Baseline, answer_of
+from qcheck.evidence.again import Repeats
 from qcheck.evidence.envelope import Envelope
 from qcheck.records import Response
 from qcheck.result import Divergence, Evidence, Finding
@@ -19,7 +21,8 @@ class ObservedEvidence(ABC):
 
     name: the observable's. outside: what a deviating answer does, in words. resolution: the variant for which
     "consistent" is claimed, if for any. deviating: the probes of the deviating answers so far. answered: how many
-    answers were folded. shows_agreement: whether answers can ever be called consistent.
+    answers were folded. shows_agreement: whether answers can ever be called consistent. repeats: the deviating answers
+    of which one is to stand, when its prompt is asked again, before *deviates* is said; None where none need do.
     """
 
     name: ClassVar[str]
@@ -29,6 +32,7 @@ class ObservedEvidence(ABC):
     def __init__(self) -> None:
         self.deviating: list[str] = []
         self.answered = self._failed = 0
+        self.repeats: Repeats | None = None
 
     def fail(self, probe_id: str) -> None:
         """Count a request that finally failed: no agreement, and what was bet on it is lost.
@@ -52,6 +56,10 @@ class ObservedEvidence(ABC):
     def mute(self) -> bool:
         """Whether no answer so far could be evidence, or agreement."""
         return False
+
+    def settle_again(self, probe_id: str, answer: Answer | None, peers: Sequence[Answer | None] = ()) -> None:
+        """Fold what came when a probe was asked again, of live references, too; None for what did not come."""
+        raise NotImplementedError  # only what keeps `repeats` is handed any
 
     @property
     def resolution(self) -> str | None:
@@ -98,7 +106,8 @@ class ObservedEvidence(ABC):
 
     def snapshot(self, weight: float) -> Evidence:
         """The observable's part of the result."""
-        return Evidence(self.name, self.answered, self.log_e, weight, self._findings())
+        again = self.repeats.findings() if self.repeats else ()
+        return Evidence(self.name, self.answered, self.log_e, weight, (*self._findings(), *again))
 
 
 class RecordedEvidence(ObservedEvidence):

@@ -44,7 +44,7 @@ from qcheck.registry.observables import lost_observables
 from qcheck.registry.types import Endpoint, ModelProfile, Price
 from qcheck.result import Result, result_to_json
 from qcheck.run.budget import Budget, Limits, check_prices, is_plan
-from qcheck.run.execute import Asker, Event, Settled, Stopped, execute
+from qcheck.run.execute import AskedAgain, Asker, Event, Settled, Stopped, execute
 from qcheck.run.folder import RunFolder
 from qcheck.run.journal import Journal, read_journal, settled_requests, settled_scores
 from qcheck.run.plan import PlanItem
@@ -361,6 +361,7 @@ async def compare(
     fold = make_fold(manifest, panels)
     by_name = {e.name: e for e in endpoints}
     plan = plan_of(manifest, panels)
+    items = {(item.provider, item.seq): item for item in plan}
     probes = {
         (name, probe.id): (panel.suite, probe)
         for name, suites in ((entry.name, manifest.suites_of(entry)) for entry in manifest.planned)
@@ -383,6 +384,12 @@ async def compare(
             requests[name] = suite.score(probe, text, endpoint.temperature, endpoint.dialect.top_logprobs_max)
         return requests
 
+    def ask_again(name: str) -> tuple[int, dict[str, Request]] | None:
+        for seq in fold.asks_again(name):
+            again = items[name, seq]
+            return seq, {by: request_for(replace(again, provider=by)) for by in fold.asked_again(name)}
+        return None
+
     stops: dict[str, str] = {}
     with Journal.open(folder.journal) as journal:
         before = read_journal(folder.journal)
@@ -396,6 +403,7 @@ async def compare(
             budget=budget_of(manifest, endpoints, before, spent_s),
             should_stop=fold.should_stop,
             scored_with=scored_with,
+            ask_again=ask_again,
             scores=settled_scores(before),
             concurrency=manifest.concurrency,
             doubtful={a.provider for a in before if a.fatal} - {a.provider for a in before if a.response},
@@ -405,8 +413,11 @@ async def compare(
             async for event in events:
                 if isinstance(event, Settled):
                     fold.settle(event.attempt, event.scores)
+                elif isinstance(event, AskedAgain):
+                    fold.settle_again(event.provider, event.attempts)
                 elif isinstance(event, Stopped):
                     stops[event.provider] = event.reason
+                    fold.end(event.provider)
                 _tell(event, fold, on_moment)
                 await asyncio.sleep(0)
     result = make_result(manifest, panels, read_journal(folder.journal), stops)
@@ -415,7 +426,7 @@ async def compare(
 
 
 def _tell(event: Event, fold: RunFold, on_moment: Callable[[Moment], None]) -> None:
-    name = event.provider if isinstance(event, Stopped) else event.attempt.provider
+    name = event.provider if isinstance(event, Stopped | AskedAgain) else event.attempt.provider
     provider = fold.providers.get(name)
     if provider is None:
         on_moment(Moment(event, name, 0.0, "reference"))

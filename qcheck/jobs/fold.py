@@ -94,6 +94,8 @@ class RunFold:
         everyone = [*providers, *([live] if live else [])]
         self.live_available = Availability()
         self._answers: dict[str, list[Attempt]] = {p: [] for p in everyone}
+        self._ended: set[str] = set()  # who is asked no more
+        self._met = dict.fromkeys(providers, 0)  # how many requests of each were compared with the live reference's
         self.pairs: dict[tuple[str, str], PairFold] = {}
         if not self.has_reference:
             judged = [p for p in providers if p not in unjudged]
@@ -106,10 +108,10 @@ class RunFold:
         if name == self.live:
             self.live_available.update(attempt)
             for provider in self.providers:
-                self._meet_live(provider, attempt.seq)
+                self._meet_live(provider)
         elif self.live:
             self.providers[name].availability(attempt)
-            self._meet_live(name, attempt.seq)
+            self._meet_live(name)
         elif self.has_reference:
             self.providers[name].update(attempt, scores)
         else:
@@ -125,19 +127,46 @@ class RunFold:
         x, y = left[seq].response, right[seq].response
         return (answer_of(x), answer_of(y)) if x and y else None
 
-    def _meet_live(self, provider: str, seq: int) -> None:
-        fold = self.providers[provider]
-        if fold.decided or self.live is None or not (answers := self._both(provider, self.live, seq)):
-            return
-        fold.compare_with(self._answers[provider][seq].probe_id, *answers)
-        fold.decided = fold.should_stop() is not None
+    def _meet_live(self, provider: str) -> None:
+        """Compare what both have answered by now, up to where a request is to be asked again."""
+        fold, live, mine = self.providers[provider], self.live, self._answers[provider]
+        while live and self._met[provider] < min(len(mine), len(self._answers[live])):
+            if fold.decided or fold.asks_again():
+                return
+            seq = self._met[provider]
+            self._met[provider] += 1
+            if answers := self._both(provider, live, seq):
+                fold.compare_with(mine[seq].probe_id, *answers)
+                fold.decided = fold.should_stop() is not None
+
+    def asks_again(self, name: str) -> tuple[int, ...]:
+        """The requests of which one is to be asked again before more is folded, the best first; mostly none."""
+        if name not in self.providers or not self.has_reference:
+            return ()
+        probes = self.providers[name].asks_again()
+        seqs = {a.probe_id: a.seq for a in self._answers[name]} if probes else {}
+        return tuple(seqs[probe] for probe in probes)
+
+    def asked_again(self, name: str) -> tuple[str, ...]:
+        """Who is asked again before a provider deviates: itself, and the live reference that it is compared with."""
+        return (name, self.live) if self.live else (name,)
+
+    def settle_again(self, name: str, attempts: Sequence[Attempt]) -> None:
+        """Fold what came when a request of a provider was asked again: its own attempt, and a live reference's."""
+        answers = [answer_of(attempt.response) if attempt.response else None for attempt in attempts]
+        self.providers[name].settle_again(attempts[0].probe_id, answers[0], answers[1:])
+        self._meet_live(name)
+
+    def end(self, name: str) -> None:
+        """Somebody is asked no more, for whatever reason: others need not be asked what it was not."""
+        self._ended.add(name)
 
     def should_stop(self, name: str) -> str | None:
         """Why a provider is asked no further, or None."""
         if name == self.live:
             if self.live_available.reason:
                 return "unavailable"
-            return "done" if all(self.should_stop(p) for p in self.providers) else None
+            return "done" if all(self._past(name, p) or self.should_stop(p) for p in self.providers) else None
         if self.live and self.live_available.reason:
             return "reference unavailable"
         fold = self.providers[name]
@@ -145,8 +174,10 @@ class RunFold:
             return "unavailable"
         if fold.scorers_gone:
             return "reference unavailable"
-        if self.has_reference or fold.unjudged:
-            return fold.should_stop()
+        if reason := fold.should_stop() if self.has_reference or fold.unjudged else None:
+            return reason
+        if self.has_reference:
+            return "nobody to compare with" if self.live and self._past(name, self.live) else None
         mine = [f for pair, f in self.pairs.items() if name in pair and not self._gone(pair, name)]
         if not mine:
             return "nobody to compare with"
@@ -154,7 +185,11 @@ class RunFold:
 
     def _gone(self, pair: tuple[str, str], name: str) -> bool:
         other = pair[0] if pair[1] == name else pair[1]
-        return self.providers[other].available.reason is not None
+        return self._past(name, other) or self.providers[other].available.reason is not None
+
+    def _past(self, name: str, other: str) -> bool:
+        """Whether `other` is asked no more, and `name` has answered, or failed, as many requests as it has."""
+        return other in self._ended and len(self._answers[name]) >= len(self._answers[other])
 
     def groups(self) -> tuple[tuple[str, ...], ...] | None:
         """Providers shown to agree, joined along agreeing pairs; None where there is a reference."""
@@ -187,11 +222,22 @@ class RunFold:
 
 def folded(fold: RunFold, attempts: Sequence[Attempt]) -> dict[str, int]:
     """Fold a whole journal as the run did, each provider up to where it stopped; returns how many each folded."""
-    heads = settled(attempts, fold.scorers)
+    heads, repeats = settled(attempts, fold.scorers), settled_scores(attempts)
     used = dict.fromkeys(heads, 0)
     for seq in range(max((len(h) for h in heads.values()), default=0)):
         for name, head in heads.items():
-            if seq < len(head) and used[name] == seq and fold.should_stop(name) is None:
+            if seq < len(head) and used[name] == seq and fold.should_stop(name) is None and not fold.asks_again(name):
                 fold.settle(head[seq].attempt, head[seq].scores)
                 used[name] = seq + 1
+                for provider in heads.keys() & fold.providers.keys():
+                    _fold_repeats(fold, provider, repeats)
     return used
+
+
+def _fold_repeats(fold: RunFold, name: str, repeats: Mapping[tuple[str, int], Mapping[str, Attempt]]) -> None:
+    """Fold what a journal has of the requests of a provider that are to be asked again now."""
+    everyone = fold.asked_again(name)
+    while there := next(
+        (r for s in fold.asks_again(name) if (r := repeats.get((name, s), {})).keys() >= {*everyone}), {}
+    ):
+        fold.settle_again(name, [there[by] for by in everyone])

@@ -18,7 +18,7 @@ from qcheck.records import Attempt, Position, Response
 from qcheck.result import Cause, Divergence, Evidence, Finding, Verdict
 from qcheck.run.lane import FAILURES_IN_A_ROW
 from qcheck.stats.attribution import NONE
-from qcheck.verdict import Claims, Decision, Observed, Rules, decide, should_stop
+from qcheck.verdict import MIN_DEVIATING, Claims, Decision, Observed, Rules, asks_again, decide, should_stop
 
 __all__ = ["NAMED", "Availability", "ProviderFold"]
 
@@ -144,6 +144,7 @@ class _PanelFold:
             resolution=seen.resolution,
             proven=seen.fraction()[0],
             mute=seen.mute,
+            stands=seen.repeats.stands if seen.repeats else True,
         )
 
     def visible(self, tolerance: float) -> frozenset[str]:
@@ -215,6 +216,19 @@ class ProviderFold:
         observable = self._fold_of(probe_id).observable
         if isinstance(observable, MarginEvidence):
             observable.update(probe_id, answer, [peer])
+
+    def asks_again(self) -> tuple[str, ...]:
+        """The probes of which one is to be asked again before anything else is folded, the best first; mostly none."""
+        doubtful = [o for fold in self._folds if (o := fold.observable).repeats and o.repeats.due]
+        doubtful = [o for o in doubtful if len(set(o.deviating)) >= MIN_DEVIATING]
+        if not doubtful or not asks_again(self.claims(), self.rules):
+            return ()
+        strongest = max(doubtful, key=lambda o: o.log_e).repeats
+        return strongest.due if strongest else ()
+
+    def settle_again(self, probe_id: str, answer: Answer | None, peers: Sequence[Answer | None] = ()) -> None:
+        """Fold what came when a probe was asked again, of a live reference, too; None for what did not come."""
+        self._fold_of(probe_id).observable.settle_again(probe_id, answer, peers)
 
     def findings(self) -> tuple[Finding, ...]:
         """All findings so far."""

@@ -135,6 +135,11 @@ def is_estimate(attempt: Attempt) -> bool:
     return r is None or (r.cost_usd is None and (r.prompt_tokens is None or r.completion_tokens is None))
 
 
+def _counted(provider: str, scores: str | None) -> str | None:
+    """For whom a request counts: what a provider is asked again, to judge its own answer, is its own."""
+    return None if scores == provider else scores
+
+
 class Budget:
     """Counts requests per provider and dollars over all of them.
 
@@ -155,7 +160,7 @@ class Budget:
         self._prices, self._min_tokens = prices, min_tokens or {}
         earlier = list(before)
         settled = {(a.provider, a.scores, a.seq) for a in earlier if a.settled}
-        self._requests = Counter((provider, scores) for provider, scores, _ in settled)
+        self._requests = Counter((provider, _counted(provider, scores)) for provider, scores, _ in settled)
         self._plans = frozenset(plans)
         self.spent_usd = sum(attempt.charged_usd or 0.0 for attempt in earlier)
         self._reserved: list[float] = []
@@ -167,13 +172,13 @@ class Budget:
     def reserve(self, provider: str, worst_usd: float | None, scores: str | None = None) -> Reservation:
         """Count one request before it is sent; only after "reserved" may it be, and it must be released.
 
-        scores: whose answer it asks `provider` to score, if it does.
+        scores: whose answer it asks `provider` to score, if it does, or is asked again to judge.
 
         "later": it may fit once requests in flight have turned out cheaper than they could have been.
         "max_requests", "budget": it does not fit, now or ever.
         """
         worst = worst_usd or 0.0
-        most = self.limits.most_requests(plan=provider in self._plans)
+        most, scores = self.limits.most_requests(plan=provider in self._plans), _counted(provider, scores)
         if most is not None and self._requests[provider, scores] >= most:
             return "max_requests"
         if self._left_usd < worst:

@@ -8,6 +8,9 @@ An answer may have to be *scored* by others before it is settled: they are asked
 are journalled as theirs, with whose answer it is (`Attempt.scores`). Where that cannot be paid for, the answer is not
 settled, nor is anything after it.
 
+A request that is settled may have to be asked *again*, of its provider and perhaps of others, before anything more of
+the provider's is settled, or sent. Those attempts stand in the journal beside the first one's, like scores.
+
 A provider ends in one of two ways. *Closed*, it is sent nothing more and what was sent is still settled (the plan is
 used up, a limit is reached). *Stopped*, nothing more is settled (`should_stop` said so, or it is unavailable): what
 is in flight gets a short grace and is journalled only.
@@ -33,7 +36,7 @@ from qcheck.run.journal import Journal
 from qcheck.run.lane import Lane, Settled, make_lanes
 from qcheck.run.plan import PlanItem
 
-__all__ = ["Asker", "Event", "Settled", "Stopped", "Tried", "execute", "given_up"]
+__all__ = ["AskedAgain", "Asker", "Event", "Settled", "Stopped", "Tried", "execute", "given_up"]
 
 GIVEN_UP = "given up before the answer came"
 POLL_S = 0.05
@@ -57,6 +60,14 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedAgain:
+    """A settled request of a provider was asked again: the attempts that ended that, in the order of who was asked."""
+
+    provider: str
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """The last event of a provider.
 
@@ -68,12 +79,16 @@ class Stopped:
     reason: str
 
 
-Event = Tried | Settled | Stopped
+Event = Tried | Settled | AskedAgain | Stopped
 Scores = Mapping[tuple[str, int], Mapping[str, Attempt]]
 
 
 def _unscored(_: Attempt) -> Mapping[str, Request]:
     return {}
+
+
+def _not_again(_: str) -> None:
+    return None
 
 
 def given_up(item: PlanItem, index: int, started: datetime) -> Attempt:
@@ -93,6 +108,7 @@ async def execute(
     budget: Budget,
     should_stop: Callable[[str], str | None],
     scored_with: Callable[[Attempt], Mapping[str, Request]] = _unscored,
+    ask_again: Callable[[str], tuple[int, Mapping[str, Request]] | None] = _not_again,
     scores: Scores = MappingProxyType({}),
     concurrency: int = 4,
     window: int | None = None,
@@ -116,6 +132,8 @@ async def execute(
 
     `scored_with` says with which requests an attempt that ended a request of the plan is to be scored, by whom, and
     `scores` are those of an earlier process (`settled_scores`); an answer that lacks some of its own is scored now.
+    `ask_again` is called where `should_stop` gives no reason, and says which of a provider's settled requests, by its
+    `seq`, is to be sent again, and to whom; None for none.
 
     Closing or cancelling cancels what is in flight and waits for it. An exception of an asker or of the journal
     (StorageError) does the same, and is raised.
@@ -133,6 +151,8 @@ async def execute(
             reason = "unavailable" if lane.unavailable else should_stop(lane.provider)
             if reason is not None:
                 lane.stop(reason, clock() + grace_s)
+            elif not lane.waits and (again := ask_again(lane.provider)) is not None:
+                flight.ask_again(lane, *again)
 
     try:
         while lanes:
@@ -147,16 +167,23 @@ async def execute(
                 ahead = lane.head - min(other.head for other in lanes) if together else 0
                 alone = lane.provider in doubtful and not lane.begun
                 flight.send_more(lane, 1 if alone else concurrency, window - ahead)
-            for lane in [lane for lane in lanes if lane.finished]:
+            finished = [lane for lane in lanes if lane.finished]
+            for lane in finished:
                 lanes.remove(lane)
                 yield Stopped(lane.provider, lane.reason)
-            if lanes:
+            if lanes and not finished:  # else whoever was held close to those may go on, or end with them
                 wake_at = min(min(lane.deadline_at, lane.give_up_at) for lane in lanes)
                 await flight.wait(wake_at - clock())
-            while (attempt := flight.next_attempt()) is not None:
-                yield Tried(attempt)
+            while (arrival := flight.next_arrival()) is not None:
+                lane, event = arrival
+                yield event
+                if isinstance(event, AskedAgain):
+                    judge(lane)
     finally:
         await flight.close()
+
+
+_News = Attempt | Settled | AskedAgain | asyncio.Task[None]
 
 
 class _Flight:
@@ -179,7 +206,7 @@ class _Flight:
         self._answers: dict[tuple[str, int], Attempt] = {}  # of an earlier process, which lack scores
         self._reserved: dict[tuple[Lane, int], float | None] = {}  # US dollars, for requests of the plan
         self._tasks: dict[tuple[Lane, int], asyncio.Task[None]] = {}
-        self._inbox: deque[tuple[Lane, int, Attempt | Settled | asyncio.Task[None]]] = deque()
+        self._inbox: deque[tuple[Lane, int, _News]] = deque()
         self._arrived = asyncio.Event()
 
     def take(self, earlier: Mapping[tuple[str, int], Attempt]) -> dict[tuple[str, int], Settled]:
@@ -211,11 +238,22 @@ class _Flight:
             self._reserved[lane, index] = worst_usd
             self._start(lane, index, self._ask(lane, index, request, worst_usd))
 
-    def _start(self, lane: Lane, index: int, job: Coroutine[Any, Any, None]) -> None:
-        lane.send(index)
+    def ask_again(self, lane: Lane, seq: int, due: Mapping[str, Request]) -> None:
+        """Send a settled request again; the lane waits for what comes."""
+        index = next(index for index, item in enumerate(lane.items) if item.seq == seq)
+        lane.waits = True
+        self._start(lane, ~index, self._ask_again(lane, index, due))
+
+    async def _ask_again(self, lane: Lane, index: int, due: Mapping[str, Request]) -> None:
+        if (attempts := await self._all_of(lane, index, due)) is not None:
+            self._post(lane, index, AskedAgain(lane.provider, attempts))
+
+    def _start(self, lane: Lane, number: int, job: Coroutine[Any, Any, None]) -> None:
+        """number: the request's index; its complement for one that is asked again, as the first may not have landed."""
+        lane.send(number)
         task = asyncio.create_task(job)
-        self._tasks[lane, index] = task
-        task.add_done_callback(partial(self._land, lane, index))
+        self._tasks[lane, number] = task
+        task.add_done_callback(partial(self._land, lane, number))
 
     async def _ask(self, lane: Lane, index: int, request: Request, worst_usd: float | None) -> None:
         answer = await self._exchange(lane, index, lane.provider, request, worst_usd)
@@ -225,19 +263,25 @@ class _Flight:
 
     async def _score(self, lane: Lane, index: int, answer: Attempt) -> None:
         """Have an answer scored, as far as it is not, and settle it."""
-        scores = dict(self._scores.get((answer.provider, answer.seq), {}))
-        due = self._scored_with(answer)
-        for by, request in due.items():
-            if by in scores:
-                continue
-            score = await self._scored(lane, index, by, request) if lane.settles(index) else None
-            if score is None:
-                return
-            scores[by] = score
-        self._post(lane, index, Settled(answer, tuple(scores[by] for by in due)))
+        if (scores := await self._all_of(lane, index, self._scored_with(answer))) is not None:
+            self._post(lane, index, Settled(answer, scores))
 
-    async def _scored(self, lane: Lane, index: int, by: str, request: Request) -> Attempt | None:
-        """The last attempt at having an answer scored; None where it cannot be paid for."""
+    async def _all_of(self, lane: Lane, index: int, due: Mapping[str, Request]) -> tuple[Attempt, ...] | None:
+        """The last attempts at requests beside one of the plan, as far as they are not known; None where one is not to
+        be had."""
+        item = lane.items[index]
+        known = dict(self._scores.get((item.provider, item.seq), {}))
+        for by, request in due.items():
+            if by in known:
+                continue
+            attempt = await self._beside(lane, index, by, request) if lane.settles(index) else None
+            if attempt is None:
+                return None
+            known[by] = attempt
+        return tuple(known[by] for by in due)
+
+    async def _beside(self, lane: Lane, index: int, by: str, request: Request) -> Attempt | None:
+        """The last attempt at a request beside one of the plan; None where it cannot be paid for."""
         worst_usd = self._budget.worst_case_usd(by, request)
         while (reservation := self._budget.reserve(by, worst_usd, lane.provider)) == "later":
             await asyncio.sleep(POLL_S)
@@ -245,16 +289,15 @@ class _Flight:
             lane.cut(index, reservation)
             return None
         try:
-            return await self._exchange(lane, index, by, request, worst_usd)
+            return await self._exchange(lane, index, by, request, worst_usd, lane.provider)
         finally:
             self._budget.release(worst_usd)
 
     async def _exchange(
-        self, lane: Lane, index: int, by: str, request: Request, worst_usd: float | None
+        self, lane: Lane, index: int, by: str, request: Request, worst_usd: float | None, scores: str | None = None
     ) -> Attempt | None:
-        """The last attempt at a request; None where another one cannot be paid for."""
+        """The last attempt at a request; None where another one cannot be paid for. scores: as in `Attempt`."""
         item, tries, started = lane.items[index], 0, datetime.now(UTC)
-        scores = None if by == item.provider else item.provider
         try:
             async with contextlib.aclosing(self._askers[by].ask(request, by, item.seq)) as asked:
                 async for attempt in asked:
@@ -287,7 +330,7 @@ class _Flight:
         if (lane, index) in self._reserved:
             self._budget.release(self._reserved.pop((lane, index)))
 
-    def _post(self, lane: Lane, index: int, news: Attempt | Settled | asyncio.Task[None]) -> None:
+    def _post(self, lane: Lane, index: int, news: _News) -> None:
         self._inbox.append((lane, index, news))
         self._arrived.set()
 
@@ -297,12 +340,16 @@ class _Flight:
             async with asyncio.timeout(None if timeout_s == math.inf else timeout_s):
                 await self._arrived.wait()
 
-    def next_attempt(self) -> Attempt | None:
-        """The next attempt that has arrived; hands what is settled to its lane, and raises what an asker has raised."""
+    def next_arrival(self) -> tuple[Lane, Tried | AskedAgain] | None:
+        """The next attempt that has arrived, or what came of asking again, and its lane; hands what is settled to its
+        lane, and raises what an asker has raised."""
         while self._inbox:
             lane, index, news = self._inbox.popleft()
             if isinstance(news, Attempt):
-                return news
+                return lane, Tried(news)
+            if isinstance(news, AskedAgain):
+                lane.waits = False
+                return lane, news
             if isinstance(news, Settled):
                 lane.receive(index, news)
                 continue

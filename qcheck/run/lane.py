@@ -30,7 +30,8 @@ class Lane:
     """The state of one provider.
 
     All before `head` is settled; `ready` waits for its turn; nothing is sent from `end` on, for `reason`.
-    stopped: nothing more is settled. given_up: what was in flight at `give_up_at` is not waited for.
+    waits: nothing more is settled or sent before one that was settled has been asked again. stopped: nothing more is
+    settled. given_up: what was in flight at `give_up_at` is not waited for.
     """
 
     provider: str
@@ -43,6 +44,7 @@ class Lane:
     head: int = 0
     in_flight: set[int] = field(default_factory=set)
     unavailable: bool = False
+    waits: bool = False
     stopped: bool = False
     given_up: bool = False
     _unsent: int = 0
@@ -71,7 +73,7 @@ class Lane:
 
     def settle_next(self) -> Settled | None:
         """The request whose turn it is, if it is settled."""
-        if self.stopped or self.head not in self.ready:
+        if self.stopped or self.waits or self.head not in self.ready:
             return None
         settled = self.ready.pop(self.head)
         attempt = settled.attempt
@@ -87,12 +89,13 @@ class Lane:
     def next_to_send(self, window: int) -> int | None:
         """The first request neither sent nor answered, if it is at most `window` beyond the earliest unsettled one."""
         index = self._first_unsent()
-        return None if self.stopped or index >= self.end or index > self.head + window else index
+        held = self.stopped or self.waits
+        return None if held or index >= self.end or index > self.head + window else index
 
     def send(self, index: int) -> None:
-        """Count `index` as sent."""
+        """Count `index` as sent; the complement of one for what is asked again."""
         self.in_flight.add(index)
-        self._unsent = index + 1
+        self._unsent = max(self._unsent, index + 1)
 
     def close(self, reason: str) -> None:
         """Send nothing more; what was sent is still settled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from qcheck.jobs.fold import RunFold, folded, settled
 from qcheck.jobs.panel import Panel
 from qcheck.records import Attempt, Position, Response
 from qcheck.suites import Manifest, Probe, Suite
-from qcheck.verdict import Rules
+from qcheck.verdict import Rules, summarise
 
 RULES = Rules(alpha=0.01, delta=0.0, family=3, tolerance=0.05)
 ASKED = Suite(
@@ -27,20 +27,28 @@ LISTS = {
     "x": {"=a": 0.7, "=b": 0.2, "=c": 0.05},
     "y": {"=a": 0.7, "=b": 0.2, "=c": 0.05},
     "far": {"=a": 0.2, "=b": 0.7, "=c": 0.05},
+    "elsewhere": {"=a": 0.7, "=b": 0.05, "=c": 0.2},
+    "noise": {"=a": 0.19, "=b": 0.19, "=c": 0.6},
 }
 
 
 def attempt(
-    provider: str, seq: int, kind: str | None = "x", *, fatal: bool = False, outcome: str = "answered"
+    provider: str,
+    seq: int,
+    kind: str | None = "x",
+    *,
+    fatal: bool = False,
+    outcome: str = "answered",
+    again: str | None = None,
 ) -> Attempt:
     response = None
     if kind is not None:
-        top = tuple((k, math.log(p)) for k, p in LISTS[kind].items())
+        top = tuple(sorted(((k, math.log(p)) for k, p in LISTS[kind].items()), key=lambda pair: -pair[1]))
         response = Response("", (Position("=a", top[0][1], top),), 10, 1, None, "length", None, None)
     return Attempt(
         provider, seq, f"p{seq}", 0, "2026-11-23T00:00:00Z", 0.1,
         "answered" if response else "retried" if outcome == "retried" else "failed",
-        error=None if response else "broken", fatal=fatal, response=response,
+        error=None if response else "broken", fatal=fatal, response=response, scores=again,
     )  # fmt: skip
 
 
@@ -84,10 +92,45 @@ def test_without_its_live_reference_a_run_ends() -> None:
 
 def test_a_live_reference_is_asked_until_everybody_is_decided() -> None:
     fold = RunFold(dict.fromkeys(["a", "b"], PANELS), RULES, live="live")
-    used = fold_all(fold, (attempt(p, i, k) for i in range(200) for p, k in (("a", "x"), ("b", "far"), ("live", "x"))))
+    used = fold_all(fold, (a for i in range(200) for a in beside_live(i, {"a": "x", "b": "far"}, {"b": "far"})))
     assert fold.providers["b"].decide().verdict == "deviates"
     assert fold.providers["a"].decide().verdict == "consistent"
     assert used["b"] < used["a"] <= used["live"] < 200
+
+
+def beside_live(seq: int, serve: dict[str, str], again: dict[str, str | None], live: str = "x") -> Iterator[Attempt]:
+    """What a live reference and providers answer, and what some of them answer when they are asked again."""
+    yield from (attempt(name, seq, kind) for name, kind in {**serve, "live": "x"}.items())
+    for name, kind in again.items():
+        yield attempt(name, seq, kind, again=name)
+        yield attempt("live", seq, live, again=name)
+
+
+@pytest.mark.parametrize(
+    ("again", "live", "verdict", "reason"),
+    [
+        ("far", "x", "deviates", "deviates"),  # the same weights
+        ("x", "x", "deviates", "deviates"),  # some requests go elsewhere
+        ("elsewhere", "x", "inconclusive", "unsteady"),  # noise
+        (None, "x", "inconclusive", "unsteady"),
+        ("far", "noise", "inconclusive", "unsteady"),  # the reference's noise
+        ("missing", "x", "inconclusive", None),
+    ],
+)
+def test_a_provider_deviates_if_an_answer_stands_when_it_is_asked_for_again(
+    again: str | None, live: str, verdict: str, reason: str | None
+) -> None:
+    fold = RunFold(dict.fromkeys(["a"], PANELS), RULES, live="live")
+    repeats = {} if again == "missing" else {"a": again}
+    used = fold_all(fold, (a for i in range(60) for a in beside_live(i, {"a": "far"}, repeats, live)))
+    provider = fold.providers["a"]
+    assert provider.decide().verdict == verdict
+    assert fold.should_stop("a") == reason
+    assert provider.claims().proof >= RULES.log_threshold or verdict != "deviates"
+    assert provider.claims().answered == len(provider.claims().deviating) < 10
+    words = summarise(provider.claims(), RULES, provider.decide(), None)
+    assert ("asked again" in words) == (verdict == "inconclusive")
+    assert used["a"] < 60
 
 
 @pytest.mark.parametrize(("failures", "reason"), [(4, None), (5, "broken")])

@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from qcheck.baselines import Answer
+from qcheck.baselines import Answer, answer_of
 from qcheck.errors import RunFolderError
 from qcheck.jobs.panel import Panel, sample
 from qcheck.jobs.provider import ProviderFold
@@ -43,8 +43,13 @@ def attempts(panels: Sequence[Panel], serves: dict[str, str | None]) -> Iterator
 def folded(panels: Sequence[Panel], serves: dict[str, str | None]) -> ProviderFold:
     """A provider, asked until it is decided."""
     fold = ProviderFold(RULES, panels)
+    said: dict[str, Attempt] = {}
     for attempt in attempts(panels, serves):
         fold.update(attempt)
+        said[attempt.probe_id] = attempt
+        while again := fold.asks_again():
+            response = said[again[0]].response
+            fold.settle_again(again[0], answer_of(response) if response else None)
         if fold.should_stop():
             break
     return fold

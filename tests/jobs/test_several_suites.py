@@ -81,7 +81,8 @@ def _resumes(folder: Any, endpoints: list[Endpoint], whole: Result) -> None:
     assert [(p.verdict, p.log_e_value, p.deviating, p.summary) for p in resumed.providers] == [
         (p.verdict, p.log_e_value, p.deviating, p.summary) for p in whole.providers
     ]
-    asked = [(row["provider"], row["seq"]) for row in map(json.loads, folder.journal.read_text().splitlines())]
+    rows = map(json.loads, folder.journal.read_text().splitlines())
+    asked = [(row["provider"], row["seq"], row.get("scores")) for row in rows]
     assert len(asked) == len(set(asked))
     assert verify(folder).differences == ()
 

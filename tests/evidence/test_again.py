@@ -1,0 +1,95 @@
+"""What stands when a prompt is asked again, on answers made by hand: noise, weights, and mixtures of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from qcheck.baselines import Answer, ProbeReference
+from qcheck.evidence.again import MOST, Repeats, goes_elsewhere
+from qcheck.records import Position
+
+TOKENS = 20
+Values = np.ndarray
+
+
+def answer(values: Values, tokens: int = TOKENS) -> Answer:
+    """One position; the values are those of a fixed set of tokens."""
+    top = sorted(((f"=t{i}", float(v)) for i, v in enumerate(values)), key=lambda pair: -pair[1])[:tokens]
+    return Answer("t0", (Position("=t0", top[0][1], tuple(top)),))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(11)
+
+
+def share_elsewhere(
+    rng: np.random.Generator, firsts: float, seconds: float, noise: float, engine: float, tokens: int | None = None
+) -> float:
+    """Of 300 prompts, asked twice: deviations of `firsts` and `seconds` nats in one direction, and noise beside them.
+
+    engine: how far two reference deployments and the provider's own kernels lie apart.
+    """
+    found = []
+    for _ in range(300):
+        truth = np.log(rng.dirichlet(np.ones(TOKENS + 10)))
+        way = rng.normal(0, 1, len(truth))
+        references = [truth + rng.normal(0, engine, len(truth)) for _ in range(2)]
+        own = truth + rng.normal(0, engine, len(truth))
+        one, two = (answer(own + way * far + rng.normal(0, noise, len(truth))) for far in (firsts, seconds))
+        recorded = ProbeReference(tuple((answer(values),) for values in references))
+        found.append(goes_elsewhere(one, two, recorded, range(2), tokens))
+    return sum(map(bool, found)) / len(found)
+
+
+@pytest.mark.parametrize("tokens", [None, 5])
+@pytest.mark.parametrize("noise", [0.05, 0.2])
+def test_noise_goes_another_way_each_time(rng: np.random.Generator, noise: float, tokens: int | None) -> None:
+    assert share_elsewhere(rng, 0.0, 0.0, noise, 0.005, tokens) > 0.97 - 0.25 * (tokens is not None)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+def test_other_weights_go_the_same_way_each_time(rng: np.random.Generator, noise: float) -> None:
+    assert share_elsewhere(rng, 0.1, 0.1, noise, 0.005) < 0.01
+
+
+@pytest.mark.parametrize("tokens", [None, 5])
+def test_a_second_answer_that_is_the_references_takes_nothing_back(
+    rng: np.random.Generator, tokens: int | None
+) -> None:
+    assert share_elsewhere(rng, 0.1, 0.0, 0.0, 0.01, tokens) < 0.03
+
+
+def test_answers_that_show_nothing_say_nothing(rng: np.random.Generator) -> None:
+    one, silent = answer(np.log(rng.dirichlet(np.ones(TOKENS)))), Answer("t0", ())
+    for pair in ((one, silent), (silent, one)):
+        assert goes_elsewhere(*pair, ProbeReference(((one,), (one,))), range(2)) is None
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "stands", "due"),
+    [
+        ([], None, ["p9", "p8"]),
+        ([None, False], None, ["p7", "p6"]),
+        ([False, True], True, []),
+        ([True], True, []),
+        ([False] * (MOST - 1), None, ["p2", "p1"]),
+        ([False] * MOST, False, []),
+        ([None] * MOST, False, []),
+    ],
+)
+def test_one_that_stands_is_enough_and_so_many_that_do_not(
+    outcomes: Sequence[bool | None], stands: bool | None, due: list[str]
+) -> None:
+    repeats = Repeats()
+    for number in range(10):
+        repeats.keep(f"p{number}", answer(np.array([math.log(0.5)])))
+    for stood in outcomes:
+        repeats.settle(repeats.due[0], stood=stood)
+    assert repeats.stands is stands
+    assert list(repeats.due[:2]) == due
+    assert len(repeats.findings()) == bool(outcomes)

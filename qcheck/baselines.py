@@ -225,6 +225,10 @@ class Baseline:
         """Deployment names by index."""
         return tuple(self.manifest.deployments[i].name for i in indices)
 
+    def has(self, probe_id: str) -> bool:
+        """Whether every deployment has answered one evaluation probe."""
+        return all(probe_id in self._answers(index) for index in range(len(self.manifest.deployments)))
+
     def probe(self, probe_id: str) -> ProbeReference | None:
         """The recorded answers to one evaluation probe; None where some deployment has none."""
         if probe_id not in self._probes:

@@ -110,6 +110,9 @@ class PackedAnswers(Mapping[str, tuple[Answer, ...]]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.rows)
 
+    def __contains__(self, probe_id: object) -> bool:
+        return probe_id in self.rows
+
     def __getitem__(self, probe_id: str) -> tuple[Answer, ...]:
         row = self.rows[probe_id]
         chosen = self.answer[self.repeat_bounds[row] : self.repeat_bounds[row + 1]].tolist()

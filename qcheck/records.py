@@ -40,12 +40,11 @@ __all__ = [
 Outcome = Literal["answered", "retried", "failed"]
 
 # How answers say that the model ended them, or the limit of tokens: OpenAI's words, and those of other servers.
-ENDED: Final = frozenset(
-    {
-        *("stop", "length", "tool_calls", "function_call", "tool_use_failed"),
-        *("eos", "eos_token", "stop_sequence", "end_turn", "complete", "max_tokens", "model_length"),
-    }
-)
+LIMITED: Final = frozenset({"length", "max_tokens", "model_length"})
+ENDED: Final = LIMITED | {
+    *("stop", "tool_calls", "function_call", "tool_use_failed"),
+    *("eos", "eos_token", "stop_sequence", "end_turn", "complete"),
+}
 
 
 # How servers write control tokens, and what stands for bytes that are no text by themselves.
@@ -193,6 +192,14 @@ class Response:
     def whole(self) -> bool:
         """Whether it says that the model ended it, or the limit of tokens did; a filter or a fault may have as well."""
         return (self.finish_reason or "").lower() in ENDED
+
+    def cut_before(self, max_tokens: int) -> bool:
+        """Whether a limit ended it that is not the one of `max_tokens` that was asked for: the server's own.
+
+        Some count one token less than they have made.
+        """
+        limited = (self.finish_reason or "").lower() in LIMITED
+        return limited and self.completion_tokens is not None and self.completion_tokens + 1 < max_tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ need; suites have no others, so that nothing is taken for valid that was not che
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,15 @@ from qcheck.records import Response, Tool
 __all__ = ["REFUSED", "Made", "MadeCall", "fits", "made_of", "read_made", "same"]
 
 REFUSED: Final = "tool_use_failed"  # how an answer ends whose call the provider found invalid (Groq's word)
+# A name as Kimi K2 writes it (`functions.NAME:0`), which some servers pass on; declared ones have no dot or colon.
+_NAME: Final = re.compile(r"(?:functions\.)?([^.:]+)(?::\d+)?")
+# How models write a call into their text, which some servers do not read out: Hermes and Qwen, Llama, Mistral, MiniMax,
+# Kimi K2 and DeepSeek.
+_UNREAD: Final = re.compile(
+    r"</?(?:\w+:)?tool_calls?>|<function=|<invoke name=|\[TOOL_CALLS\]|<\|python_tag\|>"
+    r"|<[|｜]tool[_▁]calls?[_▁]\w+[|｜]>",
+    re.IGNORECASE,
+)
 _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
     "string": str,
     "boolean": bool,
@@ -41,7 +51,7 @@ class MadeCall:
 class Made:
     """What an answer does: the calls it makes, whether it says anything, and how it says to have ended.
 
-    Words that stand for a call which the provider refused to pass on say nothing.
+    Words that stand for a call which the provider refused to pass on, or did not read out of the text, say nothing.
     """
 
     calls: tuple[MadeCall, ...]
@@ -51,8 +61,8 @@ class Made:
 
 def made_of(response: Response) -> str:
     """What a suite of tool calls keeps of a response, as canonical JSON: calls in any order, and no text."""
-    calls = sorted([call.name, call.arguments] for call in response.tool_calls)
-    says = bool(response.text.strip()) and response.finish_reason != REFUSED
+    calls = sorted([_NAME.sub(r"\1", call.name), call.arguments] for call in response.tool_calls)
+    says = bool(response.text.strip()) and response.finish_reason != REFUSED and not _UNREAD.search(response.text)
     kept = {"calls": calls, "says": says, "finish_reason": response.finish_reason}
     return canonical(kept).decode("utf-8", "surrogatepass")
 
@@ -71,6 +81,7 @@ def read_made(kept: str) -> Made:
 def _arguments(text: str) -> Mapping[str, Any] | None:
     try:
         value = loads(text)
+        value = loads(value) if isinstance(value, str) else value  # some servers encode them twice
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -89,7 +89,8 @@ class Claims:
     """Everything a verdict on one provider rests on.
 
     findings: those that may decide. blind_to: what would have gone unseen in every suite. unjudged: why the provider is
-    asked no suite; None where it is asked some. error: of the last of the `failures`.
+    asked no suite; None where it is asked some. error: of the last of the `failures`. most: the largest that `proof`
+    has been before.
     """
 
     observed: Sequence[Observed]
@@ -100,6 +101,7 @@ class Claims:
     has_reference: bool
     unjudged: str | None = None
     error: str | None = None
+    most: float = -math.inf
 
     @property
     def answered(self) -> int:
@@ -118,12 +120,13 @@ class Claims:
 
     @property
     def proof(self) -> float:
-        """The same of the suites alone that rest on two deviating answers at least, to different probes.
+        """The largest so far of the same, of those suites that rest on two deviating answers to different probes.
 
         What is left out of an average of e-values can only make it smaller. So no single odd answer accuses, whatever
         rare answers of another suite stand beside it, nor do answers that go another way when they are asked for again.
+        Ville's inequality bounds the chance that it ever reaches the threshold, so that what was shown stays so.
         """
-        return _averaged([o for o in self._doubled if o.stands])
+        return max(self.most, _averaged([o for o in self._doubled if o.stands]))
 
     @property
     def suspicion(self) -> float:
@@ -167,12 +170,15 @@ def decide(claims: Claims, rules: Rules) -> Decision:
         return Decision("inconclusive", None)
     if difference := _difference(claims, rules):
         return Decision("inconclusive", None) if rules.dated else Decision("deviates", difference)
-    if claims.unavailable_reason is not None:
-        return Decision("unavailable", None)
-    upper, proven = claims.best.upper, max(o.proven for o in claims.observed)
-    if claims.has_reference and upper is not None and max(upper, proven) <= rules.tolerance:
+    if _is_bounded(claims, rules):
         return Decision("consistent", "evidence")
-    return Decision("inconclusive", None)
+    return Decision("inconclusive" if claims.unavailable_reason is None else "unavailable", None)
+
+
+def _is_bounded(claims: Claims, rules: Rules) -> bool:
+    """Whether at most the tolerance of the requests can deviate as visibly as the resolution."""
+    upper, proven = claims.best.upper, max(o.proven for o in claims.observed)
+    return claims.has_reference and upper is not None and max(upper, proven) <= rules.tolerance
 
 
 def _difference(claims: Claims, rules: Rules) -> Literal["evidence", "finding"] | None:
@@ -203,10 +209,11 @@ def should_stop(claims: Claims, rules: Rules) -> str | None:
     if rules.dated and _difference(claims, rules):
         return "date not pinned"
     verdict = decide(claims, rules).verdict
-    goes_on: dict[Verdict, Until] = {"deviates": "consistent", "consistent": "deviates"}
     if verdict == "inconclusive" and claims.has_reference and claims.mute:
         return "unsteady" if any(o.stands is False for o in claims.observed) else "nothing shown"
-    if verdict == "inconclusive" or goes_on.get(verdict) == rules.until:
+    if verdict == "deviates" and rules.until == "consistent":
+        return verdict if _is_bounded(claims, rules) else None
+    if verdict == "inconclusive" or (verdict == "consistent" and rules.until == "deviates"):
         return None
     return verdict
 
@@ -241,7 +248,8 @@ def summarise(
     if claims.unjudged is not None:
         return f"not judged: {claims.unjudged}"
     if decision.verdict == "unavailable":
-        return f"unavailable: {claims.unavailable_reason}"
+        before = f"; {claims.answered} answers had come, too few to tell (`qcheck resume` asks on)"
+        return f"unavailable: {claims.unavailable_reason}{before if claims.answered else ''}"
     if decision.verdict == "deviates":
         return _deviates(claims, rules, decision, declared, nearest)
     asked = claims.answered + claims.failures
@@ -305,7 +313,7 @@ def _shown(claims: Claims, difference: Literal["evidence", "finding"]) -> str:
 def _deviates(claims: Claims, rules: Rules, decision: Decision, declared: str | None, nearest: str | None) -> str:
     if decision.decided_by == "finding":
         return f"deviates from the reference: {_shown(claims, 'finding')}"
-    log10 = claims.log_e / math.log(10)
+    log10 = max(claims.log_e, claims.proof) / math.log(10)
     parts = [
         f"deviates from the reference: {_shown(claims, 'evidence')}",
         f"e-value 10^{log10:.1f}, needed 10^{rules.log_threshold / math.log(10):.1f}",

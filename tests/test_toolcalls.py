@@ -113,6 +113,34 @@ def test_any_text_can_be_graded(text: str) -> None:
     assert not grade(text, NOTHING)
 
 
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [(f"functions.{F[0]}:0", F[1]), (f"functions.{G[0]}:1", G[1])],
+        [(F[0], json.dumps(F[1])), (G[0], json.dumps(G[1]))],
+    ],
+    ids=["Kimi K2's own names", "arguments encoded twice"],
+)
+def test_how_a_server_passes_a_call_on_does_not_count(calls: list[tuple[str, str]]) -> None:
+    assert right(WANTED, *calls)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>',
+        "<function=f>{}</function>",
+        '[TOOL_CALLS][{"name": "f", "arguments": {}}]',
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{}<|tool_call_end|>",
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f",
+        '<minimax:tool_call>\n<invoke name="f">',
+    ],
+)
+def test_a_call_that_was_not_read_out_of_the_text_says_nothing(text: str) -> None:
+    assert not read_made(made_of(response(text=text))).says
+    assert read_made(made_of(response(text="I would call the tool f, whose name is 'f'."))).says
+
+
 @pytest.mark.parametrize("calls", [[1], [["a", 5]], [["a"]], {}])
 def test_what_was_never_kept_is_no_answer(calls: Any) -> None:
     with pytest.raises(ValueError, match="not what is kept"):

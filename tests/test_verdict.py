@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qcheck.result import Finding
-from qcheck.verdict import Claims, Decision, Observed, Rules, decide, exit_code, should_stop, summarise
+from qcheck.verdict import Claims, Decision, Observed, Rules, asks_again, decide, exit_code, should_stop, summarise
 
 RULES = Rules(alpha=0.01, delta=0.002, family=2, tolerance=0.05)
 ENOUGH = RULES.log_threshold + 1e-9
@@ -26,6 +26,7 @@ def claims(*suites: Observed, **changes: Any) -> Claims:
     """What those suites claim together, or one suite with changes."""
     values: dict[str, Any] = {
         "failures": 0, "findings": (), "blind_to": (), "unavailable_reason": None, "has_reference": True,
+        "most": -math.inf,
     }  # fmt: skip
     of_suite = {name: value for name, value in changes.items() if name not in values}
     return Claims(suites or [observed(**of_suite)], **(values | {n: v for n, v in changes.items() if n in values}))
@@ -48,7 +49,11 @@ def test_the_threshold_pays_for_family_and_calibration() -> None:
         ({"upper": 0.0501}, Decision("inconclusive", None)),
         ({"upper": None}, Decision("inconclusive", None)),
         ({"upper": 0.01, "log_e": ENOUGH, "deviating": ("a", "b")}, Decision("deviates", "evidence")),
-        ({"upper": 0.01, "unavailable_reason": "401"}, Decision("unavailable", None)),
+        ({"unavailable_reason": "401"}, Decision("unavailable", None)),
+        ({"upper": 0.01, "unavailable_reason": "402"}, Decision("consistent", "evidence")),  # until credits ran out
+        ({"log_e": 0.0, "most": ENOUGH}, Decision("deviates", "evidence")),  # shown before
+        ({"log_e": ENOUGH, "deviating": ("a", "b"), "stands": None}, Decision("inconclusive", None)),
+        ({"log_e": ENOUGH, "deviating": ("a", "b"), "stands": False}, Decision("inconclusive", None)),
         ({"unavailable_reason": "401", "findings": (DEVIATION,)}, Decision("deviates", "finding")),
         (
             {"has_reference": False, "log_e": 50.0, "deviating": ("a", "b"), "upper": 0.0},
@@ -112,6 +117,35 @@ def test_the_suites_that_accuse_are_named_by_what_their_answers_do() -> None:
     all_of_them = both(proof, proof)
     text = summarise(all_of_them, RULES, decide(all_of_them, RULES), None)
     assert "2 of 100 answers are odd and 2 of 100 answers are wrong; " in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "asks", "reason"),
+    [
+        ({"stands": None}, True, None),
+        ({"stands": True}, False, "deviates"),
+        ({"stands": False}, False, "unsteady"),
+        ({"stands": None, "log_e": ENOUGH - 1e-6}, False, None),
+        ({"stands": None, "deviating": ("a",)}, False, None),
+        ({"stands": None, "findings": (DEVIATION,)}, False, "deviates"),
+    ],
+)
+def test_a_deviating_answer_is_asked_for_again_where_nothing_else_is_missing(
+    changes: dict[str, Any], asks: bool, reason: str | None
+) -> None:
+    given = claims(**({"log_e": ENOUGH, "deviating": ("a", "b")} | changes))
+    assert asks_again(given, RULES) is asks
+    assert should_stop(given, RULES) == reason
+    assert not asks_again(given, replace(RULES, dated=True))
+    text = summarise(given, RULES, decide(given, RULES), None)
+    assert ("asked again" in text) == (asks or changes["stands"] is False)
+
+
+def test_until_consistent_a_provider_that_deviates_is_asked_until_its_share_is_bounded() -> None:
+    patient, shown = replace(RULES, until="consistent"), {"log_e": ENOUGH, "deviating": ("a", "b")}
+    assert should_stop(claims(**shown), RULES) == "deviates"
+    assert should_stop(claims(**shown), patient) is None
+    assert should_stop(claims(**shown, upper=0.05), patient) == "deviates"
 
 
 def test_until_deviates_goes_on_past_consistent() -> None:

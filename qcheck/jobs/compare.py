@@ -47,6 +47,7 @@ from qcheck.run.budget import Budget, Limits, check_prices, is_plan
 from qcheck.run.execute import AskedAgain, Asker, Event, Settled, Stopped, execute
 from qcheck.run.folder import RunFolder
 from qcheck.run.journal import Journal, read_journal, settled_requests, settled_scores
+from qcheck.run.lane import resumable
 from qcheck.run.plan import PlanItem
 from qcheck.suites import Suite
 from qcheck.verdict import FailOn, Until, decide
@@ -399,7 +400,7 @@ async def compare(
             askers,
             request_for,
             journal,
-            answered=settled_requests(before),
+            answered=resumable(settled_requests(before)),
             budget=budget_of(manifest, endpoints, before, spent_s),
             should_stop=fold.should_stop,
             scored_with=scored_with,

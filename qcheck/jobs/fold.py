@@ -174,10 +174,9 @@ class RunFold:
             return "unavailable"
         if fold.scorers_gone:
             return "reference unavailable"
-        if reason := fold.should_stop() if self.has_reference or fold.unjudged else None:
-            return reason
-        if self.has_reference:
-            return "nobody to compare with" if self.live and self._past(name, self.live) else None
+        if self.has_reference or fold.unjudged:
+            alone = self.live is not None and self._past(name, self.live)
+            return fold.should_stop() or ("nobody to compare with" if alone else None)
         mine = [f for pair, f in self.pairs.items() if name in pair and not self._gone(pair, name)]
         if not mine:
             return "nobody to compare with"

@@ -75,9 +75,12 @@ def _by_stratum(panel: Panel, seed: int) -> list[tuple[Probe, ...]]:
     A request costs the same in every stratum, and proves more where honest answers have been counted more often.
     Without counts all are one group.
     """
-    probes = panel.suite.draw("evaluation", seed)
-    if panel.baseline is None or panel.baseline.table is None:
+    probes, baseline = panel.suite.draw("evaluation", seed), panel.baseline
+    if baseline is None:
         return [probes]
-    clusters = panel.baseline.table.clusters
+    probes = tuple(p for p in probes if baseline.has(p.id))  # answers to others could be compared with nothing
+    if baseline.table is None:
+        return [probes]
+    clusters = baseline.table.clusters
     strata = sorted({p.stratum for p in probes}, key=lambda s: (-clusters.get(s, 0), s))
     return [tuple(p for p in probes if p.stratum == s) for s in strata]

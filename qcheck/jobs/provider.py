@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -79,7 +80,10 @@ class _PanelFold:
         if isinstance(self.observable, ScoredTextEvidence):
             self._update_scored(self.observable, probe_id, response, scores)
         elif isinstance(self.observable, RecordedEvidence):
-            self.observable.update(probe_id, self.observable.read(response))
+            answer = self.observable.read(response)
+            # What the server's own limit cut off is not what the model would have said.
+            whole = answer.whole and not response.cut_before(self.panel.suite.manifest.max_tokens)
+            self.observable.update(probe_id, replace(answer, whole=whole))
         elif isinstance(self.observable, MarginEvidence) and (recorded := self._recorded(probe_id)):
             self.observable.update(probe_id, answer_of(response), recorded)
         if self.prompt_tokens:
@@ -186,6 +190,7 @@ class ProviderFold:
         self.rules, self.unjudged = rules, unjudged
         self.available = Availability()
         self.decided = False
+        self._most_proof = -math.inf
         self._folds = tuple(_PanelFold(panel, rules, len(panels), streamed=streamed, plain=plain) for panel in panels)
         self._by_probe = {p.id: fold for fold in self._folds for p in fold.panel.suite.fold("evaluation")}
 
@@ -239,8 +244,8 @@ class ProviderFold:
         return tuple(e for fold in self._folds for e in fold.evidence())
 
     def claims(self, *, has_reference: bool = True) -> Claims:
-        """What the verdict rests on."""
-        return Claims(
+        """What the verdict rests on; it is asked for after each answer, so that no proof is missed."""
+        claims = Claims(
             observed=tuple(fold.observed(has_reference=has_reference) for fold in self._folds),
             failures=self.available.failures,
             # What bets is in the e-value: its findings decide nothing, and some take long to compute.
@@ -250,7 +255,10 @@ class ProviderFold:
             error=self.available.error,
             has_reference=has_reference,
             unjudged=self.unjudged,
+            most=self._most_proof,
         )
+        self._most_proof = claims.proof
+        return claims
 
     def _blind_to(self) -> tuple[str, ...]:
         """What would have gone unseen by every suite; as their bounds hold together, the best one counts."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from qcheck.records import Attempt
 from qcheck.run.plan import PlanItem
 
-__all__ = ["Lane", "Settled", "make_lanes"]
+__all__ = ["Lane", "Settled", "make_lanes", "resumable"]
 
 FAILURES_IN_A_ROW = 5
 
@@ -144,3 +144,22 @@ def make_lanes(
         earlier = {i: answered[key] for i, item in enumerate(items) if (key := (provider, item.seq)) in answered}
         lanes.append(Lane(provider, items, earlier, deadline_at))
     return lanes
+
+
+def resumable(settled: Mapping[tuple[str, int], Attempt]) -> dict[tuple[str, int], Attempt]:
+    """What of the settled requests a run that goes on need not ask again: all but those on which a provider ended.
+
+    These are the failures, in a row or fatal, by which it became unavailable: credits may have been bought since, or an
+    outage have ended.
+    """
+    kept = dict(settled)
+    for provider in {name for name, _ in settled}:
+        seq, failures = 0, list[tuple[str, int]]()
+        while (attempt := settled.get((provider, seq))) is not None:
+            failures = [*failures, (provider, seq)] if attempt.outcome == "failed" else []
+            if attempt.fatal or len(failures) >= FAILURES_IN_A_ROW:
+                for key in failures:
+                    del kept[key]
+                break
+            seq += 1
+    return kept

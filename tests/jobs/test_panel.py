@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 
 import pytest
 
+from qcheck.baselines import load_baseline
 from qcheck.jobs.panel import TURN, Panel, sample
 
 TOLERANCE = 0.05
@@ -50,6 +52,18 @@ def test_a_turn_is_a_random_part_of_the_stratum(panels: list[Panel]) -> None:
     places = sorted(order.index(p.id) for p in first)
     assert places[-1] > 0.9 * len(order)
     assert places[0] < 0.1 * len(order)
+
+
+def test_what_some_deployment_has_not_answered_is_not_asked(panels: list[Panel]) -> None:
+    panel = panels[0]
+    baseline, lost = panel.baseline, {p.id for p in panel.suite.draw("evaluation", 7)[::5]}
+    assert baseline
+    lossy = load_baseline(baseline.folder)
+    whole = lossy._answers(2)  # of one of the deployments
+    lossy._packed[2] = replace(whole, rows={name: row for name, row in whole.rows.items() if name not in lost})
+    asked = {p.id for _, probes in sample([replace(panel, baseline=lossy)], TOLERANCE, 7) for p in probes}
+    assert asked == {p.id for _, probes in sample([panel], TOLERANCE, 7) for p in probes} - lost
+    assert all(lossy.probe(name) for name in asked)
 
 
 @pytest.mark.parametrize("index", [0, 1])

@@ -184,6 +184,44 @@ def test_who_has_answered_nothing_in_the_end_is_unavailable(panels: list[Panel])
     assert fold.decide().verdict == "consistent"
 
 
+@pytest.mark.parametrize(
+    ("reason", "tokens", "broken"),
+    [
+        ("length", 24, 0), ("length", 23, 0), ("length", 6, 40), ("model_length", 6, 40), ("stop", 6, 0),
+        ("length", None, 0),
+    ],
+)  # fmt: skip
+def test_what_the_servers_own_limit_cut_off_is_no_loss(
+    panels: list[Panel], reason: str, tokens: int | None, broken: int
+) -> None:
+    """Wrong answers, of 24 tokens at most as they were asked for."""
+    fold = ProviderFold(RULES, panels[1:])
+    for attempt in islice(attempts(panels[1:], {"lab-answers": None}), 40):
+        cut = Response("one moment", (), 10, tokens, None, reason, None, None)
+        fold.update(replace(attempt, response=cut))
+    assert fold.decide().verdict == ("inconclusive" if broken else "deviates")
+    found = [f.text for f in fold.findings() if f.kind == "answers_broken_off"]
+    assert found == [t for t in found if t.startswith(f"{broken} of 40")]
+    assert bool(found) == bool(broken)
+
+
+def test_what_was_shown_once_stays_shown(panels: list[Panel]) -> None:
+    """Two answers of another format, and honest ones thereafter: a failover that ends."""
+    rules = replace(RULES, until="consistent")
+    fold, stop = ProviderFold(rules, panels[:1]), None
+    served = zip(*(attempts(panels[:1], {"logprobs": name}) for name in ("q4_k_m", "honest")), strict=True)
+    for number, (odd, honest) in enumerate(served):
+        fold.update(odd if number < 2 else honest)
+        while again := fold.asks_again():
+            fold.settle_again(again[0], recorded(panels[0], "honest", again[0]))
+        if stop := fold.should_stop():
+            break
+    assert fold.claims().log_e < rules.log_threshold
+    assert fold.decide().verdict == stop == "deviates"
+    assert fold.claims().best.upper <= RULES.tolerance
+    assert "e-value 10^5.0, needed" in words(fold)
+
+
 def test_a_probe_of_no_suite_is_an_error(panels: list[Panel]) -> None:
     fold = ProviderFold(RULES, panels)
     (attempt, *_) = attempts(panels, {"logprobs": None, "lab-answers": None})

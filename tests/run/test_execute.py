@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from virtual_time import in_virtual_time
 
 from qcheck.errors import StorageError
-from qcheck.records import Attempt
+from qcheck.records import Attempt, Outcome
 from qcheck.registry.types import Price
 from qcheck.run.budget import Budget, Limits
 from qcheck.run.execute import Event, Settled, Stopped, Tried, execute
 from qcheck.run.journal import Journal, read_journal
+from qcheck.run.lane import resumable
 
 
 class WalkedAway(Exception):  # noqa: N818
@@ -471,3 +472,28 @@ def test_an_answer_whose_scoring_cannot_be_paid_for_is_not_settled() -> None:
     )
     assert result.settled() == [0, 1, 2]
     assert result.stopped() == {"a": "budget"}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "kept"),
+    [
+        ("aaffa", 5),
+        ("aafffff", 2),
+        ("affafffff", 4),
+        ("aafffffaa", 4),  # two were in flight when it ended, and came
+        ("aaF", 2),
+        ("afF", 1),
+        ("aF.a", 2),
+    ],
+)
+def test_a_run_that_goes_on_asks_again_what_made_a_provider_unavailable(outcomes: str, kept: int) -> None:
+    """a: answered, f: failed, F: failed fatally, a dot: never settled."""
+    kinds: Mapping[str, Outcome] = {"a": "answered", "f": "failed", "F": "failed"}
+    settled = {
+        ("a", seq): attempt("a", seq, kinds[kind], fatal=kind == "F")
+        for seq, kind in enumerate(outcomes)
+        if kind in kinds
+    }
+    other = {("b", 0): attempt("b", 0)}
+    assert resumable(settled | other).keys() - {("b", 0)} <= settled.keys()
+    assert len(resumable(settled | other)) == kept + 1

@@ -1,9 +1,9 @@
 """What providers may do to hide a deviation, and what still works: `python -m benchmarks evasion`.
 
 Real answers of the lab's deployments, changed as such a provider would change them, folded one by one by the evidence
-class that `qcheck compare` uses. What honest providers do too (rounding, bfloat16, other names for tokens, lists that
-are short or made to sum to 1, none at the end or none at all, a cache) must raise no alarm among them. Noise is itself
-a deviation: honest answers that were noised are no longer honest.
+class that `qcheck compare` uses, which asks the prompts of deviating answers again before it counts them. What honest
+providers do too (rounding, noise, bfloat16, other names for tokens, lists that are short or made to sum to 1, none at
+the end or none at all, a cache) must raise no alarm among them.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ PUBLISHED, PRIVATE = (0, 2), (1, 2)  # as evaluation probes are drawn from one p
 
 Array = NDArray[np.float64]
 Answers = dict[str, Answer]  # first answers by probe id, in one order for all deployments
+Twice = tuple[Answers, Answers]  # the second ones are those to probes that are asked again
 Change = Callable[[Answers, Answers, np.random.Generator], Answers]  # a deployment's own, and an honest one's
 
 
@@ -87,6 +88,10 @@ def _noised(nats: float) -> Change:
         return _valued(answer, lambda v: _kept_mass(v + rng.normal(0, nats, len(v)), v))
 
     return _each(noisy)
+
+
+def _after(first: Change, second: Change) -> Change:
+    return lambda own, honest, rng: second(first(own, honest, rng), honest, rng)
 
 
 def _bfloat16(values: Array) -> Array:
@@ -210,8 +215,9 @@ ARMS = (
     Arm("probabilities with three decimals", _as(_three_decimals)),
     Arm("tokens named by a tokenizer's signs", _renamed(lambda name: name.replace(" ", "Ġ").replace("\n", "Ċ"))),
     Arm("tokens named without the space that they begin with", _renamed(lambda name: name.removeprefix(" ") or name)),
-    Arm("noise of 0.01 nats", _noised(0.01)),
-    Arm("noise of 0.05 nats", _noised(0.05)),
+    *(Arm(f"noise of {nats} nats", _noised(nats)) for nats in (0.01, 0.02, 0.03, 0.05, 0.1)),
+    Arm("noise of 0.05 nats, rounded to 1/16", _after(_noised(0.05), _rounded(1 / 16))),
+    Arm("noise of 0.05 nats, five tokens listed", _after(_noised(0.05), _listed(5))),
     Arm("five tokens listed", _listed(5)),
     Arm("one token listed", _listed(1)),
     Arm("first token from an honest machine", _prepared, all_traffic=False),
@@ -235,13 +241,22 @@ class StreamFold:
         self._memory: dict[tuple[str, int, str], tuple[Answer, Shown | None, View]] = {}
         self.log_threshold = Rules(panel.envelope.alpha, panel.envelope.delta, 1, TOLERANCE).log_threshold
 
-    def __call__(self, stream: Sequence[tuple[str, Answer]]) -> tuple[int | None, LogprobEvidence]:
-        """How many answers it takes until *deviates*, None if all do not do, and the evidence at that place."""
-        evidence = _Remembering(self._memory, *self._made)
+    def __call__(
+        self, stream: Sequence[tuple[str, Answer]], again: Mapping[str, Answer]
+    ) -> tuple[int | None, LogprobEvidence]:
+        """How many requests it takes until *deviates*, None if all do not do, and the evidence at that place.
+
+        again: what is answered to a probe when it is asked again.
+        """
+        evidence, repeats = _Remembering(self._memory, *self._made), 0
         for number, (probe_id, answer) in enumerate(stream, 1):
             evidence.update(probe_id, answer)
             if evidence.log_e >= self.log_threshold and len(set(evidence.deviating)) >= MIN_DEVIATING:
-                return number, evidence
+                while due := evidence.repeats.due:
+                    evidence.settle_again(due[0], again[due[0]])
+                    repeats += 1
+                if evidence.repeats.stands is not None:
+                    return number + repeats if evidence.repeats.stands else None, evidence
         return None, evidence
 
 
@@ -309,15 +324,15 @@ def table(
         fold = StreamFold(panel)
         rng = np.random.default_rng(len(lines))
         faithful = [answers[name] for name in honest]
-        changed = [arm.change(own, faithful[0], rng) for own in faithful]
+        both = [_asked_twice(arm, own, faithful[0], rng) for own in faithful]
         cells = ["not done"]
         if arm.all_traffic:
-            alike = [_folded(fold, panel, arm, own, [own], 0.0, streams, rng) for own in changed]
+            alike = [_folded(fold, panel, arm, own, [own], 0.0, streams, rng) for own in both]
             alarms, consistent = sum(len(f.alarms) for f in alike), sum(f.consistent for f in alike)
             cells = [f"{alarms}, {consistent} of {streams * len(alike)}"]
         for name in DEVIATING:
-            own = arm.change(answers[name], faithful[0], rng)
-            others = changed if arm.all_traffic else faithful
+            own = _asked_twice(arm, answers[name], faithful[0], rng)
+            others = both if arm.all_traffic else [(one, one) for one in faithful]
             for fraction in FRACTIONS:
                 found = _folded(fold, panel, arm, own, others, fraction, streams, rng)
                 cells.append(f"{found.quantile(0.5)} / {found.quantile(0.9)}; {found.consistent}")
@@ -325,33 +340,38 @@ def table(
     said = (
         f"{streams} streams of at most {REQUESTS} requests in each cell, for each of {', '.join(honest)} where all are "
         "honest. Of deviating deployments, by their share of the requests: median / 90 % quantile of requests until "
-        "*deviates*; how many streams are *consistent* in the end, which a provider that deviates should not be. Noise "
-        "is itself a deviation: honest answers that were noised are no longer honest, and alarms are right there. *Not "
-        "done*: who does that is not honest whatever is served, or changes what others answer alone."
+        "*deviates*, those included by which prompts are asked again; how many streams are *consistent* in the end, "
+        "which a provider that deviates should not be. *Not done*: who does that is not honest whatever is served, or "
+        "changes what others answer alone."
     )
     return "\n".join([*lines, "", said])
+
+
+def _asked_twice(arm: Arm, own: Answers, honest: Answers, rng: np.random.Generator) -> Twice:
+    """What is answered to each probe, and when it is asked again."""
+    return arm.change(own, honest, rng), arm.change(own, honest, rng)
 
 
 def _folded(
     fold: StreamFold,
     panel: Panel,
     arm: Arm,
-    own: Answers,
-    others: Sequence[Answers],
+    own: Twice,
+    others: Sequence[Twice],
     fraction: float,
     streams: int,
     rng: np.random.Generator,
 ) -> Outcome:
     """Streams in which a share of the requests is answered by `own`, the others by one of `others`."""
     alarms, consistent = [], 0
-    allowed = _part(own, arm.probes)
+    allowed = _part(own[0], arm.probes)
     for _ in range(streams):
         groups = sample([panel], TOLERANCE, int(rng.integers(2**31)))
         asked = [str(p) for _, g in groups for p in rng.permutation([x.id for x in g if x.id in allowed])][:REQUESTS]
         server = others[int(rng.integers(len(others)))]
-        deviating = rng.random(len(asked)) < fraction
-        stream = [(p, (own if d else server)[p]) for p, d in zip(asked, deviating, strict=True)]
-        alarm, evidence = fold(stream)
+        first, second = ([(own if d else server) for d in rng.random(len(asked)) < fraction] for _ in range(2))
+        stream = [(p, served[0][p]) for p, served in zip(asked, first, strict=True)]
+        alarm, evidence = fold(stream, {p: served[1][p] for p, served in zip(asked, second, strict=True)})
         if alarm is not None:
             alarms.append(alarm)
         else:

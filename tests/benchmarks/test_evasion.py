@@ -78,7 +78,7 @@ def test_the_remembered_fold_is_the_evidences_own(recorded: Recorded) -> None:
         plain.update(probe_id, answer)
     fold = StreamFold(Panel(suite, baseline, envelope, 1.0))
     for _ in range(2):
-        alarm, evidence = fold(stream)
+        alarm, evidence = fold(stream, dict(stream))
         assert alarm is None
         assert (evidence.log_e, evidence.fraction(), evidence.deviating) == (
             plain.log_e, plain.fraction(), plain.deviating
@@ -87,11 +87,12 @@ def test_the_remembered_fold_is_the_evidences_own(recorded: Recorded) -> None:
 
 def test_rows_say_who_is_accused(recorded: Recorded) -> None:
     baseline, suite, answers = recorded
-    arms = [ARM["nothing"], ARM["published probes, recognised"], ARM["honest answers to other probes"]]
-    rows = table(baseline, suite, answers, ["honest"], arms, streams=3).splitlines()[2:5]
-    plain, published, replayed = ([cell.strip() for cell in row.split("|")[2:-1]] for row in rows)
+    whats = ("nothing", "published probes, recognised", "honest answers to other probes", "noise of 0.1 nats")
+    rows = table(baseline, suite, answers, ["honest"], [ARM[what] for what in whats], streams=3).splitlines()[2:6]
+    plain, published, replayed, noised = ([cell.strip() for cell in row.split("|")[2:-1]] for row in rows)
     assert plain[0].startswith("0, ")
-    assert plain[1] == "2 / 2; 0"
+    assert plain[1] == "3 / 3; 0"
     assert published[1].startswith("– / –")
     assert replayed[0] == "not done"
-    assert replayed[1] == "2 / 2; 0"
+    assert replayed[1] == "3 / 3; 0"
+    assert noised[0].startswith("0, ")

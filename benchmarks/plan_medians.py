@@ -22,6 +22,7 @@ from qcheck.evidence.scoring import Yardstick
 from qcheck.evidence.views import VIEWS
 from qcheck.jobs.compare import Settings, make_manifest
 from qcheck.jobs.estimate import estimate
+from qcheck.jobs.reach import AGAIN
 from qcheck.jobs.reference import Reference
 from qcheck.lab.catalog import deployments_of
 from qcheck.registry.loader import get_model
@@ -63,6 +64,11 @@ def planned(baseline: Baseline, suite: Suite) -> Medians:
     return {(d.variant, d.fraction): d.median_requests for d in estimate(manifest, manifest.load_panels()).detectable}
 
 
+def again(answers: int | None) -> int | None:
+    """Requests until *deviates* where it takes so many answers: a prompt is asked again."""
+    return None if answers is None else answers + AGAIN
+
+
 def comparison(
     baseline: Baseline, observed: Observed, medians: Medians, honest: Sequence[str], twins: Mapping[str, str]
 ) -> str:
@@ -84,7 +90,10 @@ def comparison(
         for index, fraction in enumerate(fractions):
             rng = np.random.default_rng(index)
             found = stops(observed, envelope, honest, candidate, fraction, known, rng, STREAMS, limit)
-            plan, median, (low, high) = medians[variant, fraction], found.quantile(0.5), found.interval(0.5)
+            plan, median, low, high = (
+                medians[variant, fraction],
+                *map(again, (found.quantile(0.5), *found.interval(0.5))),
+            )
             text = f"{count(plan)} / {count(median)} [{count(low)}, {count(high)}]"
             if plan is not None and median is not None:
                 good = 1 / WITHIN <= plan / median <= WITHIN

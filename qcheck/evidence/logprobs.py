@@ -27,7 +27,7 @@ import numpy as np
 from scipy import special
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
-from qcheck.evidence.again import Repeats, goes_elsewhere
+from qcheck.evidence.again import goes_elsewhere
 from qcheck.evidence.alignment import Alignment, align, decoded_greedily, names_otherwise, only_listed, shifted
 from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.ladder import place
@@ -51,6 +51,7 @@ class LogprobEvidence(TailEvidence):
 
     name = "logprobs"
     outside = "lie outside the reference envelope"
+    asks_again = True
 
     def __init__(self, baseline: Baseline, envelope: Envelope, suite: Suite) -> None:
         super().__init__(baseline, envelope, suite)
@@ -63,7 +64,6 @@ class LogprobEvidence(TailEvidence):
         self._view, self._coarse, self._unended = VIEWS[0], 0, 0
         self._only_listed = self._drawn = self._misnamed = 0
         self._repeated: Counter[int | None] = Counter()  # answers equal to a deployment's; None: to that of any
-        self.repeats: Repeats = Repeats()
 
     def update(self, probe_id: str, answer: Answer) -> None:
         """Fold the answer to one probe."""

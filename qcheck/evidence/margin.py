@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from qcheck.baselines import Answer, ProbeReference
-from qcheck.evidence.again import Repeats, goes_elsewhere
+from qcheck.evidence.again import goes_elsewhere
 from qcheck.evidence.alignment import align, decoded_greedily, leaves_out, names_otherwise, only_listed
 from qcheck.evidence.ladder import place
 from qcheck.evidence.recorded import ObservedEvidence
@@ -47,6 +47,7 @@ class MarginEvidence(ObservedEvidence):
 
     name = "logprobs"
     outside = f"differ by more than {MARGIN_NATS} nats per token"
+    asks_again = True
 
     def __init__(self, alpha: float) -> None:
         super().__init__()
@@ -56,7 +57,6 @@ class MarginEvidence(ObservedEvidence):
         self._beyond: list[float] = []  # of these, the ones beyond the margin
         self._unseen = self._bet_on = 0
         self._open = False  # whether a reference was ever seen to leave something out of its lists
-        self.repeats: Repeats = Repeats()
 
     def settle_again(self, probe_id: str, answer: Answer | None, peers: Sequence[Answer | None] = ()) -> None:
         """Fold what came when a probe was asked again, of a live reference, too: its answers may be noised as well."""

@@ -21,18 +21,19 @@ class ObservedEvidence(ABC):
 
     name: the observable's. outside: what a deviating answer does, in words. resolution: the variant for which
     "consistent" is claimed, if for any. deviating: the probes of the deviating answers so far. answered: how many
-    answers were folded. shows_agreement: whether answers can ever be called consistent. repeats: the deviating answers
-    of which one is to stand, when its prompt is asked again, before *deviates* is said; None where none need do.
+    answers were folded. shows_agreement: whether answers can ever be called consistent. asks_again: whether a deviating
+    answer is to stand, when its prompt is asked again, before *deviates* is said; `repeats` keeps those answers.
     """
 
     name: ClassVar[str]
     outside: ClassVar[str]
     shows_agreement: ClassVar[bool] = True
+    asks_again: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.deviating: list[str] = []
         self.answered = self._failed = 0
-        self.repeats: Repeats | None = None
+        self.repeats = Repeats()
 
     def fail(self, probe_id: str) -> None:
         """Count a request that finally failed: no agreement, and what was bet on it is lost.
@@ -59,7 +60,7 @@ class ObservedEvidence(ABC):
 
     def settle_again(self, probe_id: str, answer: Answer | None, peers: Sequence[Answer | None] = ()) -> None:
         """Fold what came when a probe was asked again, of live references, too; None for what did not come."""
-        raise NotImplementedError  # only what keeps `repeats` is handed any
+        raise NotImplementedError  # only what `asks_again` is handed any
 
     @property
     def resolution(self) -> str | None:
@@ -106,8 +107,8 @@ class ObservedEvidence(ABC):
 
     def snapshot(self, weight: float) -> Evidence:
         """The observable's part of the result."""
-        again = self.repeats.findings() if self.repeats else ()
-        return Evidence(self.name, self.answered, self.log_e, weight, (*self._findings(), *again))
+        findings = (*self._findings(), *self.repeats.findings())
+        return Evidence(self.name, self.answered, self.log_e, weight, findings)
 
 
 class RecordedEvidence(ObservedEvidence):

@@ -148,7 +148,7 @@ class _PanelFold:
             resolution=seen.resolution,
             proven=seen.fraction()[0],
             mute=seen.mute,
-            stands=seen.repeats.stands if seen.repeats else True,
+            stands=seen.repeats.stands if seen.asks_again else True,
         )
 
     def visible(self, tolerance: float) -> frozenset[str]:
@@ -224,12 +224,11 @@ class ProviderFold:
 
     def asks_again(self) -> tuple[str, ...]:
         """The probes of which one is to be asked again before anything else is folded, the best first; mostly none."""
-        doubtful = [o for fold in self._folds if (o := fold.observable).repeats and o.repeats.due]
-        doubtful = [o for o in doubtful if len(set(o.deviating)) >= MIN_DEVIATING]
+        seen = (fold.observable for fold in self._folds)
+        doubtful = [o for o in seen if o.repeats.due and len(set(o.deviating)) >= MIN_DEVIATING]
         if not doubtful or not asks_again(self.claims(), self.rules):
             return ()
-        strongest = max(doubtful, key=lambda o: o.log_e).repeats
-        return strongest.due if strongest else ()
+        return max(doubtful, key=lambda o: o.log_e).repeats.due
 
     def settle_again(self, probe_id: str, answer: Answer | None, peers: Sequence[Answer | None] = ()) -> None:
         """Fold what came when a probe was asked again, of a live reference, too; None for what did not come."""

@@ -16,9 +16,10 @@ from qcheck.stats.power import could_reject, median_requests
 from qcheck.suites import Probe
 from qcheck.tailcounts import FULL, CalibrationTable, TailCount, TailEvent
 
-__all__ = ["Reach", "simulated"]
+__all__ = ["AGAIN", "Reach", "simulated"]
 
 SEED = 0  # of every simulation, so that all that is said of one variant agrees
+AGAIN = 1  # prompts that are asked again, where deviating answers come of other weights
 
 
 def simulated(panel: Panel) -> tuple[CalibrationTable, Envelope] | None:
@@ -70,6 +71,7 @@ class Reach:
         self._weights = [column.panel.weight * column.level.weight for column in self._columns]
         self._bounds = np.array([[column.bound(*kind) for column in self._columns] for kind in self._kinds])
         self._log_threshold = log_threshold
+        self._again = AGAIN if any(evidence_of(panel.suite).asks_again for panel in panels.values()) else 0
 
     @property
     def could_reject(self) -> bool:
@@ -77,11 +79,14 @@ class Reach:
         return could_reject(self._bounds[self._strata], self._weights, self._log_threshold)
 
     def median_requests(self, variant: str, fraction: float) -> int | None:
-        """Median number until *deviates* where a share of them comes from a variant; None where all do not do."""
+        """Median number until *deviates* where a share of them comes from a variant; None where all do not do.
+
+        The one by which a deviating answer's prompt is asked again is among them.
+        """
         shown: NDArray[np.float64] = np.array(
             [[column.shown(*kind, variant) for column in self._columns] for kind in self._kinds]
         )
-        return median_requests(
+        median = median_requests(
             self._bounds,
             shown,
             self._strata,
@@ -92,3 +97,4 @@ class Reach:
             fraction,
             np.random.default_rng(SEED),
         )
+        return None if median is None else median + self._again

@@ -41,10 +41,13 @@ Outcome = Literal["answered", "retried", "failed"]
 
 # How answers say that the model ended them, or the limit of tokens: OpenAI's words, and those of other servers.
 LIMITED: Final = frozenset({"length", "max_tokens", "model_length"})
-ENDED: Final = LIMITED | {
-    *("stop", "tool_calls", "function_call", "tool_use_failed"),
-    *("eos", "eos_token", "stop_sequence", "end_turn", "complete"),
-}
+BY_ITSELF: Final = frozenset(
+    {
+        *("stop", "tool_calls", "function_call", "tool_use_failed"),
+        *("eos", "eos_token", "stop_sequence", "end_turn", "complete"),
+    }
+)
+ENDED: Final = BY_ITSELF | LIMITED
 
 
 # How servers write control tokens, and what stands for bytes that are no text by themselves.
@@ -200,6 +203,11 @@ class Response:
         """
         limited = (self.finish_reason or "").lower() in LIMITED
         return limited and self.completion_tokens is not None and self.completion_tokens + 1 < max_tokens
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """Whether it says that the model ended it, and no limit did."""
+        return (self.finish_reason or "").lower() in BY_ITSELF
 
 
 @dataclass(frozen=True, slots=True)

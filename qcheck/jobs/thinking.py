@@ -141,7 +141,7 @@ def _is_empty(seen: Seen) -> bool:
 
 
 def _is_cut(seen: Seen) -> bool:
-    return seen.response is not None and not _is_empty(seen) and seen.response.finish_reason != "stop"
+    return seen.response is not None and not _is_empty(seen) and not seen.response.ended_by_itself
 
 
 def _digits(seen: Seen) -> str:

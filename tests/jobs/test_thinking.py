@@ -54,6 +54,19 @@ async def test_the_one_way_that_acts_is_found(way, strict):
     assert found.offer.listed == (0 if way == "completions" else 20)  # whose form of lists this endpoint has not
 
 
+@pytest.mark.parametrize("ends", ["eos", "eos_token", "end_turn", "COMPLETE"])
+async def test_it_is_found_whatever_the_word_for_an_answer_that_the_model_has_ended(ends):
+    for said in (UNKNOWN, Dialect(thinking_off="reasoning")):
+        found, _ = await found_at(ThinkingEndpoint(way="reasoning", ends=ends), said)
+        assert found.offer.thinking_off == "reasoning"
+
+
+@pytest.mark.parametrize("ends", ["length", "max_tokens", "content_filter", ""])
+async def test_an_answer_that_nobody_says_has_ended_is_no_way(ends):
+    found, _ = await found_at(ThinkingEndpoint(way="reasoning", ends=ends))
+    assert found.endpoint.dialect.thinking_off == "not found"
+
+
 @pytest.mark.parametrize("shown", CAPS)
 async def test_it_is_found_however_thoughts_are_shown_or_hidden(shown):
     found, _ = await found_at(ThinkingEndpoint(way="enable_thinking", shown=shown))

@@ -34,6 +34,7 @@ class ThinkingEndpoint(OpenEndpoint):
     field of its own, between tags, without them, not at all and within the limit of tokens ("empty", "short" where its
     answer comes as well), or not at all and beyond that limit ("uncapped", "counted" where usage tells).
     by_default: whether it thinks if it is told nothing. warm: the one temperature that it accepts while it thinks.
+    ends: its word for an answer that the model has ended.
     """
 
     way: ThinkingSwitch | None = None
@@ -41,6 +42,7 @@ class ThinkingEndpoint(OpenEndpoint):
     shown: Shown = "field"
     by_default: bool = True
     warm: float | None = None
+    ends: str = "stop"
 
     def _refusal(self, body: dict[str, Any]) -> str | None:
         unknown = [name for way, name in FIELDS.items() if name in body and way != self.way]
@@ -80,7 +82,7 @@ class ThinkingEndpoint(OpenEndpoint):
         said = right if thinks or not product else "195 000 000 000"
         if begun := self._continued(body):
             said = said.removeprefix(begun.removeprefix(FORMAT.no_thought))
-        return web.json_response(self._thought(said) if thinks else answer(said))
+        return web.json_response(self._thought(said) if thinks else answer(said, self.ends))
 
     def _thought(self, said: str) -> dict[str, Any]:
         if self.shown == "field":
@@ -92,8 +94,8 @@ class ThinkingEndpoint(OpenEndpoint):
         if self.shown == "empty":
             return answer("", "length", 32)
         if self.shown == "short":
-            return answer(said, "stop", 31)
-        counted = answer(said, "stop", len(said))
+            return answer(said, self.ends, 31)
+        counted = answer(said, self.ends, len(said))
         if self.shown == "counted":
             counted["usage"]["completion_tokens_details"] = {"reasoning_tokens": 400}
         return counted

@@ -13,7 +13,7 @@ from qcheck.client.limits import Limiters
 from qcheck.jobs.inquiry import FOLLOW_UPS, EndOfInquiry, Inquiry, unknown, worst_cases_usd
 from qcheck.jobs.known import KnownOffer, hopeless, known_offer, with_offer
 from qcheck.jobs.seen import TOP, Trial, listed
-from qcheck.jobs.thinking import fewest_requests, find_way, in_words, most_requests, sought
+from qcheck.jobs.thinking import fewest_requests, find_way, in_words, most_requests, sought, still_acts, to_confirm
 from qcheck.records import Attempt
 from qcheck.registry.types import Endpoint
 from qcheck.run.budget import Budget
@@ -58,20 +58,21 @@ def planned(endpoint: Endpoint, offer: KnownOffer | None, texts: Texts = "unused
     if hopeless(endpoint):
         return Discovery(int(named), int(named), 0.0)
     further = max(len(_further(endpoint, given, texts)) for given in (0, TOP))
-    confirmed = _may_hold(offer, texts)
-    fewest = 1 if confirmed else len(PLAIN) + fewest_requests(endpoint)
-    most = len(PLAIN) + further + FOLLOW_UPS + confirmed + most_requests(endpoint)
+    fewest, most = len(PLAIN) + fewest_requests(endpoint), len(PLAIN) + further + FOLLOW_UPS + most_requests(endpoint)
+    if offer and _may_hold(offer, texts):
+        least, at_most = to_confirm(endpoint, offer.thinking_off)
+        fewest, most = 1 + least, most + 1 + at_most
     costs = worst_cases_usd(("greedy",), endpoint)
     cost_usd = None if costs is None else most * max(costs)
     return Discovery(fewest + named, most + named, cost_usd, in_words(endpoint, offer))
 
 
-def _may_hold(offer: KnownOffer | None, texts: Texts) -> bool:
-    """Whether one request can tell that an offer of before still holds, and it says all that matters.
+def _may_hold(offer: KnownOffer, texts: Texts) -> bool:
+    """Whether one request for lists can tell that an offer of before still holds, and it says all that matters.
 
     That nothing is given, and how texts are decoded where nothing is, no single request confirms.
     """
-    if offer is None or not offer.listed:
+    if not offer.listed:
         return False
     return texts != "judged" or offer.temperature is not None or offer.greedy is not None
 
@@ -100,10 +101,10 @@ async def discover(
 ) -> tuple[Found, ...]:
     """What each endpoint offers, all of them asked at once; every attempt is handed to `on_attempt`, charged.
 
-    `offers` were found earlier, by name: one request tells whether they still hold, and where they do not all is asked
-    anew. texts: whose texts may be judged, so that it matters how they are decoded. seq: the number of the first
-    request to each, from which they fall. Whatever a provider does is data; where it does not answer, or the
-    budget or the time ends the inquiry, what it has shown until then counts.
+    `offers` were found earlier, by name: one request tells whether they still hold, and of a model that may think one
+    or two more; where they do not all is asked anew. texts: whose texts may be judged, so that it matters how they are
+    decoded. seq: the number of the first request to each, from which they fall. Whatever a provider does is data; where
+    it does not answer, or the budget or the time ends the inquiry, what it has shown until then counts.
     """
     limiters, deadline_s = Limiters(), budget.limits.deadline_s
     most_s = MOST_S if deadline_s is None else min(MOST_S, DEADLINE_SHARE * deadline_s)
@@ -151,7 +152,7 @@ async def _find(
         asking = inquiry(known, seq)
         try:
             async with asyncio.timeout_at(ends):
-                if await _still_holds(asking, offer):
+                if await _still_holds(asking, offer, endpoint):
                     return Found(known, offer)
         except TimeoutError:
             return Found(endpoint, None)
@@ -176,15 +177,19 @@ async def _find(
     return Found(with_offer(replace(endpoint, model_id=asking.endpoint.model_id, dialect=dialect), shown), shown)
 
 
-async def _still_holds(asking: Inquiry, offer: KnownOffer) -> bool:
-    """Whether an endpoint takes the request that it took, lists as many tokens as it listed, and thinks no more."""
+async def _still_holds(asking: Inquiry, offer: KnownOffer, resolved: Endpoint) -> bool:
+    """Whether an endpoint takes the request that it took, lists as many tokens as it listed, and does not think.
+
+    A thought without tags has words and lists like an answer: a question shows it. resolved: the endpoint as registry
+    and user have it.
+    """
     try:
         seen = await asking.ask_as_known("greedy")
+        if seen.response is None or listed(seen) != offer.listed:
+            return False
+        return not sought(resolved) or await still_acts(asking, resolved.dialect.thinking_off)
     except EndOfInquiry:
         return False
-    if seen.response is None or listed(seen) != offer.listed:
-        return False
-    return offer.thinking_off is None or bool(seen.response.text.strip())  # a thought may be hidden
 
 
 async def name_models(

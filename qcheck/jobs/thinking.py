@@ -26,6 +26,8 @@ __all__ = [
     "most_requests",
     "off_by",
     "sought",
+    "still_acts",
+    "to_confirm",
 ]
 
 # What is believed to be honoured most often comes first, what changes the prompt last.
@@ -65,6 +67,25 @@ def fewest_requests(endpoint: Endpoint) -> int:
 def most_requests(endpoint: Endpoint) -> int:
     """How many requests `find_way` sends at most."""
     return _ASKED * len(_ways(endpoint)) + _AGAIN if sought(endpoint) else 0
+
+
+def to_confirm(endpoint: Endpoint, found: ThinkingSwitch | None) -> tuple[int, int]:
+    """How many requests `still_acts` sends at least and at most, where the way `found` was found before."""
+    if not sought(endpoint):
+        return 0, 0
+    return 1, 1 + (found in (None, endpoint.dialect.thinking_off))
+
+
+async def still_acts(asking: Inquiry, said: ThinkingSwitch | Untold | None) -> bool:
+    """Whether the way in which the endpoint is asked, found before, keeps the model from thinking now.
+
+    said: what the registry says, which stands where the model explains the product instead. Raises EndOfInquiry.
+    """
+    way = asking.endpoint.dialect.thinking_off
+    seen = await asking.ask_as_known("product")
+    if way == said and _is_cut(seen):
+        return await _thought_of_line(asking, way) is None
+    return _thought_of_product(seen) is None
 
 
 async def find_way(asking: Inquiry) -> Doubts:
@@ -111,7 +132,7 @@ def _thought_of_product(seen: Seen) -> str | None:
     return doubt
 
 
-async def _thought_of_line(asking: Inquiry, way: ThinkingSwitch) -> str | None:
+async def _thought_of_line(asking: Inquiry, way: ThinkingSwitch | Untold | None) -> str | None:
     """The same of the second question, whose answer is begun if all are: a server that continues none begins anew."""
     begun = _BEGINNING if way in BEGUN else ""
     seen = await asking.ask_to_answer("line", begun)

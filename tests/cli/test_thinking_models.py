@@ -54,7 +54,7 @@ def test_with_nothing_configured_the_verdicts_are_right(qcheck, urls, tmp_path):
 
     again = " ".join(qcheck(*asked[:-2], "--dry-run").out.split())
     assert re.search(r"thinking: right: off by chat_template_kwargs, found \d{4}-\d\d-\d\d ", again)
-    assert re.search(r"right provider discovery \d+ about 1 ", again)
+    assert re.search(r"right provider discovery \d+ about 2 ", again)
 
 
 def test_where_no_way_is_found_nobody_is_judged_and_the_table_is_named(qcheck, provider, tmp_path):

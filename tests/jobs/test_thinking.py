@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from aiohttp import web
 from offers import OFFER
-from open_endpoint import listening
+from open_endpoint import OpenEndpoint, listening
 from thinking_endpoint import FORMAT, Shown, ThinkingEndpoint, answer
 
 from qcheck.jobs.check import check
@@ -38,6 +38,7 @@ async def found_at(served, dialect=UNKNOWN, *, offer=None, limits=None, app=None
         (found,) = await discover([endpoint], {}, known, budget, attempts.append, sleep=no_sleep)
     assert len({a.seq for a in attempts}) <= plan.most
     asked = list(dict.fromkeys(a.seq for a in attempts))
+    assert len(asked) >= (0 if limits or app else plan.fewest)
     assert asked == [-1 - i for i in range(len(asked))]
     return found, attempts
 
@@ -125,6 +126,16 @@ async def test_other_temperatures_may_be_accepted_without_a_thought():
     assert (found.offer.thinking_off, found.offer.temperature) == ("reasoning", None)
 
 
+class Explains(ThinkingEndpoint):
+    """Tells how to multiply instead of doing it."""
+
+    async def _answer(self, request):
+        body = await request.json()
+        if "Compute" in body["messages"][0]["content"]:
+            return web.json_response(answer("To multiply these two, we first write", "length", 32))
+        return await super()._answer(request)
+
+
 async def test_what_the_registry_says_stands_until_an_answer_shows_a_thought():
     said = Dialect(thinking_off="reasoning")
     found, attempts = await found_at(ThinkingEndpoint(way="reasoning"), said)
@@ -132,16 +143,13 @@ async def test_what_the_registry_says_stands_until_an_answer_shows_a_thought():
     found, _ = await found_at(ThinkingEndpoint(way="enable_thinking", shown="empty"), said)
     assert found.endpoint.dialect.thinking_off == found.offer.thinking_off == "enable_thinking"
 
-    class Explains(ThinkingEndpoint):
-        async def _answer(self, request):
-            body = await request.json()
-            if "Compute" in body["messages"][0]["content"]:
-                return web.json_response(answer("To multiply these two, we first write", "length", 32))
-            return await super()._answer(request)
-
     found, attempts = await found_at(Explains(way="reasoning"), said)
     assert (found.endpoint.dialect.thinking_off, found.offer.thinking_off) == ("reasoning", None)
     assert [a.probe_id for a in attempts] == ["product", "line", "plain", "greedy"]
+    again, attempts = await found_at(Explains(way="reasoning"), said, offer=found.offer)
+    assert (again.offer, [a.probe_id for a in attempts]) == (found.offer, ["greedy", "product", "line"])
+    found, _ = await found_at(Explains(), said, offer=found.offer)
+    assert found.endpoint.dialect.thinking_off == "not found"
     found, _ = await found_at(Explains(way="reasoning"))
     assert found.endpoint.dialect.thinking_off == "not found"  # as nobody says so, and no answer ends
 
@@ -152,14 +160,32 @@ async def test_what_the_user_states_is_neither_asked_nor_overruled():
     assert (found.endpoint.dialect, found.offer.thinking_off, len(attempts)) == (stated, None, 2)
 
 
-async def test_one_request_tells_that_it_still_acts_and_one_thought_has_all_asked_anew():
+async def test_one_question_tells_that_it_still_acts_and_one_thought_has_all_asked_anew():
     known = OFFER.model_copy(update={"thinking_off": "reasoning"})
     found, attempts = await found_at(ThinkingEndpoint(way="reasoning"), offer=known)
-    assert (found.offer, found.endpoint.dialect.thinking_off, len(attempts)) == (known, "reasoning", 1)
+    assert (found.offer, found.endpoint.dialect.thinking_off) == (known, "reasoning")
+    assert [a.probe_id for a in attempts] == ["greedy", "product"]
     for shown in ("field", "empty"):
         found, attempts = await found_at(ThinkingEndpoint(way="enable_thinking", shown=shown), offer=known)
         assert found.endpoint.dialect.thinking_off == "enable_thinking"
         assert attempts[1].probe_id == "product"
+
+
+class Wordy(ThinkingEndpoint):
+    """Thinks about a story in words, with lists and without tags, as about all else."""
+
+    async def _answer(self, request):
+        if "story" in (await request.json())["messages"][0]["content"]:
+            return await OpenEndpoint._answer(self, request)
+        return await super()._answer(request)
+
+
+@pytest.mark.parametrize("shown", CAPS)
+async def test_a_way_that_acted_before_is_not_believed_where_words_and_lists_may_be_a_thought(shown):
+    known = OFFER.model_copy(update={"thinking_off": "enable_thinking"})
+    found, attempts = await found_at(Wordy(shown=shown), offer=known)
+    assert (found.endpoint.dialect.thinking_off, found.offer) == ("not found", None)
+    assert [a.probe_id for a in attempts][:2] == ["greedy", "product"]
 
 
 async def test_where_the_search_is_cut_off_nothing_is_known_and_nothing_judged():

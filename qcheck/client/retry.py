@@ -10,12 +10,14 @@ from enum import Enum
 
 import numpy as np
 
-__all__ = ["MAX_WAIT_S", "TOO_MANY", "Fate", "backoff_s", "fate_of_status", "jittered", "retry_after_s"]
+__all__ = ["LATER", "MAX_WAIT_S", "TOO_MANY", "Fate", "backoff_s", "fate_of_status", "jittered", "retry_after_s"]
 
 MAX_WAIT_S = 60.0
 TOO_MANY = frozenset({429, 503, 529})  # statuses that ask for fewer requests
 _FIRST_WAIT_S = 1.0
-_RETRIED = frozenset({408, 409, 429})
+# Statuses below 500 that another try may change: TGI says 424 of a generation that failed, Groq 498 where it has no
+# capacity and 499 of a request that was cancelled.
+LATER = frozenset({408, 409, 424, 425, 429, 498, 499})
 _FATAL = frozenset({401, 402, 403, 410})
 _NO_SUCH_MODEL = re.compile(r"model|endpoint", re.IGNORECASE)
 # OpenRouter's 403 for what was said, not for the key: "… requires moderation and your input was flagged …".
@@ -35,7 +37,7 @@ def fate_of_status(status: int, message: str) -> Fate:
 
     Redirects are fatal: they are not followed, so that a key goes nowhere but to the address that was given.
     """
-    if status in _RETRIED or status >= 500:
+    if status in LATER or status >= 500:
         return Fate.RETRY
     if status == 403 and _MODERATED.search(message):
         return Fate.REFUSED

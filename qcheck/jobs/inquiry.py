@@ -14,6 +14,7 @@ import httpx
 
 from qcheck.client.dialect import THOUGHT
 from qcheck.client.limits import Limiter
+from qcheck.client.retry import LATER
 from qcheck.client.transport import Client
 from qcheck.jobs.offer import MOST_LEAST
 from qcheck.jobs.seen import LINE, PRODUCT, PROMPT, TOP, Seen, Trial, listed
@@ -37,7 +38,6 @@ POLL_S: Final = 0.05
 ATTEMPTS: Final = 2
 
 _FATAL: Final = frozenset({401, 402, 403, 410})
-_LATER: Final = frozenset({408, 409, 429})
 _NOT_OFFERED: Final = re.compile(r"not support|unsupported|not available|not allowed", re.IGNORECASE)
 _VERBATIM: Final = PromptFormat(user="{content}", assistant="{content}", system="{content}", answer="", no_thought="")
 _TOOL: Final = Tool(
@@ -362,7 +362,7 @@ def _seen(attempt: Attempt, bodies: list[bytes]) -> Seen:
     if attempt.response is not None:
         return Seen(attempt.response, bodies[-1])
     status = attempt.http_status or 0
-    refused = 400 <= status < 500 and status not in _FATAL | _LATER
+    refused = 400 <= status < 500 and status not in _FATAL | LATER
     # Within an HTTP 200: whatever else is wrong is tried again.
     refused |= status == httpx.codes.OK and attempt.index < ATTEMPTS - 1 and not attempt.fatal
     error = attempt.error or "no reason given"

@@ -13,7 +13,7 @@ NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("status", "message", "fate"),
     [
-        *((status, "", Fate.RETRY) for status in (408, 409, 429, 500, 502, 503, 504, 529)),
+        *((status, "", Fate.RETRY) for status in (408, 409, 424, 425, 429, 498, 499, 500, 502, 503, 504, 529)),
         *((status, "", Fate.FATAL) for status in (401, 402, 403, 410, 301, 307)),
         (404, "Not found the model kimi-k2.6 or Permission denied", Fate.FATAL),
         (404, "No endpoints found for moonshotai/kimi-k2.6.", Fate.FATAL),

@@ -104,7 +104,7 @@ async def test_no_other_header_is_sent(fake, sleeper):
     assert fake.asked[0].headers.keys() == told | {"host", "connection", "content-length", "content-type"}
 
 
-@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529])
+@pytest.mark.parametrize("status", [408, 409, 424, 425, 429, 498, 499, 500, 502, 503, 529])
 async def test_statuses_that_pass_are_tried_again(fake, sleeper, status):
     fake.script = [http(status, {"error": {"message": "later"}}), OK]
     first, second = await ask(fake.endpoint(), sleeper)

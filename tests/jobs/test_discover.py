@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
@@ -272,6 +272,33 @@ async def test_a_refusal_inside_an_http_200_is_one():
     served = Within(most=5)
     found, _ = await found_open(served)
     assert found.offer.listed == 5
+
+
+@dataclass
+class Failing(OpenEndpoint):
+    """Answers the first `failures` requests for log-probabilities with `code`."""
+
+    code: int = 500
+    failures: int = 1000
+
+    async def _answer(self, request):
+        body = await request.json()
+        if "logprobs" not in body or not self.failures:
+            return await super()._answer(request)
+        self.failures -= 1
+        self.asked.append(body)
+        return web.json_response({"error": {"message": "Request failed during generation"}}, status=self.code)
+
+
+@pytest.mark.parametrize("code", [424, 425, 429, 498, 499, 500])
+async def test_a_failure_that_passes_takes_no_log_probabilities_away(code):
+    found, attempts = await found_open(Failing(code=code, failures=1))
+    assert found.offer.listed == 20
+    assert [(a.probe_id, a.outcome) for a in attempts] == [
+        ("plain", "answered"),
+        ("greedy", "retried"),
+        ("greedy", "answered"),
+    ]
 
 
 async def test_a_slow_provider_takes_a_part_of_the_deadline_alone():

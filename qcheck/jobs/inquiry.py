@@ -28,7 +28,9 @@ __all__ = ["ALL", "FOLLOW_UPS", "LONG", "MODELS", "EndOfInquiry", "Inquiry", "un
 
 LONG: Final = 32  # tokens
 FEWEST_KNOWN: Final = 16  # output tokens that some generate at least, whatever they are asked
-FOLLOW_UPS: Final = 5  # at most, where requests are refused: two plainer ones, three for fewer log-probabilities
+FEWER: Final = 3  # requests for fewer log-probabilities, or in another form, before none are asked for
+FOLLOW_UPS: Final = 2 + FEWER + 1  # at most, where requests are refused: two plainer ones, and those for lists
+USUAL_MOST: Final = 5  # log-probabilities that are accepted by many
 MODELS: Final = "models"  # what asking `/models` is called beside the trials
 SAMPLING: Final = 1.0
 MOST_WARM: Final = 2.0  # the highest temperature that anybody accepts
@@ -39,6 +41,12 @@ ATTEMPTS: Final = 2
 
 _FATAL: Final = frozenset({401, 402, 403, 410})
 _NOT_OFFERED: Final = re.compile(r"not support|unsupported|not available|not allowed", re.IGNORECASE)
+# A number that stands by itself, as none does in "GLM-4.6" or "/2.11/", and the word of a bound before it.
+_NUMBER: Final = re.compile(
+    r"(\b(?:most|max|maximum|maximum of|than|to|and|le)\b\W{1,4}|[<≤]=?\s*)?"
+    r"(?<![\w./])(?<![a-z]-)(\d{1,4})(?![\w/]|\.\d)",
+    re.IGNORECASE,
+)
 _VERBATIM: Final = PromptFormat(user="{content}", assistant="{content}", system="{content}", answer="", no_thought="")
 _TOOL: Final = Tool(
     "find_place",
@@ -267,18 +275,22 @@ class Inquiry:
         if not seen.refused:
             return
         self.trials["top_20"] = seen
-        form = self.endpoint.dialect.logprobs
-        other: LogprobsForm = "integer" if form == "boolean" else "boolean"
-        fewer: list[tuple[int, LogprobsForm]] = [(5, form), (TOP, other)]
-        if cap := _cap(seen.error):
-            fewer = [(cap, form)]
-        elif _NOT_OFFERED.search(seen.error):
-            fewer = []
-        for k, asked in (*fewer, (0, form)):
-            self.top = k
-            self.endpoint = replace(self.endpoint, dialect=replace(self.endpoint.dialect, logprobs=asked))
-            if not (await self._ask(step)).refused:
+        form, lowest = self.endpoint.dialect.logprobs, self.seq - FEWER
+        tried, untried = {(self.top, form)}, _fewer(seen.error, form)
+        while untried and self.seq > lowest:
+            tried.add(untried[0])
+            seen = await self._ask_listing(step, *untried[0])
+            if not seen.refused:
                 return
+            named = [(k, untried[0][1]) for k in _caps(seen.error)]
+            untried = [it for it in (*named, *untried) if it not in tried]
+        await self._ask_listing(step, 0, form)
+
+    async def _ask_listing(self, step: _Step, top: int, form: LogprobsForm) -> Seen:
+        """Send a request for so many log-probabilities in that form, as all are sent from here on."""
+        self.top = top
+        self.endpoint = replace(self.endpoint, dialect=replace(self.endpoint.dialect, logprobs=form))
+        return await self._ask(step)
 
     async def _ask(self, step: _Step) -> Seen:
         """Send one request and note how it ended. Raises EndOfInquiry where no other can be answered."""
@@ -385,6 +397,19 @@ def _least_tokens(words: str) -> int | None:
     return max((n for n in _numbers(words) if 1 < n <= MOST_LEAST), default=None) if "token" in words else None
 
 
-def _cap(words: str) -> int | None:
-    """The most log-probabilities that a refusal of 20 says are accepted."""
-    return max((n for n in _numbers(words) if 0 < n < TOP), default=None) if "logprobs" in words else None
+def _caps(words: str) -> list[int]:
+    """What a refusal of log-probabilities may say is the most that is accepted, the likeliest first, two at most."""
+    if "logprobs" not in words:
+        return []
+    said = [(bool(bound), k) for bound, number in _NUMBER.findall(words) if 0 < (k := int(number)) < TOP]
+    bounds = sorted({k for bound, k in said if bound}, reverse=True)
+    return bounds[:2] or [max(k for _, k in said)] if said else []
+
+
+def _fewer(words: str, form: LogprobsForm) -> list[tuple[int, LogprobsForm]]:
+    """How many log-probabilities may be accepted, and in which form, where they are refused in these words."""
+    caps = _caps(words)
+    if _NOT_OFFERED.search(words):
+        return [(k, form) for k in caps]
+    same = list(dict.fromkeys((*caps, USUAL_MOST)))[:2]
+    return [*((k, form) for k in same), (TOP, "integer" if form == "boolean" else "boolean")]

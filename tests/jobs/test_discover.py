@@ -47,6 +47,7 @@ async def found_open(served, *, dialect=None, offer=None, texts="instead", **fie
         (OpenEndpoint(), {}, {}, 2),
         (OpenEndpoint(most=5), {}, {"top_logprobs_max": 5, "listed": 5}, 3),
         (OpenEndpoint(form="integer"), {}, {"logprobs": "integer"}, 4),
+        (OpenEndpoint(form="integer", most=5), {}, {"logprobs": "integer", "top_logprobs_max": 5, "listed": 5}, 5),
         (OpenEndpoint(least=16), {}, {"min_tokens": 16}, 3),
         (OpenEndpoint(limit="max_completion_tokens"), {}, {"max_tokens": "max_completion_tokens"}, 3),
         (OpenEndpoint(refused=("logprobs",)), {}, {"top_logprobs_max": 0, "listed": 0}, 5),
@@ -272,6 +273,38 @@ async def test_a_refusal_inside_an_http_200_is_one():
     served = Within(most=5)
     found, _ = await found_open(served)
     assert found.offer.listed == 5
+
+
+@dataclass
+class Wordy(OpenEndpoint):
+    """Refuses more log-probabilities than it gives in these `words`."""
+
+    words: str = ""
+
+    def _refusal(self, body):
+        refusal = super()._refusal(body)
+        return self.words if refusal and "between" in refusal else refusal
+
+
+@pytest.mark.parametrize(
+    ("words", "requests"),
+    [
+        ("top_logprobs must be between 0 and 5", 3),
+        ("top_logprobs: expected a value in [0, 5]", 3),
+        ("top_logprobs: 0-5 are allowed", 3),
+        ("zai-org/GLM-4.6: top_logprobs must be at most 5", 3),
+        ("zai-org/GLM-4.6-8B: top_logprobs is too large", 3),
+        ("{'loc': ('body', 'top_logprobs'), 'ctx': {'le': 5}, 'url': 'https://errors.pydantic.dev/2.11/v/less'}", 3),
+        ("top_logprobs: Input should be less than or equal to 5 (at line 1 column 12)", 3),
+        ("request 12 of 17: top_logprobs is too large", 4),
+        ("error 12: more than 10 top_logprobs are not supported; 7 of 8 workers, up to 5", 4),
+        ("at line 1 column 17: top_logprobs is above 5", 4),
+        ("no more", 3),
+    ],
+)
+async def test_a_refusal_loses_no_log_probabilities_by_the_other_numbers_in_it(words, requests):
+    found, attempts = await found_open(Wordy(most=5, words=words))
+    assert (found.offer.top_logprobs_max, found.offer.listed, len(attempts)) == (5, 5, requests)
 
 
 @dataclass

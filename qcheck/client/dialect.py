@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _MAX_ERROR_BODY = 65_536  # bytes
+_MAX_FAULTS = 8
 _UNPROCESSABLE = 422
 # How answers end that the server broke off: vLLM's and SGLang's word, DeepSeek's, and Z.ai's.
 BROKEN_OFF: Final = ("error", "abort", "insufficient_system_resource", "network_error")
@@ -113,6 +114,25 @@ def _message_of(error: Any) -> str:
     return ": ".join(word for word in words if isinstance(word, str) and word)
 
 
+def _detail_of(detail: Any) -> str:
+    """The words of FastAPI's `detail`: a text, an error object, or what is wrong in which places of the request."""
+    if isinstance(detail, list):
+        return _faults_of(detail)
+    if isinstance(detail, dict):
+        return _message_of(detail) or _message_of(detail.get("error")) or _faults_of(detail.get("detail"))
+    return _message_of(detail)
+
+
+def _faults_of(faults: Any) -> str:
+    told = []
+    for fault in faults[:_MAX_FAULTS] if isinstance(faults, list) else ():
+        place, words = (fault.get("loc"), fault.get("msg")) if isinstance(fault, dict) else (None, fault)
+        if isinstance(words, str) and words:
+            steps = [str(step) for step in place if isinstance(step, str | int)] if isinstance(place, list) else []
+            told.append(f"{'.'.join(steps)}: {words}" if steps else words)
+    return "; ".join(told)
+
+
 def error_message(body: bytes) -> str:
     """What the body of a failed exchange says, unfiltered; "" where it says nothing or goes on without end."""
     if len(body) > _MAX_ERROR_BODY:
@@ -123,8 +143,7 @@ def error_message(body: bytes) -> str:
         return body.decode("utf-8", "replace")
     if not isinstance(value, dict):
         return ""
-    words = (_message_of(value.get("error")), value.get("message"), value.get("detail"))
-    return next((word for word in words if isinstance(word, str) and word), "")
+    return _message_of(value.get("error")) or _detail_of(value.get("message")) or _detail_of(value.get("detail"))
 
 
 def _headers_in(error: Any) -> dict[str, str]:

@@ -514,6 +514,13 @@ def test_malformed_streams_are_refused(raw):
         (b'{"object":"error","message":"no"}', "no"),
         (b'{"detail":"Not Found"}', "Not Found"),
         (b'{"detail":[{"loc":[]}]}', ""),
+        (b'{"detail":[{"loc":["body","messages",0,null],"msg":"Field required"},"no",{"msg":"no"},[],{"msg":[]}]}',
+         "body.messages.0: Field required; no; no"),
+        (b'{"detail":{"error":"no"}}', "no"),
+        (b'{"detail":{"error":{"message":"no"}}}', "no"),
+        (b'{"detail":{"message":"no","code":3}}', "no"),
+        (b'{"object":"error","message":{"detail":[{"loc":["body","top_k"],"msg":"no"}]}}', "body.top_k: no"),
+        (b'{"message":[],"detail":{"detail":{}}}', ""),
         (b"upstream timed out", "upstream timed out"),
         (b"[1]", ""),
         (b"", ""),
@@ -540,7 +547,8 @@ def test_malformed_model_lists_are_refused(raw):
 # ── nothing else is ever raised ───────────────────────────────────────────────────────────────────────────────────────
 
 WORDS = ["choices", "message", "content", "logprobs", "token", "logprob", "bytes", "top_logprobs", "tokens", "error",
-         "token_logprobs", "usage", "prompt_tokens", "cost", "id", "data", "code", "metadata", "raw"]  # fmt: skip
+         "token_logprobs", "usage", "prompt_tokens", "cost", "id", "data", "code", "metadata", "raw", "detail", "loc",
+         "msg"]  # fmt: skip
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("-inf")
 JSON = st.recursive(
     LEAVES,

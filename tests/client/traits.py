@@ -425,6 +425,12 @@ TRAITS = (
         (http(400, {"error": {"message": "bad request", "type": "invalid"}}),),
         (outcome,),
     ),
+    Trait(
+        ERRORS,
+        "what is wrong in which place (FastAPI)",
+        (http(422, {"detail": [{"loc": ["body", "max_tokens"], "msg": "Input should be at least 16"}]}),),
+        (outcome,),
+    ),
     Trait(ERRORS, "OpenRouter's 429 with its upstream's words", (http(429, ROUTED), OK), (error, outcome)),
     Trait(
         ERRORS,

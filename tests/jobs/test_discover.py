@@ -334,6 +334,26 @@ async def test_a_failure_that_passes_takes_no_log_probabilities_away(code):
     ]
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda words: {
+            "detail": [{"loc": ["body", "max_tokens"], "msg": "Input should be greater than or equal to 16"}]
+        },
+        lambda words: {"detail": {"error": words}},
+    ],
+)
+async def test_a_refusal_is_understood_in_fastapis_form(form):
+    class Refusing(OpenEndpoint):
+        async def _answer(self, request):
+            if words := self._refusal(await request.json()):
+                return web.json_response(form(words), status=422)
+            return await super()._answer(request)
+
+    found, _ = await found_open(Refusing(least=16))
+    assert (found.offer.min_tokens, found.offer.listed) == (16, 20)
+
+
 async def test_a_slow_provider_takes_a_part_of_the_deadline_alone():
     async def stall(_):
         await asyncio.sleep(5)

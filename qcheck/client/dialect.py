@@ -165,7 +165,7 @@ def _raise_reported(error: Any) -> None:
 
 
 def parse_response(body: bytes, endpoint: Endpoint, request: Request) -> Response:
-    """The answer in the body of an HTTP 200. Raises DialectError, and nothing else, where there is none.
+    """The answer in the body of an HTTP 200, or another success. Raises DialectError alone, where there is none.
 
     Where more tokens came than were asked for (some generate a least number), log-probabilities are of those asked for
     alone. An answer that a model has thought about, though the endpoint was told that it should not, is none, and so is

@@ -44,11 +44,12 @@ _CONNECT_WAIT_S = 0.5
 # Chance that a connection ends after an exchange: where upstreams are drawn once for each connection, few drawings
 # would otherwise decide what is seen. A handshake to every tenth request is what that costs.
 _RENEWED = 0.1
+_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Exchange:
-    """One request and what came of it: `body` of an HTTP 200, or `error` and what follows from it.
+    """One request and what came of it: `body` of a success, or `error` and what follows from it.
 
     too_many: whether it asks for fewer requests, by its status or by an error in an HTTP 200.
     """
@@ -71,6 +72,12 @@ class _TooLargeError(Exception):
 def _tls_context(base_url: str) -> ssl.SSLContext:
     """One for all connections: reading the trusted authorities takes time, and none are needed for plain http."""
     return httpx.create_ssl_context() if base_url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _is_compressed(headers: httpx.Headers) -> bool:
+    """Whether any coding of a body changes it; some servers name a charset there."""
+    codings = headers.get("content-encoding", "").lower().split(",")
+    return any(coding.strip() in _COMPRESSED for coding in codings)
 
 
 async def _told(
@@ -326,10 +333,12 @@ class Client:
             status = response.status_code
             body = await self._body(response)
         exchange = replace(exchange, status=status, retry_after_s=retry_after_s(response.headers, datetime.now(UTC)))
-        if status == httpx.codes.OK and response.headers.get("content-encoding", "identity") == "identity":
-            return replace(exchange, body=body)
-        if status == httpx.codes.OK:
+        if response.is_success and _is_compressed(response.headers):
             return replace(exchange, error="the body is compressed, which was not asked for")
+        if response.is_success and not body.strip():
+            return replace(exchange, error=f"HTTP {status} without a body")
+        if response.is_success:
+            return replace(exchange, body=body)
         if status == httpx.codes.BAD_REQUEST and json and "tools" in json and holds_refused_call(body):
             return replace(exchange, body=body)
         message = error_message(body)

@@ -375,8 +375,8 @@ def _seen(attempt: Attempt, bodies: list[bytes]) -> Seen:
         return Seen(attempt.response, bodies[-1])
     status = attempt.http_status or 0
     refused = 400 <= status < 500 and status not in _FATAL | LATER
-    # Within an HTTP 200: whatever else is wrong is tried again.
-    refused |= status == httpx.codes.OK and attempt.index < ATTEMPTS - 1 and not attempt.fatal
+    # Within a success: whatever else is wrong is tried again.
+    refused |= httpx.codes.is_success(status) and attempt.index < ATTEMPTS - 1 and not attempt.fatal
     error = attempt.error or "no reason given"
     thought = error.startswith(THOUGHT)
     return Seen(error=error, refused=refused and not thought, thought=thought)

@@ -119,14 +119,14 @@ def charge_usd(attempt: Attempt, price: Price | None, worst_usd: float | None) -
     """What an exchange is counted at; None where that is unknown, for want of a price.
 
     An answer: what it says to have cost, believed up to `MOST_BEYOND` times `worst_usd`, at least its tokens at their
-    price, or `worst_usd` where it says neither. What was lost on its way, or came with HTTP 200 and could not be used,
-    may well be billed, too: `worst_usd`. An error, and what was never sent: nothing.
+    price, or `worst_usd` where it says neither. What was lost on its way, or came with a success (HTTP 200 to 299) and
+    could not be used, may well be billed, too: `worst_usd`. An error, and what was never sent: nothing.
     """
     if r := attempt.response:
         listed = cost_usd(replace(r, cost_usd=None), price)  # a provider may tell less than is billed elsewhere
         told = min(r.cost_usd, MOST_BEYOND * worst_usd) if r.cost_usd is not None and worst_usd else r.cost_usd
         return max((cost for cost in (told, listed) if cost is not None), default=worst_usd)
-    return worst_usd if attempt.sent and attempt.http_status in (None, 200) else 0.0
+    return worst_usd if attempt.sent and (attempt.http_status is None or attempt.http_status // 100 == 2) else 0.0
 
 
 def is_estimate(attempt: Attempt) -> bool:

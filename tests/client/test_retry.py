@@ -22,7 +22,6 @@ NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
         (403, "Your account has been flagged by our moderation team", Fate.FATAL),
         (400, "logprobs is not supported with this model", Fate.REFUSED),
         (422, "", Fate.REFUSED),
-        (204, "", Fate.REFUSED),
     ],
 )
 def test_fate_of_status(status, message, fate):

@@ -157,7 +157,7 @@ async def test_a_provider_that_will_answer_nothing(fake, sleeper, status, messag
     assert (attempt.outcome, attempt.fatal, attempt.error) == ("failed", True, f"HTTP {status}: {message}")
 
 
-@pytest.mark.parametrize("status", [400, 404, 422, 204])
+@pytest.mark.parametrize("status", [400, 404, 422])
 async def test_a_request_that_will_not_be_answered(fake, sleeper, status):
     fake.script = [http(status, b"")]
     (attempt,) = await ask(fake.endpoint(), sleeper)
@@ -207,11 +207,16 @@ async def test_a_proxy_that_cannot_be_used_is_a_mistake_of_the_configuration(mon
         b"HTTP/1.1 200 OK\r\nContent-Le\r\nConnection: close\r\n\r\n",
         b"nonsense\r\nConnection: close\r\n\r\n",
         http(200, b""),
+        http(202, b""),
+        http(204, b""),
+        http(201, b"<html>busy</html>"),
         http(200, b"<html>busy</html>"),
         http(200, {"choices": []}),
         http(200, {"error": {"message": "overloaded", "code": 502}}),
         http(200, {"error": {"message": "overloaded"}}),
         http(200, gzip.compress(json.dumps(answer()).encode()), "Content-Encoding: gzip"),
+        http(200, answer(), "Content-Encoding: identity, GZIP"),
+        http(200, answer(), "Content-Encoding: utf-8", "Content-Encoding: br"),
     ],
 )
 async def test_broken_answers_are_tried_again(fake, sleeper, step):
@@ -219,6 +224,14 @@ async def test_broken_answers_are_tried_again(fake, sleeper, step):
     first, second = await ask(fake.endpoint(), sleeper)
     assert (first.outcome, second.outcome) == ("retried", "answered")
     assert first.error
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 206])
+@pytest.mark.parametrize("headers", [(), ("Content-Encoding: utf-8",), ("Content-Encoding: IDENTITY, utf-8",)])
+async def test_any_success_with_a_body_that_is_not_compressed_is_read(fake, sleeper, status, headers):
+    fake.script = [http(status, answer("Yes"), *headers)]
+    (attempt,) = await ask(fake.endpoint(), sleeper)
+    assert (attempt.http_status, attempt.response.text) == (status, "Yes")
 
 
 async def test_an_error_in_an_http_200_is_judged_by_its_code(fake, sleeper):

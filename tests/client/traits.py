@@ -425,6 +425,8 @@ TRAITS = (
         (http(400, {"error": {"message": "bad request", "type": "invalid"}}),),
         (outcome,),
     ),
+    Trait(ERRORS, "HTTP 201 with an answer (NestJS)", (http(201, answer()),), (outcome, text)),
+    Trait(ERRORS, "HTTP 202 without a body", (http(202, b""), OK), (error, outcome)),
     Trait(
         ERRORS,
         "what is wrong in which place (FastAPI)",

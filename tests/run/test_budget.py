@@ -91,9 +91,22 @@ def test_max_requests_are_counted_before_they_are_sent_and_for_each_provider() -
         (LOST, 1.0, True),
         (replace(LOST, outcome="failed"), 1.0, True),
         (replace(REFUSED, http_status=200), 1.0, True),
+        (replace(REFUSED, http_status=201), 1.0, True),
+        (replace(REFUSED, http_status=204), 1.0, True),
         (replace(LOST, sent=False), 0.0, True),
     ],
-    ids=["usage", "cost", "no usage", "an error", "lost", "lost at last", "no use", "never sent"],
+    ids=[
+        "usage",
+        "cost",
+        "no usage",
+        "an error",
+        "lost",
+        "lost at last",
+        "no use",
+        "no use of a 201",
+        "no body",
+        "never sent",
+    ],
 )
 def test_what_may_be_billed_is_charged(attempt: Attempt, charged: float, estimated: bool) -> None:
     assert charge_usd(attempt, PRICE, 1.0) == pytest.approx(charged)

@@ -84,5 +84,5 @@ def _plan(endpoint: Endpoint) -> str:
     usual, most, cost_usd = planned(endpoint)
     return (
         f"plan: {usual} requests of at most {LONG} tokens to {endpoint.name} ({endpoint.display}), up to "
-        f"{most - usual} more where some are refused, {in_dollars({endpoint.name: cost_usd})}"
+        f"{most - usual} more where some are refused or fail, {in_dollars({endpoint.name: cost_usd})}"
     )

@@ -14,7 +14,7 @@ import httpx
 
 from qcheck.client.dialect import THOUGHT
 from qcheck.client.limits import Limiter
-from qcheck.client.retry import LATER
+from qcheck.client.retry import LATER, TOO_MANY
 from qcheck.client.transport import Client
 from qcheck.jobs.offer import MOST_LEAST
 from qcheck.jobs.seen import LINE, PRODUCT, PROMPT, TOP, Seen, Trial, listed
@@ -29,7 +29,7 @@ __all__ = ["ALL", "FOLLOW_UPS", "LONG", "MODELS", "EndOfInquiry", "Inquiry", "un
 LONG: Final = 32  # tokens
 FEWEST_KNOWN: Final = 16  # output tokens that some generate at least, whatever they are asked
 FEWER: Final = 3  # requests for fewer log-probabilities, or in another form, before none are asked for
-FOLLOW_UPS: Final = 2 + FEWER + 1  # at most, where requests are refused: two plainer ones, and those for lists
+FOLLOW_UPS: Final = 2 + FEWER + 1  # at most, where requests are refused or fail: two plainer ones, and those for lists
 USUAL_MOST: Final = 5  # log-probabilities that are accepted by many
 MODELS: Final = "models"  # what asking `/models` is called beside the trials
 SAMPLING: Final = 1.0
@@ -272,10 +272,12 @@ class Inquiry:
     async def _ask_for_logprobs(self, step: _Step) -> None:
         """The first request with log-probabilities: as many as are accepted, in the form that is."""
         seen = await self._ask(step)
+        form, lowest = self.endpoint.dialect.logprobs, self.seq - FEWER
+        if seen.failed:
+            seen = await self._ask_beside_none(step, seen)
         if not seen.refused:
             return
         self.trials["top_20"] = seen
-        form, lowest = self.endpoint.dialect.logprobs, self.seq - FEWER
         tried, untried = {(self.top, form)}, _fewer(seen.error, form)
         while untried and self.seq > lowest:
             tried.add(untried[0])
@@ -285,6 +287,23 @@ class Inquiry:
             named = [(k, untried[0][1]) for k in _caps(seen.error)]
             untried = [it for it in (*named, *untried) if it not in tried]
         await self._ask_listing(step, 0, form)
+
+    async def _ask_beside_none(self, step: _Step, failed: Seen) -> Seen:
+        """Ask again what the server has failed at, if it answers without log-probabilities; none where it fails again.
+
+        What fails both times, and not between, fails because of them.
+        """
+        top, form = self.top, self.endpoint.dialect.logprobs
+        without = await self._ask_listing(step, 0, form)
+        self.top = top
+        if without.response is None:
+            self.trials[step.trial] = failed
+            return failed
+        again = await self._ask(step)
+        if again.failed:
+            self.top = 0
+            self.trials |= {"top_20": again, step.trial: without}
+        return again
 
     async def _ask_listing(self, step: _Step, top: int, form: LogprobsForm) -> Seen:
         """Send a request for so many log-probabilities in that form, as all are sent from here on."""
@@ -379,7 +398,12 @@ def _seen(attempt: Attempt, bodies: list[bytes]) -> Seen:
     refused |= httpx.codes.is_success(status) and attempt.index < ATTEMPTS - 1 and not attempt.fatal
     error = attempt.error or "no reason given"
     thought = error.startswith(THOUGHT)
-    return Seen(error=error, refused=refused and not thought, thought=thought)
+    return Seen(error=error, refused=refused and not thought, failed=_is_failure(status), thought=thought)
+
+
+def _is_failure(status: int) -> bool:
+    """Whether a status says that the server failed at a request; TGI says 424 of a generation that did."""
+    return status == httpx.codes.FAILED_DEPENDENCY or (status >= 500 and status not in TOO_MANY)
 
 
 def _pinned(words: str) -> float | None:

@@ -94,6 +94,8 @@ def _logprobs(trials: Trials) -> Capability:
         return Capability(name, "yes", words + (f"; 20 are refused: {refused.error}" if refused else ""), most)
     if not asked:
         return _unanswered(name, trials.get("greedy"))
+    if refused and refused.failed:
+        return Capability(name, "no", f"the server fails twice where they are asked for: {refused.error}", 0)
     if refused:
         return replace(_unanswered(name, refused), value=0)
     if any(map(positions_of, asked)):

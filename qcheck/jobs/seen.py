@@ -57,14 +57,16 @@ MIN_CHARACTERS: Final = 8  # of two texts that agree
 class Seen:
     """How a request ended: with a response and the body that it was in, or with an error.
 
-    refused: whether the endpoint will not answer such a request, rather than could not. thought: whether the answer is
-    none only because the model thought before it, though it should not.
+    refused: whether the endpoint will not answer such a request, rather than could not. failed: whether it says that it
+    failed, and not because there are too many. thought: whether the answer is none only because the model thought
+    before it, though it should not.
     """
 
     response: Response | None = None
     body: bytes = b""
     error: str = ""
     refused: bool = False
+    failed: bool = False
     thought: bool = False
 
 

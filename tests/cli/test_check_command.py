@@ -19,7 +19,7 @@ def test_what_is_offered_is_shown_with_its_evidence(check, provider):
     spoken = check(provider())
     assert spoken.code == 0
     assert "plan: 14 requests of at most 32 tokens to mine" in spoken.err
-    assert "up to 6 more where some are refused, cost unknown (no price known)" in words(spoken.err)
+    assert "up to 6 more where some are refused or fail, cost unknown (no price known)" in words(spoken.err)
     shown = words(spoken.out)
     assert "log-probabilities yes 3 3 tokens listed at a position, in 3 of 3 answers" in shown
     assert "one-token answers no 2 1 token asked for, 2 generated" in shown

@@ -124,6 +124,22 @@ class OpenEndpoint:
         return choice
 
 
+@dataclass
+class Failing(OpenEndpoint):
+    """Answers the first `failures` requests for log-probabilities with `code`."""
+
+    code: int = 500
+    failures: int = 1000
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        if "logprobs" not in body or not self.failures:
+            return await super()._answer(request)
+        self.failures -= 1
+        self.asked.append(body)
+        return web.json_response({"error": {"message": "Request failed during generation"}}, status=self.code)
+
+
 def _position(token: int, listed: Any, k: int) -> dict[str, Any]:
     top = [{"token": VOCABULARY[t], "logprob": float(listed[t])} for t in np.argsort(-listed)[:k]]
     return {"token": VOCABULARY[token], "logprob": float(listed[token]), "top_logprobs": top}

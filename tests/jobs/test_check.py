@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from open_endpoint import OpenEndpoint, listening
+from open_endpoint import Failing, OpenEndpoint, listening
 
 from qcheck.errors import ConfigurationError
 from qcheck.jobs.check import check, planned
@@ -85,6 +85,11 @@ async def test_what_offers_everything():
         (
             OpenEndpoint(most=0),
             {"logprobs": "no", "raw_logprobs": "unknown", "lattice": "unknown", "prompt_logprobs": "no"},
+            {"top_logprobs_max": 0},
+        ),
+        (
+            Failing(),
+            {"logprobs": "no"} | dict.fromkeys(("raw_logprobs", "lattice", "prompt_logprobs"), "unknown"),
             {"top_logprobs_max": 0},
         ),
         (OpenEndpoint(refused=("seed",)), {"seed": "no"}, {}),

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from aiohttp import web
 from offers import NOW, OFFER
-from open_endpoint import OpenEndpoint, listening
+from open_endpoint import Failing, OpenEndpoint, listening
 from thinking_endpoint import FORMAT
 
 from qcheck.jobs.discover import discover, planned
@@ -153,11 +153,13 @@ async def test_a_deadline_ends_it_and_what_was_in_flight_is_charged():
 
 
 async def test_the_plan_names_the_fewest_and_the_most():
-    for served in (OpenEndpoint(), OpenEndpoint(most=5, least=16), OpenEndpoint(refused=("logprobs",))):
+    failing = Failing(least=16, most=0, form="integer", failures=2)
+    for served in (OpenEndpoint(), OpenEndpoint(most=5, least=16), OpenEndpoint(refused=("logprobs",)), failing):
         async with listening(served.application()) as endpoint:
             _, attempts = await found_at(endpoint)
+            requests = len({a.seq for a in attempts})
             plan = planned(endpoint, None, texts="instead")
-        assert plan.fewest <= len(attempts) <= plan.most
+        assert plan.fewest <= requests <= plan.most
     assert planned(endpoint, OFFER, texts="instead").fewest == 1
     never = replace(endpoint, dialect=Dialect(thinking_off="never"))
     assert planned(never, None, texts="instead").most == 0
@@ -307,22 +309,6 @@ async def test_a_refusal_loses_no_log_probabilities_by_the_other_numbers_in_it(w
     assert (found.offer.top_logprobs_max, found.offer.listed, len(attempts)) == (5, 5, requests)
 
 
-@dataclass
-class Failing(OpenEndpoint):
-    """Answers the first `failures` requests for log-probabilities with `code`."""
-
-    code: int = 500
-    failures: int = 1000
-
-    async def _answer(self, request):
-        body = await request.json()
-        if "logprobs" not in body or not self.failures:
-            return await super()._answer(request)
-        self.failures -= 1
-        self.asked.append(body)
-        return web.json_response({"error": {"message": "Request failed during generation"}}, status=self.code)
-
-
 @pytest.mark.parametrize("code", [424, 425, 429, 498, 499, 500])
 async def test_a_failure_that_passes_takes_no_log_probabilities_away(code):
     found, attempts = await found_open(Failing(code=code, failures=1))
@@ -332,6 +318,38 @@ async def test_a_failure_that_passes_takes_no_log_probabilities_away(code):
         ("greedy", "retried"),
         ("greedy", "answered"),
     ]
+
+
+@pytest.mark.parametrize("code", [424, 500, 502])
+async def test_who_fails_at_log_probabilities_alone_gives_none(code):
+    served = Failing(code=code)
+    found, attempts = await found_open(served)
+    assert (found.offer.listed, found.offer.top_logprobs_max, found.offer.greedy) == (0, 0, True)
+    asked = ["plain", "greedy", "greedy", "greedy", "greedy_again", "sample"]
+    assert [a.probe_id for a in attempts if a.settled] == asked
+    assert ["logprobs" in body for body in served.asked] == [False, True, True, False, True, True, False, False]
+
+
+@pytest.mark.parametrize(("most", "failures"), [(20, 1), (20, 2), (20, 3), (5, 2)])
+async def test_who_fails_at_log_probabilities_by_chance_gives_them(most, failures):
+    found, _ = await found_open(Failing(most=most, failures=failures))
+    assert found.offer.listed == most
+
+
+@pytest.mark.parametrize("code", [429, 503, 529])
+async def test_of_who_is_too_busy_for_log_probabilities_nothing_is_known(code):
+    found, _ = await found_open(Failing(code=code))
+    assert found.offer is None
+
+
+async def test_of_who_fails_at_plain_requests_too_nothing_is_known():
+    class Down(OpenEndpoint):
+        async def _answer(self, request):
+            return await super()._answer(request) if not self.asked else web.Response(status=500)
+
+    found, attempts = await found_open(Down())
+    assert found.offer is None
+    assert [a.probe_id for a in attempts if a.settled] == ["plain", "greedy", "greedy"]
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ class Ready:
     """A run that has promised, and everything needed to keep it.
 
     endpoints: the providers and a live reference, as they are asked. keys: by endpoint name. spent_s: seconds of the
-    deadline that are over.
+    deadline that are over. answered: who has answered while it was found out what they offer.
     """
 
     manifest: RunManifest
@@ -79,6 +79,7 @@ class Ready:
     endpoints: tuple[Endpoint, ...]
     keys: Mapping[str, str | None]
     spent_s: float = 0.0
+    answered: frozenset[str] = frozenset()
 
 
 def prepare(
@@ -266,7 +267,8 @@ def _promised(
         elif manifest.suites_of(entry) != planned.suites_of(expected):
             messages.note(f"{entry.name} is asked the suite {', '.join(manifest.suites_of(entry))}")
     asked = tuple(it.endpoint for it in found)
-    return Ready(manifest, manifest.load_panels(), asked, keys, time.monotonic() - began)
+    answered = frozenset(it.endpoint.name for it in found if it.offer)
+    return Ready(manifest, manifest.load_panels(), asked, keys, time.monotonic() - began, answered)
 
 
 async def _open(endpoints: Sequence[Endpoint], keys: Mapping[str, str | None]) -> None:
@@ -314,7 +316,8 @@ def conduct(folder: RunFolder, ready: Ready, messages: Messages) -> Result:
     manifest, endpoints = ready.manifest, ready.endpoints
 
     async def ask() -> Result:
-        async with clients(endpoints, ready.keys, manifest.concurrency, _nameless(folder, endpoints)) as askers:
+        nameless = _nameless(folder, endpoints)
+        async with clients(endpoints, ready.keys, manifest.concurrency, nameless, ready.answered) as askers:
             with follow(manifest, messages) as on_moment:
                 return await compare(
                     folder, manifest, ready.panels, endpoints, askers, spent_s=ready.spent_s, on_moment=on_moment

@@ -32,16 +32,20 @@ class Fate(Enum):
     FATAL = "fatal"
 
 
-def fate_of_status(status: int, message: str) -> Fate:
+def fate_of_status(status: int, message: str, *, answered: bool = False) -> Fate:
     """The fate of an HTTP status other than success; `message` is the provider's own, which tells 403s and 404s apart.
 
-    Redirects are fatal: they are not followed, so that a key goes nowhere but to the address that was given.
+    answered: whether the endpoint has answered a request before. Then a 403 speaks of what was said, as a firewall's
+    does, and a 404 that knows no such model passes: OpenRouter has one where all upstreams are out of order. Redirects
+    are fatal: they are not followed, so that a key goes nowhere but to the address that was given.
     """
     if status in LATER or status >= 500:
         return Fate.RETRY
-    if status == 403 and _MODERATED.search(message):
+    if status == 403 and (answered or _MODERATED.search(message)):
         return Fate.REFUSED
-    if status in _FATAL or 300 <= status < 400 or (status == 404 and _NO_SUCH_MODEL.search(message)):
+    if status == 404 and _NO_SUCH_MODEL.search(message):
+        return Fate.RETRY if answered else Fate.FATAL
+    if status in _FATAL or 300 <= status < 400:
         return Fate.FATAL
     return Fate.REFUSED
 

@@ -116,6 +116,7 @@ class Client:
     wait do not use up their time. `sleep` takes seconds; `rng` jitters the waiting and ends connections. `look` is
     given each body that was read as an answer, for who needs more of it than a `Response` keeps. `nameless`: why the
     endpoint's model cannot be named, where that is known: then nothing is asked of it, nor for a model again.
+    `answered`: whether the endpoint has answered another client.
 
     Raises ConfigurationError for an address that may not be sent to, and for a proxy that cannot be used. What the
     provider does wrong is never raised.
@@ -135,6 +136,7 @@ class Client:
         rng: np.random.Generator | None = None,
         look: Callable[[bytes], None] = lambda _: None,
         nameless: str | None = None,
+        answered: bool = False,
     ) -> None:
         self._endpoint = endpoint
         self._base_url = check_base_url(endpoint.base_url, endpoint.name, allow_http=endpoint.allow_http)
@@ -152,6 +154,7 @@ class Client:
         if endpoint.model_id or nameless:
             self._model = endpoint.model_id, nameless or ""
         self._connected = False
+        self._answered = answered
         self._headers = {
             "User-Agent": f"qcheck/{__version__}",
             "Accept": "application/json",
@@ -255,6 +258,7 @@ class Client:
         texts = (response.text, response.reasoning or "", *filter(None, labels), *tokens, *calls)
         if self._filter.found_in("\n".join(texts)):
             raise DialectError("malformed", "the answer repeats the key, and is not kept")
+        self._answered = True
         self._look(body)
         return response
 
@@ -288,7 +292,7 @@ class Client:
             return None, replace(
                 exchange,
                 error=self._filter.clean(message, _MAX_ERROR),
-                fate=Fate.RETRY if error.status is None else fate_of_status(error.status, message),
+                fate=Fate.RETRY if error.status is None else self._fate(error.status, message),
                 retry_after_s=exchange.retry_after_s if asked_s is None else asked_s,
                 too_many=error.status in TOO_MANY,
             )
@@ -345,9 +349,12 @@ class Client:
         return replace(
             exchange,
             error=self._filter.clean(f"HTTP {status}: {message}" if message else f"HTTP {status}", _MAX_ERROR),
-            fate=fate_of_status(status, message),
+            fate=self._fate(status, message),
             too_many=status in TOO_MANY,
         )
+
+    def _fate(self, status: int, message: str) -> Fate:
+        return fate_of_status(status, message, answered=self._answered)
 
     async def _body(self, response: httpx.Response) -> bytes:
         """The body as it came over the wire (uncompressed by us, so that it cannot grow), bounded."""

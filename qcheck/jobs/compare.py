@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import combinations, product
@@ -326,19 +326,25 @@ async def clients(
     keys: Mapping[str, str | None],
     concurrency: int,
     nameless: Mapping[str, str] = MappingProxyType({}),
+    answered: Collection[str] = (),
 ) -> AsyncIterator[dict[str, Asker]]:
     """One HTTP client per endpoint, by name; those that use one account share its limits.
 
-    nameless: by endpoint, why its model cannot be named.
+    nameless: by endpoint, why its model cannot be named. answered: who has answered a request before.
     """
     limiters = Limiters()
     async with contextlib.AsyncExitStack() as stack:
 
         async def client(endpoint: Endpoint) -> Client:
             key = keys.get(endpoint.name)
-            limiter = limiters.of(endpoint.base_url, key)
-            why = nameless.get(endpoint.name)
-            asker = Client(endpoint, key, concurrency=concurrency, limiter=limiter, nameless=why)
+            asker = Client(
+                endpoint,
+                key,
+                concurrency=concurrency,
+                limiter=limiters.of(endpoint.base_url, key),
+                nameless=nameless.get(endpoint.name),
+                answered=endpoint.name in answered,
+            )
             return await stack.enter_async_context(asker)
 
         yield {e.name: await client(e) for e in endpoints}

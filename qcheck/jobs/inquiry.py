@@ -172,6 +172,7 @@ class Inquiry:
         self._budget = budget
         self.seq = seq
         self._unanswered = 0
+        self._answered = False
 
     @property
     def pinned(self) -> bool:
@@ -275,7 +276,7 @@ class Inquiry:
         form, lowest = self.endpoint.dialect.logprobs, self.seq - FEWER
         if seen.failed:
             seen = await self._ask_beside_none(step, seen)
-        if not seen.refused:
+        if seen.failed or not seen.refused:
             return
         self.trials["top_20"] = seen
         tried, untried = {(self.top, form)}, _fewer(seen.error, form)
@@ -321,7 +322,8 @@ class Inquiry:
         self.trials[step.trial] = seen
         self._on_seen(step.trial, seen)
         self._unanswered = 0 if seen.response or seen.refused or seen.thought else self._unanswered + 1
-        barred = last.http_status in _FATAL and step.trial != "echo"  # which goes to another address
+        self._answered |= seen.response is not None
+        barred = last.fatal and last.http_status in _FATAL and step.trial != "echo"  # which goes to another address
         if barred or self._unanswered == UNANSWERED_IN_A_ROW:
             raise EndOfInquiry("unavailable", seen.error)
         return seen
@@ -386,6 +388,7 @@ class Inquiry:
             limiter=self._limiter,
             sleep=self._sleep,
             look=look,
+            answered=self._answered,
         )
 
 
@@ -402,8 +405,11 @@ def _seen(attempt: Attempt, bodies: list[bytes]) -> Seen:
 
 
 def _is_failure(status: int) -> bool:
-    """Whether a status says that the server failed at a request; TGI says 424 of a generation that did."""
-    return status == httpx.codes.FAILED_DEPENDENCY or (status >= 500 and status not in TOO_MANY)
+    """Whether a status may speak of a failure, rather than of what was asked or of too many requests.
+
+    TGI says 424 of a generation that failed; where something was answered before, firewalls say 403, aggregators 404.
+    """
+    return status in (403, 404, 424) or (status >= 500 and status not in TOO_MANY)
 
 
 def _pinned(words: str) -> float | None:

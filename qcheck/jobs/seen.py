@@ -57,7 +57,7 @@ MIN_CHARACTERS: Final = 8  # of two texts that agree
 class Seen:
     """How a request ended: with a response and the body that it was in, or with an error.
 
-    refused: whether the endpoint will not answer such a request, rather than could not. failed: whether it says that it
+    refused: whether the endpoint will not answer such a request, rather than could not. failed: whether it may have
     failed, and not because there are too many. thought: whether the answer is none only because the model thought
     before it, though it should not.
     """

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -33,13 +34,15 @@ def _answer(prompt: str, shift: float, *, greedy: bool) -> dict:
 
 
 @contextmanager
-def _serving(shift: float, pause_s: float, model_id: str) -> Iterator[str]:
+def _serving(shift: float, pause_s: float, model_id: str, blocked: int | None) -> Iterator[str]:
+    numbers = count()
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def _send(self, body: dict) -> None:
+        def _send(self, body: dict, status: int = 200) -> None:
             data = json.dumps(body).encode()
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -49,6 +52,9 @@ def _serving(shift: float, pause_s: float, model_id: str) -> Iterator[str]:
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if next(numbers) == blocked:
+                self._send({}, 403)
+                return
             time.sleep(pause_s)
             prompt = asked["messages"][-1]["content"] if "messages" in asked else asked["prompt"]
             self._send(_answer(prompt, shift, greedy=not asked["temperature"]))
@@ -70,9 +76,14 @@ def _serving(shift: float, pause_s: float, model_id: str) -> Iterator[str]:
 
 @pytest.fixture
 def provider() -> Iterator[Callable[..., str]]:
-    """Starts a provider and gives its URL; `shift` is by how much its model differs."""
+    """Starts a provider and gives its URL.
+
+    `shift` is by how much its model differs, `blocked` the number of the request that a firewall blocks.
+    """
     with ExitStack() as stack:
-        yield lambda shift=0.0, pause_s=0.0, model_id="m": stack.enter_context(_serving(shift, pause_s, model_id))
+        yield lambda shift=0.0, pause_s=0.0, model_id="m", blocked=None: stack.enter_context(
+            _serving(shift, pause_s, model_id, blocked)
+        )
 
 
 @pytest.fixture(autouse=True)

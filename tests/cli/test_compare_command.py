@@ -37,6 +37,15 @@ def test_the_results_alone_are_on_standard_output(qcheck, provider):
     ]  # 3 asked what it offers
 
 
+def test_who_answered_what_it_offers_is_not_given_up_for_a_probe_that_a_firewall_blocks(qcheck, provider, tmp_path):
+    specs = f"a={provider(pause_s=0.05, blocked=2)},b={provider()}"
+    spoken = qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--run-dir", "runs")
+    assert "a: inconclusive after 2 answers" in spoken.err
+    (run,) = (tmp_path / "runs").iterdir()
+    (blocked,) = (a for a in read_journal(RunFolder(run).journal) if a.http_status == 403)
+    assert (blocked.discovery, blocked.fatal) == (False, False)
+
+
 def test_json_goes_alone_to_standard_output_or_to_a_file(qcheck, provider, tmp_path):
     specs = f"a={provider()},b={provider()}"
     alone = qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--json", "-", "--quiet")

@@ -29,6 +29,21 @@ def test_fate_of_status(status, message, fate):
 
 
 @pytest.mark.parametrize(
+    ("status", "message", "fate"),
+    [
+        (403, "Request blocked", Fate.REFUSED),
+        (404, "No allowed providers are available for the selected model.", Fate.RETRY),
+        (404, "page not found", Fate.REFUSED),
+        *((status, "", Fate.FATAL) for status in (401, 402, 410, 301, 307)),
+        (429, "", Fate.RETRY),
+        (400, "", Fate.REFUSED),
+    ],
+)
+def test_fate_of_status_where_something_was_answered_before(status, message, fate):
+    assert fate_of_status(status, message, answered=True) is fate
+
+
+@pytest.mark.parametrize(
     ("headers", "seconds"),
     [
         ({}, None),

@@ -157,6 +157,35 @@ async def test_a_provider_that_will_answer_nothing(fake, sleeper, status, messag
     assert (attempt.outcome, attempt.fatal, attempt.error) == ("failed", True, f"HTTP {status}: {message}")
 
 
+@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize(
+    ("status", "message", "ends"),
+    [
+        (403, "blocked", [("failed", False)]),
+        (404, "No allowed providers are available for the selected model", [("retried", False), ("answered", False)]),
+        (401, "bad key", [("failed", True)]),
+        (402, "no credit", [("failed", True)]),
+        (410, "retired", [("failed", True)]),
+    ],
+)
+async def test_what_stops_one_who_has_answered_before(fake, sleeper, status, message, ends, within):
+    error = {"error": {"message": message, "code": status}}
+    fake.script = [OK, http(200 if within else status, error), OK]
+    async with Client(fake.endpoint(), sleep=sleeper) as client:
+        assert [a.outcome async for a in client.ask(REQUEST, "fake", 0)] == ["answered"]
+        assert [(a.outcome, a.fatal) async for a in client.ask(REQUEST, "fake", 1)] == ends
+    fake.script = fake.script[1:]
+    fake.asked.clear()
+    attempts = await ask(fake.endpoint(), sleeper, answered=True)
+    assert [(a.outcome, a.fatal) for a in attempts] == ends
+
+
+async def test_a_list_of_models_is_no_answer(fake, sleeper):
+    fake.script = [http(200, {"data": [{"id": "m"}]}), http(403, {"error": {"message": "no"}})]
+    (attempt,) = await ask(fake.endpoint(model_id=None), sleeper)
+    assert attempt.fatal
+
+
 @pytest.mark.parametrize("status", [400, 404, 422])
 async def test_a_request_that_will_not_be_answered(fake, sleeper, status):
     fake.script = [http(status, b"")]

@@ -26,7 +26,7 @@ class OpenEndpoint:
     a body that it refuses. limit: what it wants the limit of tokens to be called. guesses: whether the usage of its
     streams is counted with another tokenizer. refuses_calls: whether it answers a model's invalid call as Groq
     does. logit_step: of the lattice that its logits lie on, in nats, 0 for none. falsy: the temperature that it takes
-    0 for, as a gateway does that leaves out what is falsy.
+    0 for, as a gateway does that leaves out what is falsy. refusal: the HTTP status of its refusals.
     """
 
     most: int = 20
@@ -44,6 +44,7 @@ class OpenEndpoint:
     refuses_calls: bool = False
     logit_step: float = 0.0
     falsy: float = 0.0
+    refusal: int = 400
     asked: list[dict[str, Any]] = field(default_factory=list)
 
     def application(self) -> web.Application:
@@ -72,7 +73,7 @@ class OpenEndpoint:
         body = await request.json()
         self.asked.append(body)
         if error := self._refusal(body):
-            return web.json_response({"error": {"message": error}}, status=400)
+            return web.json_response({"error": {"message": error}}, status=self.refusal)
         if self.refuses_calls and "tools" in body:
             failed = {"message": "Failed to call a function.", "code": "tool_use_failed", "failed_generation": "<f"}
             return web.json_response({"error": failed}, status=400)
@@ -126,10 +127,11 @@ class OpenEndpoint:
 
 @dataclass
 class Failing(OpenEndpoint):
-    """Answers the first `failures` requests for log-probabilities with `code`."""
+    """Answers the first `failures` requests for log-probabilities with `code` and `words`."""
 
     code: int = 500
     failures: int = 1000
+    words: str = "Request failed during generation"
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -137,7 +139,7 @@ class Failing(OpenEndpoint):
             return await super()._answer(request)
         self.failures -= 1
         self.asked.append(body)
-        return web.json_response({"error": {"message": "Request failed during generation"}}, status=self.code)
+        return web.json_response({"error": {"message": self.words}}, status=self.code)
 
 
 def _position(token: int, listed: Any, k: int) -> dict[str, Any]:

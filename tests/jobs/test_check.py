@@ -93,6 +93,7 @@ async def test_what_offers_everything():
             {"top_logprobs_max": 0},
         ),
         (OpenEndpoint(refused=("seed",)), {"seed": "no"}, {}),
+        (OpenEndpoint(refused=("tools",), refusal=403), {"tools": "unknown"}, {}),
         (
             OpenEndpoint(refused=("n", "tools", "response_format", "stream_options", "echo")),
             dict.fromkeys(("n", "tools", "json_schema", "stream_usage", "prompt_logprobs"), "no"),

@@ -320,20 +320,29 @@ async def test_a_failure_that_passes_takes_no_log_probabilities_away(code):
     ]
 
 
-@pytest.mark.parametrize("code", [424, 500, 502])
+@pytest.mark.parametrize("code", [403, 424, 500, 502])
 async def test_who_fails_at_log_probabilities_alone_gives_none(code):
     served = Failing(code=code)
     found, attempts = await found_open(served)
     assert (found.offer.listed, found.offer.top_logprobs_max, found.offer.greedy) == (0, 0, True)
     asked = ["plain", "greedy", "greedy", "greedy", "greedy_again", "sample"]
     assert [a.probe_id for a in attempts if a.settled] == asked
-    assert ["logprobs" in body for body in served.asked] == [False, True, True, False, True, True, False, False]
+    tries = 1 if code == 403 else 2
+    lists = [False, *[True] * tries, False, *[True] * tries, False, False]
+    assert ["logprobs" in body for body in served.asked] == lists
 
 
 @pytest.mark.parametrize(("most", "failures"), [(20, 1), (20, 2), (20, 3), (5, 2)])
 async def test_who_fails_at_log_probabilities_by_chance_gives_them(most, failures):
     found, _ = await found_open(Failing(most=most, failures=failures))
     assert found.offer.listed == most
+
+
+@pytest.mark.parametrize(("code", "failures"), [(403, 1), (404, 1), (404, 2)])
+async def test_who_has_answered_before_is_not_given_up_for_a_firewall_or_an_outage(code, failures):
+    words = "No allowed providers are available for the selected model"
+    found, _ = await found_open(Failing(code=code, failures=failures, words=words))
+    assert found.offer.listed == 20
 
 
 @pytest.mark.parametrize("code", [429, 503, 529])

@@ -3,7 +3,8 @@
 Real answers of the lab's deployments, changed as such a provider would change them, folded one by one by the evidence
 class that `qcheck compare` uses, which asks the prompts of deviating answers again before it counts them. What honest
 providers do too (rounding, noise, bfloat16, other names for tokens, lists that are short or made to sum to 1, none at
-the end or none at all, a cache) must raise no alarm among them.
+the end or none at all, a cache) must raise no alarm among them; noise in a part of the requests does, as it cannot be
+told from other weights in a part of them.
 """
 
 from __future__ import annotations
@@ -88,6 +89,14 @@ def _noised(nats: float) -> Change:
         return _valued(answer, lambda v: _kept_mass(v + rng.normal(0, nats, len(v)), v))
 
     return _each(noisy)
+
+
+def _now_and_then(change: Change, share: float) -> Change:
+    def changed(own: Answers, honest: Answers, rng: np.random.Generator) -> Answers:
+        other = change(own, honest, rng)
+        return {probe_id: other[probe_id] if rng.random() < share else answer for probe_id, answer in own.items()}
+
+    return changed
 
 
 def _after(first: Change, second: Change) -> Change:
@@ -216,6 +225,7 @@ ARMS = (
     Arm("tokens named by a tokenizer's signs", _renamed(lambda name: name.replace(" ", "Ġ").replace("\n", "Ċ"))),
     Arm("tokens named without the space that they begin with", _renamed(lambda name: name.removeprefix(" ") or name)),
     *(Arm(f"noise of {nats} nats", _noised(nats)) for nats in (0.01, 0.02, 0.03, 0.05, 0.1)),
+    Arm("noise of 0.1 nats in a fifth of the requests", _now_and_then(_noised(0.1), 0.2)),
     Arm("noise of 0.05 nats, rounded to 1/16", _after(_noised(0.05), _rounded(1 / 16))),
     Arm("noise of 0.05 nats, five tokens listed", _after(_noised(0.05), _listed(5))),
     Arm("five tokens listed", _listed(5)),
@@ -341,8 +351,9 @@ def table(
         f"{streams} streams of at most {REQUESTS} requests in each cell, for each of {', '.join(honest)} where all are "
         "honest. Of deviating deployments, by their share of the requests: median / 90 % quantile of requests until "
         "*deviates*, those included by which prompts are asked again; how many streams are *consistent* in the end, "
-        "which a provider that deviates should not be. *Not done*: who does that is not honest whatever is served, or "
-        "changes what others answer alone."
+        "which a provider that deviates should not be. Noise in a part of the requests cannot be told from other "
+        "weights in a part of them. *Not done*: who does that is not honest whatever is served, or changes what others "
+        "answer alone."
     )
     return "\n".join([*lines, "", said])
 

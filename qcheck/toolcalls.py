@@ -61,10 +61,15 @@ class Made:
 
 def made_of(response: Response) -> str:
     """What a suite of tool calls keeps of a response, as canonical JSON: calls in any order, and no text."""
-    calls = sorted([_NAME.sub(r"\1", call.name), call.arguments] for call in response.tool_calls)
+    calls = sorted([_name(call.name), call.arguments] for call in response.tool_calls)
     says = bool(response.text.strip()) and response.finish_reason != REFUSED and not _UNREAD.search(response.text)
     kept = {"calls": calls, "says": says, "finish_reason": response.finish_reason}
     return canonical(kept).decode("utf-8", "surrogatepass")
+
+
+def _name(passed_on: str) -> str:
+    own = _NAME.fullmatch(passed_on)
+    return own[1] if own else passed_on
 
 
 def read_made(kept: str) -> Made:

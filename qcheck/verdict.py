@@ -89,8 +89,8 @@ class Claims:
     """Everything a verdict on one provider rests on.
 
     findings: those that may decide. blind_to: what would have gone unseen in every suite. unjudged: why the provider is
-    asked no suite; None where it is asked some. error: of the last of the `failures`. most: the largest that `proof`
-    has been before.
+    asked no suite; None where it is asked some. error: of the last of the `failures`. most: the largest that
+    `suspicion` and `proof` have been before.
     """
 
     observed: Sequence[Observed]
@@ -101,7 +101,7 @@ class Claims:
     has_reference: bool
     unjudged: str | None = None
     error: str | None = None
-    most: float = -math.inf
+    most: tuple[float, float] = (-math.inf, -math.inf)
 
     @property
     def answered(self) -> int:
@@ -126,12 +126,14 @@ class Claims:
         rare answers of another suite stand beside it, nor do answers that go another way when they are asked for again.
         Ville's inequality bounds the chance that it ever reaches the threshold, so that what was shown stays so.
         """
-        return max(self.most, _averaged([o for o in self._doubled if o.stands]))
+        standing = [o for o in self._doubled if o.stands]
+        suspected, proven = self.most  # where all of them stand, what was suspected is proven
+        return max(suspected if standing and standing == self._doubled else proven, _averaged(standing))
 
     @property
     def suspicion(self) -> float:
-        """The same with those suites of which it is not yet known whether a deviating answer stands."""
-        return _averaged([o for o in self._doubled if o.stands is not False])
+        """The same whether or not deviating answers stand; who is suspected is not consistent."""
+        return max(self.most[0], _averaged(self._doubled))
 
     @property
     def _doubled(self) -> list[Observed]:
@@ -170,7 +172,7 @@ def decide(claims: Claims, rules: Rules) -> Decision:
         return Decision("inconclusive", None)
     if difference := _difference(claims, rules):
         return Decision("inconclusive", None) if rules.dated else Decision("deviates", difference)
-    if _is_bounded(claims, rules):
+    if _is_bounded(claims, rules) and claims.suspicion < rules.log_threshold:
         return Decision("consistent", "evidence")
     return Decision("inconclusive" if claims.unavailable_reason is None else "unavailable", None)
 
@@ -193,8 +195,10 @@ def _difference(claims: Claims, rules: Rules) -> Literal["evidence", "finding"] 
 
 def asks_again(claims: Claims, rules: Rules) -> bool:
     """Whether all that keeps a provider from *deviates* is that no deviating answer has been asked for again."""
-    known = claims.unjudged is not None or _difference(claims, rules) is not None
-    return claims.has_reference and not known and claims.suspicion >= rules.log_threshold
+    if claims.unjudged is not None or not claims.has_reference or _difference(claims, rules):
+        return False
+    unknown = any(o.stands is None and len(set(o.deviating)) >= MIN_DEVIATING for o in claims.observed)
+    return unknown and claims.suspicion >= rules.log_threshold
 
 
 def should_stop(claims: Claims, rules: Rules) -> str | None:
@@ -280,8 +284,8 @@ def _undisputed(claims: Claims, rules: Rules, decision: Decision, needed: int | 
         )
     if any(o.stands is False for o in claims.observed):
         return (
-            f"cannot tell: {_shown(claims, 'evidence')}, but when their prompts are asked again the answers lie as far "
-            "off in other ways, as noise does that is added to log-probabilities, or that a machine's load makes"
+            f"cannot tell: {_shown(claims, 'evidence')}, but when their prompts are asked again the answers do not "
+            "stand: they lie as far off in other ways, as noise does, or show nothing"
         )
     if claims.mute:
         return f"cannot tell from {claims.answered} answers: none of them shows enough to be compared"

@@ -11,6 +11,7 @@ from qcheck.verdict import Claims, Decision, Observed, Rules, asks_again, decide
 
 RULES = Rules(alpha=0.01, delta=0.002, family=2, tolerance=0.05)
 ENOUGH = RULES.log_threshold + 1e-9
+NEVER = (-math.inf, -math.inf)  # what claims without a history have been before
 DEVIATION = Finding("prompt_tokens_differ", "deviation", "76 prompt tokens where the reference has 69", None, ("a",))
 
 
@@ -26,7 +27,7 @@ def claims(*suites: Observed, **changes: Any) -> Claims:
     """What those suites claim together, or one suite with changes."""
     values: dict[str, Any] = {
         "failures": 0, "findings": (), "blind_to": (), "unavailable_reason": None, "has_reference": True,
-        "most": -math.inf,
+        "most": NEVER,
     }  # fmt: skip
     of_suite = {name: value for name, value in changes.items() if name not in values}
     return Claims(suites or [observed(**of_suite)], **(values | {n: v for n, v in changes.items() if n in values}))
@@ -51,9 +52,16 @@ def test_the_threshold_pays_for_family_and_calibration() -> None:
         ({"upper": 0.01, "log_e": ENOUGH, "deviating": ("a", "b")}, Decision("deviates", "evidence")),
         ({"unavailable_reason": "401"}, Decision("unavailable", None)),
         ({"upper": 0.01, "unavailable_reason": "402"}, Decision("consistent", "evidence")),  # until credits ran out
-        ({"log_e": 0.0, "most": ENOUGH}, Decision("deviates", "evidence")),  # shown before
+        ({"log_e": 0.0, "most": (ENOUGH, ENOUGH)}, Decision("deviates", "evidence")),  # shown before
         ({"log_e": ENOUGH, "deviating": ("a", "b"), "stands": None}, Decision("inconclusive", None)),
         ({"log_e": ENOUGH, "deviating": ("a", "b"), "stands": False}, Decision("inconclusive", None)),
+        # Who is suspected is not consistent, however few of the answers deviate, and whatever comes after them.
+        ({"upper": 0.01, "log_e": ENOUGH, "deviating": ("a", "b"), "stands": None}, Decision("inconclusive", None)),
+        ({"upper": 0.01, "log_e": ENOUGH, "deviating": ("a", "b"), "stands": False}, Decision("inconclusive", None)),
+        ({"upper": 0.01, "most": (ENOUGH, -math.inf)}, Decision("inconclusive", None)),
+        # An answer stood at last, when others had already spoken against what was shown.
+        ({"log_e": 0.0, "deviating": ("a", "b"), "most": (ENOUGH, -math.inf)}, Decision("deviates", "evidence")),
+        ({"log_e": 0.0, "deviating": ("a",), "most": (ENOUGH, -math.inf)}, Decision("inconclusive", None)),
         ({"unavailable_reason": "401", "findings": (DEVIATION,)}, Decision("deviates", "finding")),
         (
             {"has_reference": False, "log_e": 50.0, "deviating": ("a", "b"), "upper": 0.0},
@@ -126,6 +134,7 @@ def test_the_suites_that_accuse_are_named_by_what_their_answers_do() -> None:
         ({"stands": True}, False, "deviates"),
         ({"stands": False}, False, "unsteady"),
         ({"stands": None, "log_e": ENOUGH - 1e-6}, False, None),
+        ({"stands": None, "log_e": 0.0, "most": (ENOUGH, -math.inf)}, True, None),
         ({"stands": None, "deviating": ("a",)}, False, None),
         ({"stands": None, "findings": (DEVIATION,)}, False, "deviates"),
     ],

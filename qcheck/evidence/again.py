@@ -1,30 +1,33 @@
 """Whether a deviating answer stands when its prompt is asked once more.
 
 Weights deviate the same way every time, and a provider that mixes deployments answers the next time like the reference,
-mostly. Noise does neither: what was added to log-probabilities, against those who would steal a model, or comes of
-kernels that depend on what else a machine has to do, lies as far from the reference again and in another direction.
-So before *deviates* is said of log-probabilities, the prompt of an answer that deviates is asked again, and that of
-another one where the two go different ways, until one stands. It is no evidence, and adds none: it may only take back.
+mostly. Noise of about the same size in every request does neither: what is added to log-probabilities, against those
+who would steal a model, or comes of kernels that depend on what else a machine has to do, lies as far from the
+reference again and in another direction. So before *deviates* is said of log-probabilities, the prompt of an answer
+that deviates is asked again; it *stands* unless the second one goes elsewhere. Where it does, other prompts are asked
+again, until more stand than do not. That is no evidence, and adds none: it may only take back.
 
-On a provider that mixes something hardly visible with honest answers that differ as much from the reference it takes
-several prompts, and may take back what is true. Whoever repeats its answers from a cache repeats its noise.
+Noise in a part of the requests cannot be told from other weights in a part of them, nor noise that a cache repeats from
+weights. On a provider that mixes something hardly visible with honest answers that lie as far from the reference it
+takes several prompts, and may take back what is true.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from qcheck.baselines import Answer, ProbeReference
-from qcheck.evidence.alignment import align
-from qcheck.evidence.scoring import distances_from
+from qcheck.evidence.alignment import align, names_otherwise, only_listed
 from qcheck.result import Finding
+from qcheck.stats.deviation import deviation
 
 __all__ = ["Repeats", "goes_elsewhere"]
 
 # Conventions, chosen on noised answers of lab-tiny.
-MOST = 8  # prompts asked again until one stands
+MOST = 8  # prompts asked again
 AS_FAR = 0.5  # of the first answer's distance from the reference, from which on the second one lies as far
 SAME_WAY = 0.7  # cosine, from which on two deviations are the same: with noise of up to two thirds of what they share
 
@@ -50,13 +53,14 @@ class Repeats:
 
     @property
     def due(self) -> tuple[str, ...]:
-        """The probes that may be asked again, the best first; none where one answer stands, or too many do not."""
+        """The probes that may be asked again, the latest first; none where it is known whether answers stand."""
         return () if self.stands is not None else tuple(p for p in reversed(self._first) if p not in self._stood)
 
     @property
     def stands(self) -> bool | None:
-        """Whether a deviating answer stands; None where that is not known yet."""
-        if any(self._stood.values()):
+        """Whether more deviating answers stand than do not; None before the first does, or `MOST` were asked for."""
+        standing = sum(map(bool, self._stood.values()))
+        if 2 * standing > len(self._stood):
             return True
         return False if len(self._stood) >= MOST else None
 
@@ -76,28 +80,31 @@ class Repeats:
 def goes_elsewhere(
     first: Answer, second: Answer, reference: ProbeReference, references: Sequence[int], tokens: int | None = None
 ) -> bool | None:
-    """Whether two answers to one prompt lie about as far from the nearest of the references, in different directions.
+    """Whether two answers to one prompt lie about as far from the first's nearest reference, in different directions.
 
-    tokens: how many of all lists count, all unless given. None where there is nothing to compare.
+    tokens: how many of all lists count, all unless given. None where the second shows less than the first, or nothing
+    that can be compared.
     """
+    everyone = [repeats[0] for repeats in reference.answers] + [first]
     if tokens is not None:
-        first, second = _shorter(first, tokens), _shorter(second, tokens)
-        reference = ProbeReference(tuple((_shorter(repeats[0], tokens),) for repeats in reference.answers))
-    one, two = (_distance(answer, reference, references) for answer in (first, second))
-    apart = _distance(second, ProbeReference(((first,),)), [0])
-    if one is None or two is None or apart is None:
+        second, everyone = _shorter(second, tokens), [_shorter(answer, tokens) for answer in everyone]
+    beside, own = ProbeReference(tuple((answer,) for answer in everyone)), len(everyone) - 1
+    a, refs = align(second, beside, [own]), np.asarray(references, int)
+    if a is None or not a.full or names_otherwise(second, beside, [own]) or only_listed(a, references):
         return None
-    return two >= AS_FAR * one and one**2 + two**2 - apart**2 < 2 * one * two * SAME_WAY
+    known = ~np.isnan(a.recorded_floor[refs])
+    recorded = a.recorded[refs], a.recorded_floor[refs]
+    one, two = (
+        np.where(known & ~(np.isnan(values) & np.isnan(recorded[0])), deviation(values, floors, *recorded), 0.0)
+        for values, floors in ((a.recorded[own], a.recorded_floor[own]), (a.candidate[refs], a.candidate_floor[refs]))
+    )
+    far = np.where(known.any(axis=1), np.linalg.norm(one, axis=1), np.inf)
+    nearest = int(far.argmin())
+    if not np.isfinite(far[nearest]):
+        return None
+    again = float(np.linalg.norm(two[nearest]))
+    return bool(again >= AS_FAR * far[nearest] and one[nearest] @ two[nearest] < SAME_WAY * far[nearest] * again)
 
 
 def _shorter(answer: Answer, tokens: int) -> Answer:
     return replace(answer, positions=tuple(replace(p, top=p.top[:tokens]) for p in answer.positions))
-
-
-def _distance(answer: Answer, reference: ProbeReference, references: Sequence[int]) -> float | None:
-    """rms deviation from the nearest of the references, nats; None where there is nothing to compare."""
-    alignment = align(answer, reference, references)
-    if alignment is None:
-        return None
-    nearest = float(distances_from(alignment, references)[:, -1].min())
-    return nearest if math.isfinite(nearest) else None

@@ -411,7 +411,7 @@ async def compare(
             should_stop=fold.should_stop,
             scored_with=scored_with,
             ask_again=ask_again,
-            scores=settled_scores(before),
+            scores=settled_scores(a for a in before if a.outcome == "answered"),
             concurrency=manifest.concurrency,
             doubtful={a.provider for a in before if a.fatal} - {a.provider for a in before if a.response},
             together=any(panel.baseline is None and not panel.references for panel in panels),

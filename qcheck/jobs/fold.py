@@ -110,7 +110,7 @@ class RunFold:
             for provider in self.providers:
                 self._meet_live(provider)
         elif self.live:
-            self.providers[name].availability(attempt)
+            self.providers[name].available.update(attempt)
             self._meet_live(name)
         elif self.has_reference:
             self.providers[name].update(attempt, scores)
@@ -128,19 +128,21 @@ class RunFold:
         return (answer_of(x), answer_of(y)) if x and y else None
 
     def _meet_live(self, provider: str) -> None:
-        """Compare what both have answered by now, up to where a request is to be asked again."""
+        """Compare what both have settled by now, in plan order, up to where a request is to be asked again."""
         fold, live, mine = self.providers[provider], self.live, self._answers[provider]
         while live and self._met[provider] < min(len(mine), len(self._answers[live])):
             if fold.decided or fold.asks_again():
                 return
-            seq = self._met[provider]
+            attempt = mine[self._met[provider]]
             self._met[provider] += 1
-            if answers := self._both(provider, live, seq):
-                fold.compare_with(mine[seq].probe_id, *answers)
-                fold.decided = fold.should_stop() is not None
+            if attempt.response is None:
+                fold.fail(attempt.probe_id)
+            elif answers := self._both(provider, live, attempt.seq):
+                fold.compare_with(attempt.probe_id, *answers)
+            fold.decided = fold.should_stop() is not None
 
     def asks_again(self, name: str) -> tuple[int, ...]:
-        """The requests of which one is to be asked again before more is folded, the best first; mostly none."""
+        """The requests of which one is to be asked again before more is folded, the latest first; mostly none."""
         if name not in self.providers or not self.has_reference:
             return ()
         probes = self.providers[name].asks_again()
@@ -153,8 +155,11 @@ class RunFold:
 
     def settle_again(self, name: str, attempts: Sequence[Attempt]) -> None:
         """Fold what came when a request of a provider was asked again: its own attempt, and a live reference's."""
-        answers = [answer_of(attempt.response) if attempt.response else None for attempt in attempts]
-        self.providers[name].settle_again(attempts[0].probe_id, answers[0], answers[1:])
+        fold = self.providers[name]
+        fold.settle_again(attempts[0], attempts[1:])
+        for attempt in attempts[1:]:
+            self.live_available.update(attempt)
+        fold.decided = fold.should_stop() is not None
         self._meet_live(name)
 
     def end(self, name: str) -> None:
@@ -175,7 +180,7 @@ class RunFold:
         if fold.scorers_gone:
             return "reference unavailable"
         if self.has_reference or fold.unjudged:
-            alone = self.live is not None and self._past(name, self.live)
+            alone = self.live is not None and self._past(name, self.live) and not fold.asks_again()
             return fold.should_stop() or ("nobody to compare with" if alone else None)
         mine = [f for pair, f in self.pairs.items() if name in pair and not self._gone(pair, name)]
         if not mine:

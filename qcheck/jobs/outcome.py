@@ -27,8 +27,7 @@ from qcheck.result import (
     Totals,
 )
 from qcheck.run.budget import is_estimate
-from qcheck.run.journal import settled_requests, settled_scores
-from qcheck.verdict import exit_code, summarise
+from qcheck.verdict import Claims, Decision, exit_code, summarise
 
 __all__ = ["WITHHELD", "make_fold", "make_result"]
 
@@ -106,8 +105,7 @@ class _Spent:
 
 def _spent(entry: ProviderEntry, attempts: Sequence[Attempt]) -> _Spent:
     mine = [a for a in attempts if a.provider == entry.name]
-    settled = list(settled_requests(mine).values())
-    settled += [score for scores in settled_scores(mine).values() for score in scores.values()]
+    settled = [a for a in mine if a.settled]
     responses = [a.response for a in settled if a.response]
     sent = {(a.scores, a.seq) for a in mine if a.sent}
     unknown = any(a.charged_usd is None for a in mine) or (entry.price is None and not mine)
@@ -170,7 +168,7 @@ def _provider(
         tokens=spent.tokens,
         cost_usd=spent.cost_usd,
         needed_requests=needed,
-        log_e_value=claims.log_e if run.has_reference else run.pair_log_e(entry.name),
+        log_e_value=_log_e(claims, decision) if run.has_reference else run.pair_log_e(entry.name),
         deviating=Deviating(len(claims.deviating), claims.answered, tuple(claims.deviating[:SHOWN_PROBES])),
         routing_fraction=Fraction(low, estimate, high, 1 - 2 * rules.alpha),
         blind_to=tuple(claims.blind_to),
@@ -181,6 +179,11 @@ def _provider(
         discovery=sum(a.discovery and a.settled and a.sent for a in mine),
         offered=_offered(entry.offer) if entry.offer else None,
     )
+
+
+def _log_e(claims: Claims, decision: Decision) -> float:
+    """The e-value at the end, or the largest so far, on which a verdict rests that somebody deviates."""
+    return max(claims.log_e, claims.proof) if decision.decided_by == "evidence" else claims.log_e
 
 
 def _said_of(entry: ProviderEntry) -> list[Finding]:

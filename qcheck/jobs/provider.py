@@ -190,7 +190,7 @@ class ProviderFold:
         self.rules, self.unjudged = rules, unjudged
         self.available = Availability()
         self.decided = False
-        self._most_proof = -math.inf
+        self._most = (-math.inf, -math.inf)  # that the claims' `suspicion` and `proof` have been
         self._folds = tuple(_PanelFold(panel, rules, len(panels), streamed=streamed, plain=plain) for panel in panels)
         self._by_probe = {p.id: fold for fold in self._folds for p in fold.panel.suite.fold("evaluation")}
 
@@ -201,8 +201,10 @@ class ProviderFold:
 
     def update(self, attempt: Attempt, scores: Sequence[Attempt] = ()) -> None:
         """Fold one settled attempt against the recorded reference, or as live deployments score it."""
-        self.availability(attempt)
-        if attempt.response is not None:
+        self.available.update(attempt)
+        if attempt.response is None:
+            self.fail(attempt.probe_id)
+        else:
             self._fold_of(attempt.probe_id).update(attempt.probe_id, attempt.response, scores)
 
     @property
@@ -210,11 +212,9 @@ class ProviderFold:
         """Who scores the answers no more, and why; None where all do, who are to."""
         return next((gone for fold in self._folds if (gone := fold.scorers_gone)), None)
 
-    def availability(self, attempt: Attempt) -> None:
-        """Count whether a request was answered."""
-        self.available.update(attempt)
-        if attempt.response is None:
-            self._fold_of(attempt.probe_id).observable.fail(attempt.probe_id)
+    def fail(self, probe_id: str) -> None:
+        """Fold a request that finally failed."""
+        self._fold_of(probe_id).observable.fail(probe_id)
 
     def compare_with(self, probe_id: str, answer: Answer, peer: Answer) -> None:
         """Fold an answer against a live reference's; the provider's availability is counted elsewhere."""
@@ -223,16 +223,18 @@ class ProviderFold:
             observable.update(probe_id, answer, [peer])
 
     def asks_again(self) -> tuple[str, ...]:
-        """The probes of which one is to be asked again before anything else is folded, the best first; mostly none."""
+        """The probes of which one is to be asked again before more is folded, the latest first; mostly none."""
         seen = (fold.observable for fold in self._folds)
         doubtful = [o for o in seen if o.repeats.due and len(set(o.deviating)) >= MIN_DEVIATING]
         if not doubtful or not asks_again(self.claims(), self.rules):
             return ()
         return max(doubtful, key=lambda o: o.log_e).repeats.due
 
-    def settle_again(self, probe_id: str, answer: Answer | None, peers: Sequence[Answer | None] = ()) -> None:
-        """Fold what came when a probe was asked again, of a live reference, too; None for what did not come."""
-        self._fold_of(probe_id).observable.settle_again(probe_id, answer, peers)
+    def settle_again(self, attempt: Attempt, peers: Sequence[Attempt] = ()) -> None:
+        """Fold what came when a probe was asked again, of a live reference, too."""
+        self.available.update(attempt)
+        mine, *others = (answer_of(a.response) if a.response else None for a in (attempt, *peers))
+        self._fold_of(attempt.probe_id).observable.settle_again(attempt.probe_id, mine, others)
 
     def findings(self) -> tuple[Finding, ...]:
         """All findings so far."""
@@ -254,9 +256,9 @@ class ProviderFold:
             error=self.available.error,
             has_reference=has_reference,
             unjudged=self.unjudged,
-            most=self._most_proof,
+            most=self._most,
         )
-        self._most_proof = claims.proof
+        self._most = claims.suspicion, claims.proof
         return claims
 
     def _blind_to(self) -> tuple[str, ...]:

@@ -159,8 +159,7 @@ class Budget:
         self.limits = limits
         self._prices, self._min_tokens = prices, min_tokens or {}
         earlier = list(before)
-        settled = {(a.provider, a.scores, a.seq) for a in earlier if a.settled}
-        self._requests = Counter((provider, _counted(provider, scores)) for provider, scores, _ in settled)
+        self._requests = Counter((a.provider, _counted(a.provider, a.scores)) for a in earlier if a.settled)
         self._plans = frozenset(plans)
         self.spent_usd = sum(attempt.charged_usd or 0.0 for attempt in earlier)
         self._reserved: list[float] = []

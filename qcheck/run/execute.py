@@ -133,7 +133,8 @@ async def execute(
     `scored_with` says with which requests an attempt that ended a request of the plan is to be scored, by whom, and
     `scores` are those of an earlier process (`settled_scores`); an answer that lacks some of its own is scored now.
     `ask_again` is called where `should_stop` gives no reason, and says which of a provider's settled requests, by its
-    `seq`, is to be sent again, and to whom; None for none.
+    `seq`, is to be sent again, and to whom; None for none. Nothing is sent of what stands in `scores`, nor after the
+    deadline.
 
     Closing or cancelling cancels what is in flight and waits for it. An exception of an asker or of the journal
     (StorageError) does the same, and is raised.
@@ -146,28 +147,34 @@ async def execute(
     earlier = {key: answered[key] for item in plan if (key := (item.provider, item.seq)) in answered}
     lanes = make_lanes(plan, flight.take(earlier), deadline_at)
 
-    def judge(lane: Lane) -> None:
-        if not lane.stopped:
-            reason = "unavailable" if lane.unavailable else should_stop(lane.provider)
-            if reason is not None:
+    async def judged(lane: Lane) -> AsyncGenerator[AskedAgain, None]:
+        """Stop a lane, or have something asked again; yields what of that an earlier process has asked."""
+        while not lane.stopped:
+            if reason := "unavailable" if lane.unavailable else should_stop(lane.provider):
                 lane.stop(reason, clock() + grace_s)
-            elif not lane.waits and (again := ask_again(lane.provider)) is not None:
+            elif not (lane.waits or clock() >= deadline_at) and (again := ask_again(lane.provider)) is not None:
+                if (known := flight.known(lane.provider, *again)) is not None:
+                    yield known
+                    continue
                 flight.ask_again(lane, *again)
+            return
 
     try:
         while lanes:
             for lane in lanes:
                 while (settled := lane.settle_next()) is not None:
                     yield settled
-                    judge(lane)
+                    async for known in judged(lane):
+                        yield known
             for lane in lanes:
-                judge(lane)
+                async for known in judged(lane):
+                    yield known
                 if lane.give_up_now(clock(), grace_s):
                     flight.give_up(lane)
                 ahead = lane.head - min(other.head for other in lanes) if together else 0
                 alone = lane.provider in doubtful and not lane.begun
                 flight.send_more(lane, 1 if alone else concurrency, window - ahead)
-            finished = [lane for lane in lanes if lane.finished]
+            finished = [lane for lane in lanes if lane.finished and not (together and _waited_for(lane, lanes))]
             for lane in finished:
                 lanes.remove(lane)
                 yield Stopped(lane.provider, lane.reason)
@@ -178,9 +185,17 @@ async def execute(
                 lane, event = arrival
                 yield event
                 if isinstance(event, AskedAgain):
-                    judge(lane)
+                    async for known in judged(lane):
+                        yield known
     finally:
         await flight.close()
+
+
+def _waited_for(lane: Lane, lanes: Sequence[Lane]) -> bool:
+    """Whether a lane at its end may yet have to ask something again, once others have come as far."""
+    return not (lane.stopped or lane.given_up) and any(
+        other.head < lane.head and not other.finished for other in lanes if other is not lane
+    )
 
 
 _News = Attempt | Settled | AskedAgain | asyncio.Task[None]
@@ -237,6 +252,11 @@ class _Flight:
                 return
             self._reserved[lane, index] = worst_usd
             self._start(lane, index, self._ask(lane, index, request, worst_usd))
+
+    def known(self, provider: str, seq: int, due: Mapping[str, Request]) -> AskedAgain | None:
+        """What came when a settled request was asked again by an earlier process; None where anything is missing."""
+        there = self._scores.get((provider, seq), {})
+        return AskedAgain(provider, tuple(there[by] for by in due)) if due.keys() <= there.keys() else None
 
     def ask_again(self, lane: Lane, seq: int, due: Mapping[str, Request]) -> None:
         """Send a settled request again; the lane waits for what comes."""

@@ -149,17 +149,17 @@ def make_lanes(
 def resumable(settled: Mapping[tuple[str, int], Attempt]) -> dict[tuple[str, int], Attempt]:
     """What of the settled requests a run that goes on need not ask again: all but those on which a provider ended.
 
-    These are the failures, in a row or fatal, by which it became unavailable: credits may have been bought since, or an
-    outage have ended.
+    These are the failures by which it became unavailable, in a row or fatal, and all after them: credits may have been
+    bought since, or an outage have ended.
     """
     kept = dict(settled)
     for provider in {name for name, _ in settled}:
-        seq, failures = 0, list[tuple[str, int]]()
+        seq = in_a_row = 0
         while (attempt := settled.get((provider, seq))) is not None:
-            failures = [*failures, (provider, seq)] if attempt.outcome == "failed" else []
-            if attempt.fatal or len(failures) >= FAILURES_IN_A_ROW:
-                for key in failures:
-                    del kept[key]
+            in_a_row = in_a_row + 1 if attempt.outcome == "failed" else 0
+            if attempt.fatal or in_a_row >= FAILURES_IN_A_ROW:
+                first = seq + 1 - in_a_row
+                kept = {k: a for k, a in kept.items() if k[0] != provider or k[1] < first or a.outcome != "failed"}
                 break
             seq += 1
     return kept

@@ -64,27 +64,36 @@ def test_a_second_answer_that_is_the_references_takes_nothing_back(
     assert share_elsewhere(rng, 0.1, 0.0, 0.0, 0.01, tokens) < 0.03
 
 
-def test_answers_that_show_nothing_say_nothing(rng: np.random.Generator) -> None:
-    one, silent = answer(np.log(rng.dirichlet(np.ones(TOKENS)))), Answer("t0", ())
-    for pair in ((one, silent), (silent, one)):
-        assert goes_elsewhere(*pair, ProbeReference(((one,), (one,))), range(2)) is None
+def test_a_second_answer_that_shows_less_says_nothing(rng: np.random.Generator) -> None:
+    """Short lists look near, as what they leave out counts as the least that it may be."""
+    truth = np.log(rng.dirichlet(np.ones(TOKENS)))
+    recorded = ProbeReference(((answer(truth),), (answer(truth + 0.001),)))
+    far = truth + rng.normal(0, 0.1, TOKENS)
+    assert goes_elsewhere(answer(far), answer(truth + rng.normal(0, 0.1, TOKENS)), recorded, range(2)) is True
+    assert goes_elsewhere(answer(far), answer(far), recorded, range(2)) is False
+    renamed = Answer("t0", (Position("#0", -0.1, tuple((f"#{i}", float(-i)) for i in range(TOKENS))),))
+    whole = answer(far - np.log(np.exp(far[:10]).sum()), 10)  # normalised after a cut
+    for second in (Answer("t0", ()), answer(far, 5), answer(far, TOKENS - 1), renamed, whole):
+        assert goes_elsewhere(answer(far), second, recorded, range(2)) is None
+    assert goes_elsewhere(answer(far), answer(far, 5), recorded, range(2), tokens=5) is False
 
 
 @pytest.mark.parametrize(
     ("outcomes", "stands", "due"),
     [
         ([], None, ["p9", "p8"]),
-        ([None, False], None, ["p7", "p6"]),
-        ([False, True], True, []),
         ([True], True, []),
+        ([None, False], None, ["p7", "p6"]),
+        ([False, True], None, ["p7", "p6"]),
+        ([False, True, True], True, []),
+        ([False, None, True, True], None, ["p5", "p4"]),
         ([False] * (MOST - 1), None, ["p2", "p1"]),
         ([False] * MOST, False, []),
         ([None] * MOST, False, []),
+        ([False, True] * (MOST // 2), False, []),
     ],
 )
-def test_one_that_stands_is_enough_and_so_many_that_do_not(
-    outcomes: Sequence[bool | None], stands: bool | None, due: list[str]
-) -> None:
+def test_more_must_stand_than_do_not(outcomes: Sequence[bool | None], stands: bool | None, due: list[str]) -> None:
     repeats = Repeats()
     for number in range(10):
         repeats.keep(f"p{number}", answer(np.array([math.log(0.5)])))

@@ -98,7 +98,9 @@ def test_a_live_reference_is_asked_until_everybody_is_decided() -> None:
     assert used["b"] < used["a"] <= used["live"] < 200
 
 
-def beside_live(seq: int, serve: dict[str, str], again: dict[str, str | None], live: str = "x") -> Iterator[Attempt]:
+def beside_live(
+    seq: int, serve: dict[str, str], again: dict[str, str | None], live: str | None = "x"
+) -> Iterator[Attempt]:
     """What a live reference and providers answer, and what some of them answer when they are asked again."""
     yield from (attempt(name, seq, kind) for name, kind in {**serve, "live": "x"}.items())
     for name, kind in again.items():
@@ -112,13 +114,14 @@ def beside_live(seq: int, serve: dict[str, str], again: dict[str, str | None], l
         ("far", "x", "deviates", "deviates"),  # the same weights
         ("x", "x", "deviates", "deviates"),  # some requests go elsewhere
         ("elsewhere", "x", "inconclusive", "unsteady"),  # noise
-        (None, "x", "inconclusive", "unsteady"),
+        (None, "x", "unavailable", "unavailable"),
+        ("far", None, "inconclusive", "reference unavailable"),
         ("far", "noise", "inconclusive", "unsteady"),  # the reference's noise
         ("missing", "x", "inconclusive", None),
     ],
 )
 def test_a_provider_deviates_if_an_answer_stands_when_it_is_asked_for_again(
-    again: str | None, live: str, verdict: str, reason: str | None
+    again: str | None, live: str | None, verdict: str, reason: str | None
 ) -> None:
     fold = RunFold(dict.fromkeys(["a"], PANELS), RULES, live="live")
     repeats = {} if again == "missing" else {"a": again}

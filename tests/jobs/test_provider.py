@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from qcheck.baselines import Answer, answer_of
+from qcheck.baselines import Answer
 from qcheck.errors import RunFolderError
 from qcheck.jobs.panel import Panel, sample
 from qcheck.jobs.provider import ProviderFold
@@ -48,8 +48,7 @@ def folded(panels: Sequence[Panel], serves: dict[str, str | None]) -> ProviderFo
         fold.update(attempt)
         said[attempt.probe_id] = attempt
         while again := fold.asks_again():
-            response = said[again[0]].response
-            fold.settle_again(again[0], answer_of(response) if response else None)
+            fold.settle_again(said[again[0]])
         if fold.should_stop():
             break
     return fold
@@ -210,10 +209,12 @@ def test_what_was_shown_once_stays_shown(panels: list[Panel]) -> None:
     rules = replace(RULES, until="consistent")
     fold, stop = ProviderFold(rules, panels[:1]), None
     served = zip(*(attempts(panels[:1], {"logprobs": name}) for name in ("q4_k_m", "honest")), strict=True)
+    said: dict[str, Attempt] = {}
     for number, (odd, honest) in enumerate(served):
         fold.update(odd if number < 2 else honest)
+        said[honest.probe_id] = honest
         while again := fold.asks_again():
-            fold.settle_again(again[0], recorded(panels[0], "honest", again[0]))
+            fold.settle_again(said[again[0]])
         if stop := fold.should_stop():
             break
     assert fold.claims().log_e < rules.log_threshold

@@ -484,6 +484,7 @@ def test_an_answer_whose_scoring_cannot_be_paid_for_is_not_settled() -> None:
         ("aaF", 2),
         ("afF", 1),
         ("aF.a", 2),
+        ("aaFFaf", 3),  # what was in flight failed as well
     ],
 )
 def test_a_run_that_goes_on_asks_again_what_made_a_provider_unavailable(outcomes: str, kept: int) -> None:

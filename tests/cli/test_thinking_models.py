@@ -122,7 +122,7 @@ def test_a_plan_of_a_thinking_model_needs_neither_keys_nor_configuration(qcheck)
     assert spoken.code == 0
     assert "thinking: openrouter/novita: off by reasoning, as the registry has it" in plan
     assert "thinking: aihubmix: how it is turned off is not known, and found out first" in plan
-    assert re.search(r"aihubmix provider discovery 27 about 4 ", plan)
+    assert re.search(r"aihubmix provider discovery 28 about 4 ", plan)
 
 
 def test_a_plan_says_how_those_who_score_are_kept_from_thinking(qcheck, tmp_path):

@@ -31,11 +31,13 @@ as the text that speaks least for each alternative, and never for it.
 Assumptions. Draws are independent of those before: a server that draws every answer with one and the same seed is not
 what this tests. Top-p is not below 0.7, min-p not above 0.05, and no penalty falls on what was not said before.
 
-Ranks. Beside that stands, as a finding and never as evidence, whether the core's texts come as often as the middle of
-the envelope has them: where each lies in that distribution, from its least likely text on, is uniform if they do (Zhu
-et al. 2025, "Auditing black-box LLM APIs with a rank-based uniformity test", with the distribution itself in the place
-of samples). Its p-value is of all answers together, and holds for who looks once. Model Equality Testing takes several
-samples to a prompt, which no run asks for.
+Companions. Beside that stands, as findings and never as evidence, whether the core's texts come as often as the middle
+of the envelope has them, in two ways. Where each lies in that distribution, from its least likely text on, is uniform
+if they do (Zhu et al. 2025, "Auditing black-box LLM APIs with a rank-based uniformity test", with the distribution
+itself in the place of samples). And the witness of the maximum mean discrepancy with a Hamming kernel (Gretton et al.
+2012, "A kernel two-sample test"; Gao et al. 2024, "Model equality testing") has mean 0: what a drawn text has in that
+distribution, less what one drawn from it has on average. The discrepancy itself takes several draws to a prompt, which
+no run asks for. Both p-values are of all answers together, and hold for who looks once.
 
 Deviating answers. No single draw proves much. Those that raise the e-value by the factor `RAISES` are counted, so that
 no verdict rests on one. Samples never show agreement: what a weak deviation changes lies within the box.
@@ -87,7 +89,7 @@ RECORDED_WEIGHT: Final = 0.5  # the rest is for what nobody recorded
 UNRECORDED: Final = ("sharper", "flatter", "elsewhere")
 SHARPER, FLATTER, ELSEWHERE = 2.0, 0.5, 0.5
 TINY: Final = 1e-12
-MIN_RANKS: Final = 30  # texts of the core, from which on their ranks are told of
+MIN_DRAWN: Final = 30  # texts of the core, from which on it is told how they fit
 KEPT: Final = 4096  # probes whose worth is remembered: providers are asked the same ones, and folded twice
 
 
@@ -212,6 +214,11 @@ class Box:
         ties = (self.centre == own).sum()
         return float(self.centre[below].sum() + rng.random() * own * ties)
 
+    def witness(self, cell: int) -> tuple[float, float]:
+        """What a text of the core has in the middle distribution beyond a draw's mean there, and a draw's variance."""
+        mean = float((self.centre**2).sum())
+        return float(self.centre[cell]) - mean, float((self.centre**3).sum()) - mean**2
+
 
 def _widened(logs: Array, noise_factor: float, unit: float) -> tuple[Array, Array]:
     """The middle of log-probabilities over deployments (the first axis), and how far from it honest ones may lie."""
@@ -308,6 +315,7 @@ class SampledTextEvidence(RecordedEvidence):
         self._attribution = Attribution(self._variant_names)
         self._unknown = 0
         self._ranks: list[float] = []
+        self._witness = np.zeros(2)  # sums over texts of the core: of the witness, and of its variance
         self._rng = np.random.default_rng(0)  # breaks ties within a text; alike in every replay
 
     @staticmethod
@@ -340,6 +348,7 @@ class SampledTextEvidence(RecordedEvidence):
             self._attribution.fold(0.0, np.log([*named, unnamed.mean()]))
             if cell < len(known.box.core) > 1:
                 self._ranks.append(known.box.rank(cell, self._rng))
+                self._witness += known.box.witness(cell)
 
     def _worth(self, probe_id: str) -> Worth | None:
         """What each text of a probe is worth; None where nothing is told apart."""
@@ -371,16 +380,23 @@ class SampledTextEvidence(RecordedEvidence):
         """Probability of each recorded variant and of none of them, given that something deviates."""
         return self._attribution.posterior()
 
-    def _uniformity(self) -> tuple[Finding, ...]:
+    def _fit(self) -> tuple[Finding, ...]:
         """How well the texts of the core fit the middle of the envelope, all together."""
-        if len(self._ranks) < MIN_RANKS:
+        drawn, (beyond, variance) = len(self._ranks), self._witness
+        if drawn < MIN_DRAWN:
             return ()
-        p = stats.cramervonmises(self._ranks, "uniform").pvalue
-        text = (
-            f"where {len(self._ranks)} drawn texts lie in the recorded distributions is uniform with p = {p:.2g} "
+        uniform = stats.cramervonmises(self._ranks, "uniform").pvalue
+        alike = 2 * stats.norm.sf(abs(beyond) / np.sqrt(variance)) if variance > 0 else 1.0
+        ranks = (
+            f"where {drawn} drawn texts lie in the recorded distributions is uniform with p = {uniform:.2g} "
             "(Cramér-von Mises; for who looks once)"
         )
-        return (Finding("samples_ranks", "info", text, None, ()),)
+        likelier = (
+            f"{drawn} drawn texts have {beyond / drawn:+.2g} more in the recorded distributions than draws from them "
+            f"have on average, p = {alike:.2g} (witness of the maximum mean discrepancy with a Hamming kernel; for who "
+            "looks once)"
+        )
+        return Finding("samples_ranks", "info", ranks, None, ()), Finding("samples_witness", "info", likelier, None, ())
 
     def _findings(self) -> tuple[Finding, ...]:
         counted = self._counted(
@@ -397,4 +413,4 @@ class SampledTextEvidence(RecordedEvidence):
                 "nor against the provider",
             ),
         )
-        return (*counted, *self._uniformity())
+        return (*counted, *self._fit())

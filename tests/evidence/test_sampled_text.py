@@ -128,9 +128,14 @@ def test_a_strong_variant_is_detected_named_and_its_share_bounded(
     assert 0 < low <= estimate <= high == 1.0
 
 
+def fit(evidence: SampledTextEvidence, kind: str) -> float:
+    """The p-value of a companion."""
+    (text,) = (f.text for f in evidence.snapshot(1.0).findings if f.kind == kind)
+    return float(re.findall(r"p = (\d[\d.e-]*)", text)[0])
+
+
 def uniformity(evidence: SampledTextEvidence) -> float:
-    (text,) = (f.text for f in evidence.snapshot(1.0).findings if f.kind == "samples_ranks")
-    return float(re.findall(r"p = (\S+)", text)[0])
+    return fit(evidence, "samples_ranks")
 
 
 @pytest.mark.parametrize("k", [40, 20])
@@ -143,6 +148,15 @@ def test_honest_answers_are_no_evidence_even_where_the_server_cuts_the_tail(
     assert evidence.bound() is None
     assert evidence.blind_to(0.05) == ("strong", "weak")
     assert uniformity(evidence) > 0.01
+    assert fit(evidence, "samples_witness") > 0.01
+
+
+def test_the_witness_of_draws_has_mean_zero_and_the_variance_that_it_says() -> None:
+    box = Box((b"a", b"b", b"c"), np.zeros(3), np.ones(3), 0.9, np.array([0.5, 0.3, 0.2]))
+    values, variances = zip(*(box.witness(cell) for cell in range(3)), strict=True)
+    assert np.dot(box.centre, values) == pytest.approx(0.0)
+    assert np.dot(box.centre, np.square(values)) == pytest.approx(variances[0]) == pytest.approx(variances[2])
+    assert np.dot([0.7, 0.2, 0.1], values) == pytest.approx(np.dot(box.centre, np.array([0.7, 0.2, 0.1]) - box.centre))
 
 
 def test_ranks_of_texts_that_come_as_recorded_are_uniform(sampled: tuple[Baseline, Suite]) -> None:
@@ -164,6 +178,7 @@ def test_what_nobody_recorded_is_seen_too(sampled: tuple[Baseline, Suite], world
     assert evidence.fraction()[0] > 0.05
     if said == "always the likeliest":
         assert uniformity(evidence) < 0.001
+        assert fit(evidence, "samples_witness") < 0.001
 
 
 def test_the_mean_of_every_bet_is_at_most_one_under_a_deployment_left_out(sampled: tuple[Baseline, Suite]) -> None:

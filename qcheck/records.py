@@ -51,7 +51,10 @@ ENDED: Final = BY_ITSELF | LIMITED
 
 
 # How servers write control tokens, and what stands for bytes that are no text by themselves.
-_CONTROL: Final = re.compile(r"<[|｜].*[|｜]>|</?s>|<(bos|eos|pad|unk|start_of_turn|end_of_turn)>|\[/?[A-Z_]{3,}\]|")
+_CONTROL: Final = re.compile(
+    r"<[|｜].*[|｜]>|</?s>|<(bos|eos|pad|unk|start_of_turn|end_of_turn)>|\[/?[A-Z_]{3,}\]"
+    r"|<\|?turn\|?>|\[e~\[|\]~!?b[\[\]]|</?seed:[^>]*>|</?longcat_[^>]*>|"  # Gemma, MiniMax, Seed-OSS, LongCat
+)
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 

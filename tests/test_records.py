@@ -174,6 +174,12 @@ def test_what_is_no_log_probability(value: object) -> None:
         ("<|im_end|>", b"<|im_end|>", None, "?<|im_end|>"),
         ("</s>", None, None, "?</s>"),
         ("<div>", None, None, "=<div>"),
+        ("[e~[", b"[e~[", 200020, "#200020"),  # MiniMax
+        ("]~b]", b"]~b]", None, "?]~b]"),
+        ("<seed:eos>", None, 2, "#2"),
+        ("<turn|>", None, 106, "#106"),
+        ("</longcat_s>", None, 2, "#2"),
+        ("[e]", None, 5, "=[e]"),
         ("\ufffd", "\ufffd".encode(), None, "?\ufffd"),
         ("\ufffd", None, 7, "?#7"),
     ],

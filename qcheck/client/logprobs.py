@@ -15,6 +15,7 @@ ZERO_PROBABILITY = -9999.0  # vLLM's and others' way to write -inf
 MINUS_INFINITY = ("-inf", "-Infinity")  # JSON has no number for it
 ROUNDING = 1e-3  # nats above zero that are rounding, not a mistake
 ALIKE = 1e-3  # nats, or of a sum of probabilities: what rounding may make of one value
+MOST_TOGETHER = 1.25  # that listed probabilities may sum to, where values lie on a coarse grid
 MAX_POSITIONS = 100_000
 MAX_TOP = 1_000
 MAX_TOKEN = 4_096  # characters or bytes of one token
@@ -68,16 +69,25 @@ def _entry(value: Any) -> dict[str, Any]:
 def _position(token: str, logprob: float | None, others: tuple[tuple[str, float], ...]) -> Position:
     """One position. Some servers list beside the token that was taken the *other* ones alone (LMDeploy did).
 
-    It is then added, if it would stand in the list, and if it cannot stand there by another name: nothing that is
-    listed is as probable, and all together have at most 1.
+    It is then added, if it would stand in the list, does not stand there by another name, and all together have at most
+    1. Where another one is as probable, or all have more than 1, it is not known what the list leaves out, and there is
+    none; nor is there where values are no natural logarithms of probabilities.
     """
     listed = [value for _, value in others if value > -math.inf]
+    if sum(map(math.exp, listed)) > MOST_TOGETHER:
+        return Position(token, logprob, ())
     if listed and logprob is not None and logprob > listed[-1] and token not in dict(others):
-        with_taken = _ranked([*others, (token, logprob)])
-        alone = min(abs(value - logprob) for value in listed) > ALIKE
-        if alone and sum(math.exp(value) for _, value in with_taken) <= 1 + ALIKE:
-            return Position(token, logprob, with_taken)
+        with_taken, equal = _ranked([*others, (token, logprob)]), [k for k, v in others if abs(v - logprob) <= ALIKE]
+        if not any(_may_be_one(token, key) for key in equal):
+            fits = not equal and sum(math.exp(value) for _, value in with_taken) <= 1 + ALIKE
+            return Position(token, logprob, with_taken if fits else ())
     return Position(token, logprob, others)
+
+
+def _may_be_one(key: str, other: str) -> bool:
+    """Whether two keys may be names of one token: of one without a text, or but for how spaces are written."""
+    plain = [k.strip("= Ġ▁") if k.startswith("=") else None for k in (key, other)]
+    return None in plain or plain[0] == plain[1]
 
 
 def _own(ranked: tuple[tuple[str, float], ...], before: tuple[tuple[str, float], ...]) -> tuple[tuple[str, float], ...]:

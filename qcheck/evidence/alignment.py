@@ -28,10 +28,23 @@ from qcheck.stats.deviation import by_position
 
 WHOLE = 1e-3  # by which probabilities may miss 1 that were normalised over what is listed
 CUT_OFF = 3e-3  # of the probability that the references give to tokens which are not listed, from where it matters
+SCALED, SCALED_ALIKE = 1.4, 0.98  # a factor, and the share of the variance that it explains; conventions
+MISNAMED = 0.1  # of the answers so far, beyond which none is compared: some that name tokens otherwise do not show it
+FEWEST_SCALED = 4  # values that are compared
 SURE = 0.05  # nats above the floor of an answer's list, from where on a token would be listed if it bore that name
 NUMBERED: Final = re.compile(r"=token_id:\d+")  # vLLM's `return_tokens_as_token_ids`
 
-__all__ = ["Alignment", "align", "decoded_greedily", "leaves_out", "names_otherwise", "only_listed", "shifted"]
+__all__ = [
+    "MISNAMED",
+    "Alignment",
+    "align",
+    "decoded_greedily",
+    "leaves_out",
+    "names_otherwise",
+    "only_listed",
+    "rescaled",
+    "shifted",
+]
 
 Array = NDArray[np.float64]
 
@@ -124,6 +137,32 @@ def align(
 def shifted(alignment: Alignment, nats: float) -> Alignment:
     """The same with `nats` added to all that the answer lists."""
     return replace(alignment, candidate=alignment.candidate + nats, candidate_floor=alignment.candidate_floor + nats)
+
+
+def rescaled(alignment: Alignment, references: Sequence[int]) -> bool:
+    """Whether all that an answer lists differs by one factor, far from 1, from the nearest reference's differences.
+
+    So do log-probabilities after a temperature, as where a gateway makes a small one of 0 before a server that lists
+    after it, and logarithms to another base. No other weights do.
+    """
+    refs = list(references)
+    own, recorded = alignment.candidate[refs], alignment.recorded[refs]
+    both = ~(np.isnan(own) | np.isnan(recorded))
+    count = by_position(both.astype(float), alignment.positions)
+
+    def centred(values: Array) -> Array:
+        known = np.where(both, values, 0.0)
+        means = by_position(known, alignment.positions) / np.maximum(count, 1)
+        return np.where(both, known - means[:, alignment.positions], 0.0)
+
+    x, y = centred(recorded), centred(own)
+    xx, xy, yy = (x * x).sum(axis=1), (x * y).sum(axis=1), (y * y).sum(axis=1)
+    told = (both.sum(axis=1) > FEWEST_SCALED) & (xx > 0) & (yy > 0)
+    if not told.any():
+        return False
+    factor, alike = xy[told] / xx[told], xy[told] ** 2 / (xx[told] * yy[told])
+    nearest = int(alike.argmax())
+    return bool(alike[nearest] > SCALED_ALIKE and not 1 / SCALED <= factor[nearest] <= SCALED)
 
 
 def decoded_greedily(answer: Answer, tolerance: float) -> bool:

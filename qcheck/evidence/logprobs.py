@@ -28,7 +28,16 @@ from scipy import special
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
 from qcheck.evidence.again import goes_elsewhere
-from qcheck.evidence.alignment import Alignment, align, decoded_greedily, names_otherwise, only_listed, shifted
+from qcheck.evidence.alignment import (
+    MISNAMED,
+    Alignment,
+    align,
+    decoded_greedily,
+    names_otherwise,
+    only_listed,
+    rescaled,
+    shifted,
+)
 from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.ladder import place
 from qcheck.evidence.scoring import Scores, Yardstick, resemblance, score
@@ -42,7 +51,6 @@ from qcheck.tailcounts import FULL, Score
 
 __all__ = ["LogprobEvidence"]
 
-MISNAMED = 0.1  # of the answers so far, beyond which none is compared: some that name tokens otherwise do not show it
 RUNGS_FROM = 20  # deviating answers that are placed between the variants: more tell little and take time
 
 
@@ -62,7 +70,7 @@ class LogprobEvidence(TailEvidence):
         self._attribution = Attribution(self._variant_names)
         self._kl: dict[str, float] = {}
         self._view, self._coarse, self._unended = VIEWS[0], 0, 0
-        self._only_listed = self._drawn = self._misnamed = 0
+        self._only_listed = self._rescaled = self._drawn = self._misnamed = 0
         self._repeated: Counter[int | None] = Counter()  # answers equal to a deployment's; None: to that of any
 
     def update(self, probe_id: str, answer: Answer) -> None:
@@ -165,6 +173,9 @@ class LogprobEvidence(TailEvidence):
         if only_listed(whole, self._baseline.references):  # before rounding hides it
             self._only_listed += 1
             return None
+        if rescaled(whole, self._baseline.references):
+            self._rescaled += 1
+            return None
         tokens = None if whole.deep else whole.shortest
         unit = self._yardstick.unit
         step = rounding_step(answer.positions, FINE * unit)
@@ -241,6 +252,12 @@ class LogprobEvidence(TailEvidence):
                 self._only_listed,
                 "of these answers' probabilities sum to 1 over the tokens that they list, where the reference's do "
                 "not: they are normalised after a cut, and cannot be compared",
+            ),
+            (
+                "logprobs_rescaled",
+                self._rescaled,
+                "answers list what the reference does, multiplied by a factor: after a temperature, or in another "
+                "base; they cannot be compared",
             ),
             (
                 "logprobs_misnamed",

@@ -17,12 +17,20 @@ from statistics import fmean
 
 from qcheck.baselines import Answer, ProbeReference
 from qcheck.evidence.again import goes_elsewhere
-from qcheck.evidence.alignment import align, decoded_greedily, leaves_out, names_otherwise, only_listed
+from qcheck.evidence.alignment import (
+    MISNAMED,
+    align,
+    decoded_greedily,
+    leaves_out,
+    names_otherwise,
+    only_listed,
+    rescaled,
+)
 from qcheck.evidence.ladder import place
 from qcheck.evidence.recorded import ObservedEvidence
 from qcheck.evidence.scoring import Yardstick, score
 from qcheck.evidence.views import logit_step, value_step
-from qcheck.result import Divergence
+from qcheck.result import Divergence, Finding
 from qcheck.stats.bets import TailBets
 from qcheck.stats.fraction import fraction_lower, fraction_upper, requests_to_bound
 
@@ -55,7 +63,7 @@ class MarginEvidence(ObservedEvidence):
         self._bets = TailBets([1.0])
         self._kl: list[float] = []
         self._beyond: list[float] = []  # of these, the ones beyond the margin
-        self._unseen = self._bet_on = 0
+        self._unseen = self._bet_on = self._misnamed = 0
         self._open = False  # whether a reference was ever seen to leave something out of its lists
 
     def settle_again(self, probe_id: str, answer: Answer | None, peers: Sequence[Answer | None] = ()) -> None:
@@ -73,13 +81,16 @@ class MarginEvidence(ObservedEvidence):
         """Fold one probe that all have answered."""
         self.answered += 1
         reference, everyone = ProbeReference(tuple((peer,) for peer in peers)), range(len(peers))
-        alignment = None if names_otherwise(candidate, reference, everyone) else align(candidate, reference, everyone)
+        misnamed = names_otherwise(candidate, reference, everyone)
+        self._misnamed += misnamed
+        otherwise = misnamed or self._names_otherwise
+        alignment = None if otherwise else align(candidate, reference, everyone)
         # Positions without a list would leave the others alone in a mean over the answer, and show no agreement.
         gaps = not all(position.top for answer in (candidate, *peers) for position in answer.positions)
         values, logits = self._rounded(candidate, peers)
         self._open = self._open or any(map(leaves_out, peers))
         unseen = gaps or values > COARSEST or not self._open
-        if alignment is None or unseen or only_listed(alignment, everyone):
+        if alignment is None or unseen or only_listed(alignment, everyone) or rescaled(alignment, everyone):
             self._unseen += 1
             self._lose(probe_id)
             return
@@ -118,8 +129,22 @@ class MarginEvidence(ObservedEvidence):
 
     @property
     def mute(self) -> bool:
-        """Whether no answer so far could be evidence."""
-        return not self._bet_on
+        """Whether no answer so far could be evidence, or none of those to come."""
+        return not self._bet_on or self._names_otherwise
+
+    @property
+    def _names_otherwise(self) -> bool:
+        return self._misnamed > MISNAMED * self.answered
+
+    def _findings(self) -> tuple[Finding, ...]:
+        return self._counted(
+            (
+                "logprobs_misnamed",
+                self._misnamed,
+                "answers name tokens otherwise than the reference does and cannot be compared; where more than a tenth "
+                "do, none is",
+            ),
+        )
 
     def _against(self) -> tuple[int, int]:
         """Requests that count against agreement (beyond the margin, unseen or failed), and all requests."""

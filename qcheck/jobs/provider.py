@@ -285,9 +285,10 @@ class ProviderFold:
         return min(bounds, key=lambda bound: bound[2], default=(0.0, 0.0, 1.0))
 
     def needed(self) -> int | None:
-        """How many more requests to one suite would make the provider consistent; None where none would."""
-        needed = (fold.observable.needed(self.rules.tolerance) for fold in self._folds)
-        return min((n for n in needed if n is not None), default=None)
+        """How many more requests to one suite would make the provider consistent; None where all it has would not."""
+        left = {fold: len(fold.panel.suite.fold("evaluation")) - fold.observable.answered for fold in self._folds}
+        needed = ((fold.observable.needed(self.rules.tolerance), most) for fold, most in left.items())
+        return min((n for n, most in needed if n is not None and n <= most), default=None)
 
     def divergence(self) -> Divergence | None:
         """How far the answers lie from the reference in nats, where log-probabilities are compared."""

@@ -250,23 +250,32 @@ def test_tokens_are_known_by_bytes_then_text_then_id():
 
 
 @pytest.mark.parametrize(
-    ("taken", "others", "added"),
+    ("taken", "others", "first", "listed"),
     [
-        (-0.5, [-1.5, -2.0], True),  # LMDeploy lists the other tokens alone
-        (-2.5, [-1.5, -2.0], False),  # drawn from beyond the list
-        (-0.5, [-0.6, -2.0], False),  # together they would have more than 1
-        (-1.6, [-1.6, -2.5], False),  # listed by another name
-        (None, [-1.5, -2.0], False),
-        (-0.5, [], False),
-        (-0.5, [-9999.0], False),
+        (-0.5, [-1.5, -2.0], "t", 3),  # LMDeploy lists the other tokens alone
+        (-2.5, [-1.5, -2.0], "t", 2),  # drawn from beyond the list
+        (-0.6, [-0.7, -2.0], "t", 0),  # together they would have more than 1
+        (-1.6, [-1.6, -2.5], "t", 0),  # bfloat16 often makes the best two equal: one of them may be left out
+        (-1.6, [-1.6, -2.5], "ĠYes", 2),  # listed by another name
+        (-1.6, [-1.6, -2.5], "<|end|>", 2),
+        (None, [-1.5, -2.0], "t", 2),
+        (-0.5, [], "t", 0),
+        (-0.5, [-9999.0], "t", 1),
     ],
 )
-def test_a_taken_token_that_is_left_out_of_its_list_is_added(taken, others, added):
-    top = [{"token": f"t{i}", "logprob": v} for i, v in enumerate(others)]
-    listed = only_position(chat(entry("Yes", taken, top))).top
-    assert (("=Yes", taken) in listed) == added
-    assert len(listed) == len(others) + added
-    assert [v for _, v in listed] == sorted((v for _, v in listed), reverse=True)
+def test_a_taken_token_that_is_left_out_of_its_list_is_added(taken, others, first, listed):
+    top = [{"token": f"t{i}" if i else first, "logprob": v} for i, v in enumerate(others)]
+    found = only_position(chat(entry("Yes", taken, top))).top
+    assert (("=Yes", taken) in found) == (listed > len(others))
+    assert len(found) == listed
+    assert [v for _, v in found] == sorted((v for _, v in found), reverse=True)
+
+
+@pytest.mark.parametrize(("factor", "listed"), [(1.0, 3), (1 / math.log(10), 0), (0.9, 3)])
+def test_values_that_are_no_natural_logarithms_of_probabilities_are_no_list(factor, listed):
+    """Base 10, as some adapters give; and a grid so coarse that the sum is somewhat above 1."""
+    top = [{"token": t, "logprob": factor * math.log(p)} for t, p in (("a", 0.5), ("b", 0.3), ("c", 0.15))]
+    assert len(only_position(chat(entry("a", factor * math.log(0.5), top))).top) == listed
 
 
 def test_of_duplicates_the_most_probable_is_kept_and_order_is_by_probability():

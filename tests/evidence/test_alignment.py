@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qcheck.baselines import Answer, ProbeReference
-from qcheck.evidence.alignment import align, names_otherwise
+from qcheck.evidence.alignment import align, names_otherwise, rescaled
 from qcheck.records import Position
 
 
@@ -53,3 +53,31 @@ def test_an_answer_is_compared_up_to_where_nobody_listed_anything(
     alignment = align(Answer(9, (shows,) * (2 + further)), ProbeReference(((recorded,),) * 3), (0, 1, 2))
     assert alignment is not None
     assert alignment.positions.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("factor", "noise", "found"),
+    [
+        (100.0, 0.0, True),  # after a temperature of 0.01
+        (1 / np.log(2), 0.0, True),  # to base 2
+        (0.3, 0.01, True),  # the reference lists after a temperature
+        (1.0, 0.01, False),
+        (1.2, 0.0, False),  # a temperature that was retuned
+        (1.5, 1.5, False),  # another model
+    ],
+)
+def test_what_differs_by_a_factor_alone_is_known(factor: float, noise: float, found: bool) -> None:
+    rng = np.random.default_rng(2)
+
+    def said(lists: list[np.ndarray]) -> Answer:
+        tops = [sorted(((f"={i}", float(v)) for i, v in enumerate(x)), key=lambda p: -p[1]) for x in lists]
+        return Answer(1, tuple(Position("=a", top[0][1], tuple(top)) for top in tops))
+
+    def normal(values: np.ndarray) -> np.ndarray:
+        return values - np.log(np.exp(values - values.max()).sum()) - values.max()
+
+    lists = [normal(rng.normal(0, 2, 20)) for _ in range(3)]
+    reference = ProbeReference(tuple((said([x + rng.normal(0, 0.01, 20) for x in lists]),) for _ in range(2)))
+    alignment = align(said([normal(factor * x + rng.normal(0, noise, 20)) for x in lists]), reference, range(2))
+    assert alignment
+    assert rescaled(alignment, range(2)) == found

@@ -52,6 +52,29 @@ def test_what_lacks_lists_is_no_evidence() -> None:
         assert lost.mute
 
 
+def test_who_names_tokens_otherwise_shows_nothing_though_some_names_agree() -> None:
+    """A tokenizer's own signs, which punctuation has none of."""
+    evidence, named = MarginEvidence(0.01), {"= a": 0.6, "= b": 0.3, "=,": 0.05}
+    for i in range(60):
+        strange = {key.replace(" ", "Ġ"): p for key, p in named.items()} if i % 5 else named
+        evidence.update(f"p{i}", answer([strange]), [answer([named])])
+    assert evidence.mute
+    assert evidence.log_e <= 0
+    (finding,) = evidence.snapshot(1.0).findings
+    assert (finding.kind, finding.text[:8]) == ("logprobs_misnamed", "48 of 60")
+
+
+@pytest.mark.parametrize("whose", ["candidate", "reference"])
+def test_lists_after_a_temperature_are_no_evidence(whose: str) -> None:
+    cold = {key: p**10 for key, p in {"=a": 0.6, "=b": 0.2, "=c": 0.1, "=d": 0.05, "=e": 0.04}.items()}
+    warm = {"=a": 0.6, "=b": 0.2, "=c": 0.1, "=d": 0.05, "=e": 0.04}
+    cold = {key: p / sum(cold.values()) for key, p in cold.items()}
+    pair = (answer([cold]), answer([warm]))
+    evidence = folded(*(pair if whose == "candidate" else pair[::-1]), 40)
+    assert evidence.log_e <= 0
+    assert evidence.deviating == []
+
+
 @pytest.mark.parametrize("peers", ["exact", "rounded"])
 def test_logits_on_a_lattice_are_allowed_their_rounding(peers: str) -> None:
     """Logits of 34 and more lie on a lattice of 1/4 in bfloat16, which moves divergences by as much as the margin."""

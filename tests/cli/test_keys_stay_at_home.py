@@ -57,7 +57,7 @@ def answer(text="Yes", **changes):
 
 
 def tokens(key):
-    top = [{"token": key, "logprob": -0.5}]
+    top = [{"token": key, "logprob": -3.0}]
     return {"logprobs": {"content": [{"token": "a", "logprob": -0.1, "top_logprobs": top}]}}
 
 

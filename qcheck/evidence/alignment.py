@@ -29,8 +29,8 @@ from qcheck.stats.deviation import by_position
 WHOLE = 1e-3  # by which probabilities may miss 1 that were normalised over what is listed
 CUT_OFF = 3e-3  # of the probability that the references give to tokens which are not listed, from where it matters
 SCALED, SCALED_ALIKE = 1.4, 0.98  # a factor, and the share of the variance that it explains; conventions
-MISNAMED = 0.1  # of the answers so far, beyond which none is compared: some that name tokens otherwise do not show it
 FEWEST_SCALED = 4  # values that are compared
+MISNAMED = 0.1  # of the answers so far, beyond which none is compared: some that name tokens otherwise do not show it
 SURE = 0.05  # nats above the floor of an answer's list, from where on a token would be listed if it bore that name
 NUMBERED: Final = re.compile(r"=token_id:\d+")  # vLLM's `return_tokens_as_token_ids`
 

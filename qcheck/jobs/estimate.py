@@ -40,8 +40,8 @@ class ProviderEstimate:
     lost: what of the suite's observables it cannot show, and why. requests_expected: what a faithful provider that
     gives all that is observed is asked until it is *consistent*; None if unknown. Tokens and dollars are for
     `requests_max`, the most that may be sent: an estimate, which retries are not part of, nor what is asked again of
-    who is suspected at the plan's end. unpinned: whether it sends
-    requests on to upstreams that it chooses. role: "provider", "reference" or "variant".
+    who is suspected at the plan's end. unpinned: whether it sends requests on to upstreams that it chooses. role:
+    "provider", "reference" or "variant".
     """
 
     name: str

@@ -352,8 +352,9 @@ def table(
         "honest. Of deviating deployments, by their share of the requests: median / 90 % quantile of requests until "
         "*deviates*, those included by which prompts are asked again; how many streams are *consistent* in the end, "
         "which a provider that deviates should not be. Noise in a part of the requests cannot be told from other "
-        "weights in a part of them. *Not done*: who does that is not honest whatever is served, or changes what others "
-        "answer alone."
+        "weights in a part of them. When an answer stands that is asked for again was chosen on noised answers of this "
+        "model, by which the arms with noise are not untouched. *Not done*: who does that is not honest whatever is "
+        "served, or changes what others answer alone."
     )
     return "\n".join([*lines, "", said])
 

@@ -116,6 +116,20 @@ def test_where_nobody_listens_a_provider_is_unavailable_and_the_others_go_on(lab
     assert result.providers[0].unavailable_reason
 
 
+def test_noise_in_every_answer_is_not_taken_for_other_weights(lab: Lab, run: Any) -> None:
+    """Nor is a live reference's; 4-bit weights behind less noise than they deviate by are found all the same."""
+    names = ["honest-b?noise=0.1", "honest-b?noise=0.1&k=5", "q4_k_m?noise=0.02", "q4_k_m"]
+    result, folder = run([lab.endpoint(name) for name in names])
+    assert [p.verdict for p in result.providers] == ["inconclusive", "inconclusive", "deviates", "deviates"]
+    assert [p.stop_reason for p in result.providers][:2] == ["unsteady", "unsteady"]
+    assert all("asked again" in p.summary for p in result.providers[:2])
+    assert verify(folder).differences == ()
+    live = Reference(None, live=lab.endpoint("honest?noise=0.2"))
+    result, folder = run([lab.endpoint("honest-b"), lab.endpoint("honest-f32")], live)
+    assert {p.verdict for p in result.providers} == {"inconclusive"}
+    assert verify(folder).differences == ()
+
+
 def test_a_live_reference_needs_more_than_the_margin(lab: Lab, run: Any) -> None:
     live = Reference(live=lab.endpoint("honest"))
     result, folder = run([lab.endpoint("honest-b"), lab.endpoint("q2_k")], live)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from baselines import record_lab
 from benchmarks import detection
+from benchmarks.detection.draws import bet_at
 from benchmarks.detection.observed import Observed, observe
 from qcheck.baselines import Answer, Baseline, load_baseline, read_answers
 from qcheck.evidence.alignment import align
@@ -94,15 +95,16 @@ class Streams:
         """Of `STREAMS` runs those that reach *deviates*: who answered each request, and to which probe."""
         directed = [v for v in self.observed.variants if v in known]
         hits = {name: self.observed.hits(name, self.envelope, directed) for name in (served, *self.honest)}
-        bounds, levels = self.observed.bounds(self.envelope), self.envelope.levels[FULL]
+        strata, levels = self.observed.strata, self.envelope.levels[FULL]
         outlying = np.array([level.outlying for level in levels])
         threshold = Rules(ALPHA, self.envelope.delta, 1, 0.05).log_threshold
         for _ in range(STREAMS):
-            order = rng.permutation(len(bounds))[:LIMIT]
+            order = rng.permutation(len(strata))[:LIMIT]
             honest = self.honest[rng.integers(len(self.honest))]
             who = [served if other else honest for other in rng.random(len(order)) < fraction]
             seen = np.stack([hits[name][probe] for name, probe in zip(who, order, strict=True)])
-            path, _ = log_e_paths(seen, bounds[order], [level.weight for level in levels])
+            at = bet_at(levels, strata, order[None], seen[None])[0]
+            path, _ = log_e_paths(seen, at, [level.weight for level in levels])
             decided = (path >= threshold) & (np.cumsum((seen & outlying).any(axis=1)) >= 2)
             if decided.any():
                 stop = int(decided.argmax()) + 1

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.detection import bank
-from benchmarks.detection.draws import deepest_first
+from benchmarks.detection.draws import bet_at, deepest_first
 from benchmarks.detection.observed import Observed, observe
 from qcheck.baselines import load_baseline
 from qcheck.evidence.envelope import Envelope, freeze
@@ -185,13 +185,12 @@ def alarms(
     levels = envelope.levels[FULL]
     weights, outlying = [level.weight for level in levels], np.array([level.outlying for level in levels])
     needed = Rules(envelope.alpha, envelope.delta, 1, 0.05).log_threshold
-    bounds = observed.bounds(envelope)
     first, second = (observed.hits(name, envelope, observed.variants) for name in (one, other))
     found = 0
     for _ in range(streams // block):
         order = asked(observed, envelope, block, rng)
         hits = np.where(routed(routing, 0.5, order.shape, rng)[..., None], first[order], second[order])
-        path, _ = log_e_paths(hits, bounds[order], weights)
+        path, _ = log_e_paths(hits, bet_at(levels, observed.strata, order, hits), weights)
         twice = np.cumsum((hits & outlying).any(axis=2), axis=1) >= MIN_DEVIATING
         found += int(((path >= needed) & twice).any(axis=1).sum())
     return found

@@ -62,14 +62,19 @@ class TailCount(_Strict):
     """
 
     clusters: PositiveInt
-    honest: dict[str, NonNegativeInt]
+    honest: Annotated[dict[str, NonNegativeInt], Field(min_length=1)]
     honest_any: NonNegativeInt
     variant_clusters: PositiveInt
     shown: dict[str, NonNegativeInt]
 
+    @property
+    def most(self) -> int:
+        """In how many clusters the honest deployment showed it that showed it most often."""
+        return max(self.honest.values())
+
     @model_validator(mode="after")
     def _add_up(self) -> Self:
-        if not max(self.honest.values(), default=0) <= self.honest_any <= self.clusters:
+        if not self.most <= self.honest_any <= self.clusters:
             raise ValueError("honest_any lies between each honest deployment's count and the number of clusters")
         if max(self.shown.values(), default=0) > self.variant_clusters:
             raise ValueError("a variant cannot show an event in more clusters than it was asked")
@@ -93,11 +98,12 @@ class TailEvent(_Strict):
     def null_bound(self, stratum: str, level: float) -> float:
         """Upper confidence bound, failing with probability at most `level`, of the null probability in a stratum.
 
-        It bounds the probability that *some* honest deployment shows the event on a random probe, hence that of each
-        of them, and that of a provider which chooses among them, by the prompt if it likes.
+        That is the largest probability with which one of the honest deployments shows the event on a random probe,
+        hence that of a provider which mixes or switches between them without regard to what the prompt says. Bounded is
+        the one that shows it most often, whichever it is, so that it costs nothing that there are several.
         """
         count = self.counts[stratum]
-        return binomial_upper(count.honest_any, count.clusters, level)
+        return binomial_upper(count.most, count.clusters, level)
 
     def visibility(self, variant: str, level: float) -> float:
         """Lower confidence bound of the probability that an answer of `variant` shows the event, in any stratum.

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.detection.draws import Stops, blocks, deepest_first, first_reached
+from benchmarks.detection.draws import Stops, bet_at, blocks, deepest_first, first_reached
 from qcheck.evidence.envelope import Envelope
 from qcheck.stats.bets import log_e_paths
 from qcheck.tailcounts import FULL
@@ -69,7 +69,8 @@ def stops(
         if observed.view != FULL:
             hits[:, 0] = False  # a provider's first answer shows which view it is to be seen in, and nothing else
         twice = np.cumsum((hits & outlying).any(axis=2), axis=1) >= MIN_DEVIATING
-        found.append(_first_alarms(hits, bounds[block.order], twice, weights, log_threshold))
+        at = bet_at(levels, observed.strata, block.order, hits)
+        found.append(_first_alarms(hits, at, twice, weights, log_threshold))
     return Stops(np.concatenate(found), min(limit, len(bounds)))
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Block", "Stops", "blocks", "count", "deepest_first", "first_reached"]
+from qcheck.evidence.envelope import TailLevel
+from qcheck.stats.counted import along
+
+__all__ = ["Block", "Stops", "bet_at", "blocks", "count", "deepest_first", "first_reached"]
 
 BLOCK = 250  # streams at a time
 
@@ -90,6 +93,17 @@ def deepest_first(strata: NDArray[np.str_], bounds: NDArray[np.float64]) -> NDAr
     """
     names = sorted(set(strata), key=lambda s: float(bounds[strata == s].min()))
     return np.array([names.index(s) for s in strata])
+
+
+def bet_at(
+    levels: Sequence[TailLevel], strata: NDArray[np.str_], order: NDArray[np.intp], hits: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """(streams, requests, events) at what each request of some streams is bet on.
+
+    strata: (probes,) names. order: (streams, requests) the probe of each. hits: (streams, requests, events).
+    """
+    names, of = np.unique(strata, return_inverse=True)
+    return along(hits, of[order], np.array([[level.hit_bounds[str(name)] for level in levels] for name in names]))
 
 
 def first_reached(reached: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.detection.draws import BLOCK, blocks, deepest_first
+from benchmarks.detection.draws import BLOCK, bet_at, blocks, deepest_first
 from benchmarks.detection.observed import observe
 from benchmarks.detection.pairwise import Pairwise
 from qcheck.baselines import Answer, Baseline
@@ -79,7 +79,8 @@ class Tails:
         if view != FULL:
             hits[:, 0] = False  # a provider's first answer shows which view it is to be seen in, and nothing else
         outlying = (hits & [level.outlying for level in levels]).any(axis=2)
-        path, _ = log_e_paths(hits, bounds[order], [level.weight for level in levels])
+        at = bet_at(levels, self.strata, order, hits)
+        path, _ = log_e_paths(hits, at, [level.weight for level in levels])
         return Streams(path, np.cumsum(outlying, axis=1))
 
     def redrawn(self, rng: np.random.Generator) -> CalibrationTable:

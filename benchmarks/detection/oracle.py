@@ -36,6 +36,9 @@ __all__ = ["Growth", "density_ratios", "growth", "log_growth", "oracle_stops"]
 
 Array = NDArray[np.float64]
 
+THIRD = (
+    2  # hits before the one whose bound stands for those of a stream: first ones are bet at less, later ones at more
+)
 PER_CELL, FOLDS = 10, 10  # answers of a side to a cell of the grid, on average
 
 
@@ -135,7 +138,9 @@ def growth(
         at_honest, at_deviating = (log_e_paths(hits, null, weights)[1] / len(hits) for hits in shown.values())
         return float(((1 - fraction) * at_honest + fraction * at_deviating).max())
 
-    return Growth(best(bounds[asked]), best(own), by_server[hardest])
+    (stratum,) = set(observed.strata[asked])
+    third = np.array([level.hit_bounds[stratum][THIRD] for level in envelope.levels[observed.view]])
+    return Growth(best(third), best(own), by_server[hardest])
 
 
 def oracle_stops(

@@ -16,6 +16,7 @@ from benchmarks.trackllm.noise import MODE_TV, modes, neighbours, on_lattice, ra
 from benchmarks.trackllm.pairs import Pair, compare, log_e_of, within
 from benchmarks.trackllm.recordings import Recording, quoted
 from qcheck.evidence.margin import MARGIN_NATS, MARGIN_SHARE
+from qcheck.stats.counted import HITS
 from qcheck.stats.power import could_reject
 
 __all__ = ["ALPHA", "changes_part", "dates_part", "noise_part", "pairs_part", "rare_part"]
@@ -98,7 +99,7 @@ def pairs_part(llama: Sequence[Recording]) -> str:
         "e, were dates probes",
     ]
     needed = count / ALPHA
-    possible = could_reject(np.array([[MARGIN_SHARE]]), [1.0], math.log(needed))
+    possible = could_reject(np.full((1, 1, len(HITS)), MARGIN_SHARE), np.zeros(1, int), [1.0], math.log(needed))
     return "\n".join(
         [
             _table(head, rows),

@@ -8,6 +8,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
 import numpy as np
 
+from qcheck.stats.counted import hit_bounds
 from qcheck.stats.fraction import requests_to_bound
 from qcheck.tailcounts import FLIP, FULL, LOSS, SIZE, CalibrationTable, Score, TailEvent
 
@@ -15,7 +16,9 @@ __all__ = ["CALIBRATION_SHARE", "Envelope", "TailLevel", "freeze"]
 
 CALIBRATION_SHARE = 0.2
 FULL_SHARE = 0.5  # of the calibration's error for answers that show all; what shows less shares the rest
-NULL_SHARE = 0.8  # of a view's error for null probabilities, on which accusations rest; visibilities share the rest
+# Of a view's error: for confidence bounds of null probabilities; for bets below them, while hits are few
+# (`qcheck.stats.counted`); for visibilities.
+NULL_SHARE, PRICE_SHARE, VISIBLE_SHARE = 0.5, 0.3, 0.2
 THRESHOLD_WEIGHTS = (1.0, 2.0, 2.0, 3.0)  # of a score's events, rising; chosen on lab-tiny and half of its variants
 # What an event must at least show of a variant for "consistent" to be claimed for it, by the event's score. Most
 # texts of a deviation, and answers of a worse model, are what they should be all the same; below a quarter, hundreds of
@@ -23,11 +26,16 @@ THRESHOLD_WEIGHTS = (1.0, 2.0, 2.0, 3.0)  # of a score's events, rising; chosen 
 MIN_VISIBILITY = {SIZE: 0.5, FLIP: 0.25, LOSS: 0.25}
 # Bounds are kept at nine digits, so that another release of scipy replays the same ones; rounded to the safe side.
 UP, DOWN = Context(prec=9, rounding=ROUND_CEILING), Context(prec=9, rounding=ROUND_FLOOR)
+UP_FEW = Context(prec=6, rounding=ROUND_CEILING)  # of hit bounds, which are found by iteration
 
 
 @dataclass(frozen=True, slots=True)
 class TailLevel:
-    """One tail event with everything the test needs: score, threshold, null bound by stratum, and weight.
+    """One tail event with everything the test needs.
+
+    score, threshold: it is score > threshold. null_bounds: by stratum, upper confidence bound of its null probability.
+    hit_bounds: by stratum, at which probability the first and each further answer that shows it is bet on
+    (`qcheck.stats.counted`). weight: of bets on it.
 
     outlying: whether an answer that shows it is counted as deviating in words and in the rule of two answers: it is
     wrong where every reference deployment is right, or lies beyond the 99.8 % quantile of every honest deployment's
@@ -37,6 +45,7 @@ class TailLevel:
     score: Score
     threshold: float
     null_bounds: dict[str, float]
+    hit_bounds: dict[str, tuple[float, ...]]
     weight: float
     outlying: bool
 
@@ -50,11 +59,12 @@ class TailLevel:
 class Envelope:
     """The calibration table turned into numbers of this run; it stands in the manifest before the first request.
 
-    alpha: the suite's share of the run's error per provider, before families. delta: the part of it that the
-    calibration bounds may fail with. levels: by view of an answer, alike in scores and weights. watched: which event of
-    a view bounds the routing fraction by its share of requests. visibility: by view and variant, lower bound of the
-    probability that an answer of the variant shows the watched event. resolution: the variant for which "consistent" is
-    claimed; None where no recorded variant is visible enough.
+    alpha: the suite's share of the run's error per provider, before families. delta: the part of it that calibration
+    takes: confidence bounds may fail with some of it, the rest is for bets at `hit_bounds`, whose mean may lie above 1.
+    levels: by view of an answer, alike in scores and weights. watched: which event of a view bounds the routing
+    fraction by its share of requests. visibility: by view and variant, lower bound of the probability that an answer of
+    the variant shows the watched event. resolution: the variant for which "consistent" is claimed; None where no
+    recorded variant is visible enough.
     """
 
     alpha: float
@@ -91,10 +101,14 @@ def freeze(table: CalibrationTable, alpha: float) -> Envelope:
     errors[FULL] = (FULL_SHARE if lesser else 1.0) * delta
     each = {view: NULL_SHARE * error / table.null_probabilities for view, error in errors.items()}
     weights = _weights(table.scores(FULL), _bounds(table, FULL, each[FULL]))
-    levels = {view: _levels(table, view, each[view], weights) for view in table.views}
+    # Strata are counted independently, views on the same answers: 1 and all prices of a stratum, multiplied over the
+    # strata, come to 1 + PRICE_SHARE δ/α.
+    stratum = (1 + PRICE_SHARE * delta / alpha) ** (1 / len(table.clusters)) - 1
+    prices = {view: stratum * error / delta for view, error in errors.items()}
+    levels = {view: _levels(table, view, each[view], prices[view], weights) for view in table.views}
 
     def seen(view: str, index: int) -> dict[str, float]:
-        event, each = table.seen(view)[index], (1 - NULL_SHARE) * errors[view] / max(1, table.visibilities)
+        event, each = table.seen(view)[index], VISIBLE_SHARE * errors[view] / max(1, table.visibilities)
         return {v: _rounded(event.visibility(v, each), DOWN) for v in table.variants}
 
     def envelope(watched: int, resolution: str | None) -> Envelope:
@@ -118,8 +132,7 @@ def _bounds(table: CalibrationTable, view: str, each: float) -> list[dict[str, f
     """Of each of a view's events the null bounds by stratum, which fail with probability at most `each`."""
 
     def bound(event: TailEvent, stratum: str) -> float:
-        widening = table.noise_factor if event.score == LOSS else 1.0
-        return _rounded(min(1.0, widening * event.null_bound(stratum, each)), UP)
+        return _rounded(min(1.0, _widening(table, event) * event.null_bound(stratum, each)), UP)
 
     return [{s: bound(event, s) for s in event.counts} for event in table.seen(view)]
 
@@ -136,14 +149,32 @@ def _weights(scores: Sequence[Score], bounds: Sequence[Mapping[str, float]]) -> 
     return weights
 
 
-def _levels(table: CalibrationTable, view: str, each: float, weights: Sequence[float]) -> tuple[TailLevel, ...]:
-    """One view's events with null bounds that fail with probability at most `each`."""
+def _levels(
+    table: CalibrationTable, view: str, each: float, price: float, weights: Sequence[float]
+) -> tuple[TailLevel, ...]:
+    """One view's events with null bounds that fail with probability at most `each`, and bets at that price."""
     events = table.seen(view)
     lowest = {e.score: i for i, e in reversed(list(enumerate(events)))}  # each score's first event
-    return tuple(
-        TailLevel(event.score, event.threshold, bounds, weight, event.score == LOSS or i != lowest[event.score])
-        for i, (event, bounds, weight) in enumerate(zip(events, _bounds(table, view, each), weights, strict=True))
-    )
+    levels = []
+    for i, (event, bounds, weight) in enumerate(zip(events, _bounds(table, view, each), weights, strict=True)):
+        outlying = event.score == LOSS or i != lowest[event.score]
+        levels.append(
+            TailLevel(event.score, event.threshold, bounds, _hit_bounds(table, event, price, bounds), weight, outlying)
+        )
+    return tuple(levels)
+
+
+def _hit_bounds(
+    table: CalibrationTable, event: TailEvent, price: float, null_bounds: Mapping[str, float]
+) -> dict[str, tuple[float, ...]]:
+    """By stratum what hits are bets at: no more than the null bound, where that holds."""
+    known = {s: hit_bounds(count.most, count.clusters, price) for s, count in event.counts.items()}
+    widening = _widening(table, event)
+    return {s: tuple(min(_rounded(widening * q, UP_FEW), null_bounds[s]) for q in each) for s, each in known.items()}
+
+
+def _widening(table: CalibrationTable, event: TailEvent) -> float:
+    return table.noise_factor if event.score == LOSS else 1.0
 
 
 def _rounded(bound: float, context: Context) -> float:

@@ -18,6 +18,7 @@ from qcheck.baselines import Answer, Baseline
 from qcheck.evidence.envelope import Envelope
 from qcheck.evidence.recorded import RecordedEvidence
 from qcheck.stats.bets import TailBets
+from qcheck.stats.counted import bound_at
 from qcheck.stats.fraction import fraction_lower, fraction_upper, requests_to_bound
 from qcheck.suites import Suite
 from qcheck.tailcounts import FULL, Score
@@ -49,6 +50,8 @@ class TailEvidence(RecordedEvidence):
         super().__init__(baseline, envelope, suite)
         self._bets = TailBets([level.weight for level in envelope.levels[FULL]])
         self._views: set[str] = set()  # that answers were evidence or agreement in
+        self._bet_in = FULL  # the view that all bets which were won were made in
+        self._hits: dict[str, list[int]] = {}  # of each event in that view, by stratum
         self._short = self._dim = self._watched = self._proven = 0
 
     @abstractmethod
@@ -66,7 +69,7 @@ class TailEvidence(RecordedEvidence):
         hits = [bet_on is not None and bet_on[level.score] > level.threshold for level in levels]
         if shown and (shown.bets or shown.full):
             self._views.add(shown.view)
-        self._bets.update(hits, [level.null_bounds[stratum] for level in levels])
+        self._bet(hits, shown.view if shown else FULL, stratum)
         self.answered += 1
         self._watched += watched
         self._proven += hits[self._envelope.watched]
@@ -80,8 +83,18 @@ class TailEvidence(RecordedEvidence):
             self.deviating.append(probe_id)
 
     def _lose(self, probe_id: str) -> None:
-        levels, stratum = self._envelope.levels[FULL], self._probes[probe_id].stratum
-        self._bets.update([False] * len(levels), [level.null_bounds[stratum] for level in levels])
+        self._bet([False] * len(self._envelope.levels[FULL]), FULL, self._probes[probe_id].stratum)
+
+    def _bet(self, hits: list[bool], view: str, stratum: str) -> None:
+        """Fold one request. Views are calibrated on the same answers: only what was won in the last one counts."""
+        if any(hits) and view != self._bet_in:
+            self._bets.give_back()
+            self._bet_in, self._hits = view, {}
+        levels = self._envelope.levels[view]
+        before = self._hits.setdefault(stratum, [0] * len(levels)) if view == self._bet_in else [0] * len(levels)
+        at = [bound_at(level.hit_bounds[stratum], n) for level, n in zip(levels, before, strict=True)]
+        self._bets.update(hits, at)
+        before[:] = [n + hit for n, hit in zip(before, hits, strict=True)]
 
     @property
     def mute(self) -> bool:

@@ -147,7 +147,8 @@ class SuiteUsed(_Strict):
         suite = self._load_suite()
         asked = {probe.stratum for probe in suite.fold("evaluation")}
         for level in chain.from_iterable(self.envelope.levels.values() if self.envelope else ()):
-            if not asked <= level.null_bounds.keys() or not all(0 < b <= 1 for b in level.null_bounds.values()):
+            known = [*level.null_bounds.values(), *chain.from_iterable(level.hit_bounds.values())]
+            if not asked <= level.null_bounds.keys() & level.hit_bounds.keys() or not all(0 < b <= 1 for b in known):
                 raise RunFolderError(f"the run's manifest does not bound all that {self.name} asks; start anew.")
         return self.panel(suite, self._load_baseline())
 

@@ -12,6 +12,7 @@ from qcheck.evidence.envelope import Envelope, TailLevel
 from qcheck.evidence.observable import evidence_of
 from qcheck.evidence.tails import TailEvidence
 from qcheck.jobs.panel import Panel
+from qcheck.stats.counted import HITS
 from qcheck.stats.power import could_reject, median_requests
 from qcheck.suites import Probe
 from qcheck.tailcounts import FULL, CalibrationTable, TailCount, TailEvent
@@ -38,9 +39,9 @@ class _Column:
     level: TailLevel
     event: TailEvent
 
-    def bound(self, suite: str, stratum: str) -> float:
-        """Its null bound there; 1 in a suite that it is no event of, where it is not bet on."""
-        return self.level.null_bounds[stratum] if suite == self.panel.suite.name else 1.0
+    def bounds(self, suite: str, stratum: str) -> tuple[float, ...]:
+        """At what its hits there are bets; 1 in a suite that it is no event of, where it is not bet on."""
+        return self.level.hit_bounds[stratum] if suite == self.panel.suite.name else (1.0,) * len(HITS)
 
     def shown(self, suite: str, stratum: str, variant: str) -> float:
         """How often the variant shows it there; nothing is known of one that was not recorded."""
@@ -69,14 +70,14 @@ class Reach:
         self._kinds = list(dict.fromkeys((panel.suite.name, probe.stratum) for panel, probe in asked))
         self._strata = np.array([self._kinds.index((panel.suite.name, p.stratum)) for panel, p in asked], np.intp)
         self._weights = [column.panel.weight * column.level.weight for column in self._columns]
-        self._bounds = np.array([[column.bound(*kind) for column in self._columns] for kind in self._kinds])
+        self._bounds = np.array([[column.bounds(*kind) for column in self._columns] for kind in self._kinds])
         self._log_threshold = log_threshold
         self._again = AGAIN if any(evidence_of(panel.suite).asks_again for panel in panels.values()) else 0
 
     @property
     def could_reject(self) -> bool:
         """Whether any answers whatsoever could lead to *deviates*."""
-        return could_reject(self._bounds[self._strata], self._weights, self._log_threshold)
+        return could_reject(self._bounds, self._strata, self._weights, self._log_threshold)
 
     def median_requests(self, variant: str, fraction: float) -> int | None:
         """Median number until *deviates* where a share of them comes from a variant; None where all do not do.

@@ -119,10 +119,11 @@ class TailBets:
 
     weights: Sequence[float]
     requests: int = 0
-    _wealth: Array = field(init=False)
+    _lost: Array = field(init=False)  # did no request show anything
+    _won: Array = field(init=False)  # by those that did
 
     def __post_init__(self) -> None:
-        self._wealth = np.zeros((len(_checked(self.weights)), len(LAMBDAS)))
+        self._lost, self._won = np.zeros((2, len(_checked(self.weights)), len(LAMBDAS)))
 
     def update(self, hits: NDArray[np.bool_] | Sequence[bool], bounds: Sequence[float]) -> float:
         """Fold one request; returns `log_e`.
@@ -132,9 +133,16 @@ class TailBets:
         """
         if len(hits) != len(self.weights) or len(bounds) != len(self.weights):
             raise ValueError("hits and bounds must be rows like the weights")
-        self._wealth += gains(np.asarray(hits, bool), np.asarray(bounds, float))
+        q = np.asarray(bounds, float)
+        missed = gains(np.zeros(len(q), bool), q)
+        self._lost += missed
+        self._won += gains(np.asarray(hits, bool), q) - missed
         self.requests += 1
         return self.log_e
+
+    def give_back(self) -> None:
+        """Forget all hits so far, as if those requests had shown nothing."""
+        self._won[:] = 0.0
 
     @property
     def log_e(self) -> float:
@@ -143,4 +151,4 @@ class TailBets:
         Weight that no event holds stays in cash: it counts 1.
         """
         weights = np.asarray(self.weights, float)
-        return float(averaged(self._wealth, weights, LAMBDA_SHARES)) if self.requests else 0.0
+        return float(averaged(self._lost + self._won, weights, LAMBDA_SHARES)) if self.requests else 0.0

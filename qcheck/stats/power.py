@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from qcheck.stats.bets import LAMBDA_SHARES, gains, log_e_paths
+from qcheck.stats.counted import along
 
 MIN_DEVIATING = 2
 FEW, MANY = 4, 64  # deviating answers of each stream at a time: at first, as most need few, and at most
@@ -18,15 +19,17 @@ Array = NDArray[np.float64]
 __all__ = ["could_reject", "median_requests"]
 
 
-def could_reject(bounds: Array, weights: Sequence[float], log_threshold: float) -> bool:
+def could_reject(bounds: Array, strata: NDArray[np.intp], weights: Sequence[float], log_threshold: float) -> bool:
     """Whether answers that all show every tail event would reach the threshold; a verdict needs two.
 
-    bounds: (requests, events), those of each request in the order in which they are asked. weights: (events,).
+    bounds: (strata, events, hits), as `qcheck.stats.counted` gives them. strata: (requests,) that of each request, in
+    the order in which they are asked. weights: (events,).
     """
-    if len(bounds) < MIN_DEVIATING:
+    if len(strata) < MIN_DEVIATING:
         return False
-    path, _ = log_e_paths(np.ones(np.shape(bounds), bool), bounds, weights)
-    return bool(path[MIN_DEVIATING - 1 :].max() >= log_threshold)
+    hits = np.ones((1, len(strata), bounds.shape[1]), bool)
+    path, _ = log_e_paths(hits, along(hits, strata, bounds), weights)
+    return bool(path[0, MIN_DEVIATING - 1 :].max() >= log_threshold)
 
 
 def median_requests(
@@ -45,11 +48,11 @@ def median_requests(
 
     That is until the weighted average of the `TailBets` of those suites is at the threshold in which two answers have
     shown an `outlying` event. suites: (events,) the suite of each. weights: (events,) of the event in its suite, times
-    the suite's. bounds, shown: (strata, events), 1 and 0 of the events of another suite.
-    strata: (requests,) the stratum of each request, in the order in which they are asked. A share `fraction` of the
-    requests shows tail event i of its stratum s with probability shown[s, i], the rest none. The events of one request
-    are taken as nested (an answer that passes a rare event passes the frequent ones), which is what scores over rising
-    thresholds do.
+    the suite's. bounds: (strata, events, hits), as `qcheck.stats.counted` gives them; shown: (strata, events); 1 and 0
+    of the events of another suite. strata: (requests,) the stratum of each request, in the order in which they are
+    asked. A share `fraction` of the requests shows tail event i of its stratum s with probability shown[s, i], the rest
+    none. The events of one request are taken as nested (an answer that passes a rare event passes the frequent ones),
+    which is what scores over rising thresholds do.
 
     Between deviating answers the e-value only falls, so that it is computed at those alone.
     """
@@ -58,9 +61,10 @@ def median_requests(
     shares = np.outer(weights, LAMBDA_SHARES)
     deviating = np.where(rng.random((streams, requests)) < fraction, np.arange(requests), requests)
     places = np.sort(deviating, axis=1)  # of each stream's deviating answers; `requests` where it has no more
-    missed = gains(np.zeros(np.shape(bounds), bool), bounds)
+    missed = gains(np.zeros(np.shape(shown), bool), bounds[..., 0])
     lost = np.cumsum(missed[strata], axis=0)  # wealth after each request, did none show anything
     won, answers = np.zeros((streams, *missed.shape[1:])), np.zeros((streams, marks.shape[1]), np.intp)
+    before = np.zeros((streams, *np.shape(shown)), np.intp)  # hits so far
     first, median = np.full(streams, requests + 1), requests + 1
     end = 0
     while end < requests:
@@ -69,7 +73,8 @@ def median_requests(
         exists, at = at < requests, np.minimum(at, requests - 1)
         s = strata[at]
         hits = exists[..., None] & (rng.random((*at.shape, 1)) < shown[s])
-        path = won[:, None] + np.cumsum(gains(hits, bounds[s]) - missed[s], axis=1)
+        path = won[:, None] + np.cumsum(gains(hits, along(hits, s, bounds, before)) - missed[s], axis=1)
+        before += ((s[..., None] == np.arange(len(bounds)))[..., None] & hits[:, :, None]).sum(axis=1)
         seen = answers[:, None] + np.cumsum(hits @ marks, axis=1)
         counted = (seen >= MIN_DEVIATING)[..., of, None]
         proof = special.logsumexp(path + lost[at], axis=(-2, -1), b=counted * shares)

@@ -14,6 +14,7 @@ from benchmarks.detection.observed import Observed
 from benchmarks.detection.oracle import density_ratios, growth, log_growth, oracle_stops
 from qcheck.evidence.envelope import Envelope, TailLevel
 from qcheck.stats.bets import TailBets
+from qcheck.stats.counted import HITS
 from qcheck.stats.fraction import requests_to_bound
 from qcheck.verdict import Rules
 
@@ -24,9 +25,10 @@ DEEP, SHALLOW = 20, 60
 def envelope() -> Envelope:
     def levels(bound: float) -> tuple[TailLevel, ...]:
         bounds = {"deep": bound / 4, "shallow": bound}
+        rising = {name: tuple(at * HITS**0.5) for name, at in bounds.items()}
         return (
-            TailLevel("size", 1.0, bounds, 0.5, outlying=True),
-            TailLevel("direction", 0.5, bounds, 0.5, outlying=True),
+            TailLevel("size", 1.0, bounds, rising, 0.5, outlying=True),
+            TailLevel("direction", 0.5, bounds, rising, 0.5, outlying=True),
         )
 
     return Envelope(ALPHA, DELTA, {"full": levels(0.02), "top5": levels(0.05)}, 0, {}, None)
@@ -50,8 +52,8 @@ def drawn(fraction: float, known: tuple[str, ...] = ("known", "other"), view: st
 def test_the_first_alarm_is_that_of_the_bets() -> None:
     bets, needed = TailBets([0.5, 0.5]), 0
     while bets.log_e < Rules(ALPHA, DELTA, 1, 0.05).log_threshold:
-        bets.update([True, True], [0.005, 0.005])  # the stratum with the smaller bounds is asked first
         needed += 1
+        bets.update([True, True], [0.005 * needed**0.5] * 2)  # the stratum with the smaller bounds is asked first
     assert set(drawn(1.0).requests.tolist()) == {max(2, needed)}
 
 

@@ -10,6 +10,7 @@ from benchmarks.attribution import CASE, Streams, confusion_table, log_score, re
 from benchmarks.detection.observed import Observed
 from qcheck.evidence.envelope import Envelope, TailLevel
 from qcheck.stats.attribution import NONE
+from qcheck.stats.counted import HITS
 
 COUNT = 20
 
@@ -42,7 +43,7 @@ def test_the_confusion_table_says_what_was_named_wrongly() -> None:
 
 def test_runs_stop_at_the_verdict_and_fold_what_was_answered() -> None:
     """Answers of `known` say that they are, honest ones nothing; it is named where it is in the bank."""
-    level = TailLevel("size", 1.0, {"only": 0.001}, 1.0, outlying=True)
+    level = TailLevel("size", 1.0, {"only": 0.001}, {"only": (0.001,) * len(HITS)}, 1.0, outlying=True)
     sizes = {"known": np.full(COUNT, 2.0), "honest": np.zeros(COUNT)}
     directions = {name: np.zeros((COUNT, 1, 0)) for name in sizes}
     full = {name: np.ones(COUNT, bool) for name in sizes}

@@ -16,6 +16,7 @@ from qcheck.baselines import Answer
 from qcheck.jobs.mine import deal
 from qcheck.records import Message, Position
 from qcheck.stats.bets import TailBets
+from qcheck.stats.counted import bound_at
 from qcheck.suites import Manifest, Probe
 from qcheck.verdict import Rules
 
@@ -60,9 +61,9 @@ def apart() -> text.Trial:
 def test_streams_stop_where_the_bets_do(apart: text.Trial) -> None:
     levels = apart.envelope.levels["full"]
     bets, needed = TailBets([level.weight for level in levels]), 0
-    bounds = [level.null_bound for level in levels]
+    bounds = [[level.hit_bounds[stratum] for level in levels] for stratum in levels[0].null_bounds]
     threshold = Rules(apart.envelope.alpha, apart.envelope.delta, 1, 0.05).log_threshold
-    while bets.update([True] * len(levels), bounds) < threshold:
+    while bets.update([True] * len(levels), [bound_at(of, needed) for of in bounds[0]]) < threshold:
         needed += 1
     found = apart.stops(HELD_OUT, next(iter(FOUR_BITS)), 1.0, 20)
     assert set(found.requests.tolist()) == {needed + 1}

@@ -17,6 +17,7 @@ from synthetic import Items, build
 from qcheck.baselines import Answer, Baseline
 from qcheck.evidence.answers import AnswerEvidence, is_right, losses
 from qcheck.evidence.envelope import freeze
+from qcheck.stats.counted import hit_bounds
 from qcheck.suites import Suite
 from qcheck.tailcounts import FULL
 from qcheck.verdict import Rules
@@ -232,10 +233,16 @@ def test_null_bounds_are_widened_and_never_exceed_one(graded: Recorded) -> None:
     table = graded[0].table
     assert table is not None
     (event,) = table.events
-    each = 0.8 * 0.2 * ALPHA / table.null_probabilities
+    each = 0.5 * 0.2 * ALPHA / table.null_probabilities
     (level,) = freeze(table, ALPHA).levels[FULL]
     assert level.null_bounds == pytest.approx({s: 1.5 * event.null_bound(s, each) for s in event.counts}, rel=1e-8)
-    everywhere = {s: c.model_copy(update={"honest_any": c.clusters}) for s, c in event.counts.items()}
+    for stratum, bounds in level.hit_bounds.items():
+        count, price = event.counts[stratum], 1.06 ** (1 / len(event.counts)) - 1
+        wide = [min(1.5 * q, level.null_bounds[stratum]) for q in hit_bounds(count.most, count.clusters, price)]
+        assert bounds == pytest.approx(wide, rel=1e-4)
+    everywhere = {
+        s: c.model_copy(update={"honest": dict.fromkeys(c.honest, c.clusters)}) for s, c in event.counts.items()
+    }
     noisy = table.model_copy(update={"events": [event.model_copy(update={"counts": everywhere})]})
     assert set(freeze(noisy, ALPHA).levels[FULL][0].null_bounds.values()) == {1.0}
     assert freeze(noisy, ALPHA).resolution == freeze(table, ALPHA).resolution

@@ -10,7 +10,8 @@ from scipy import stats
 
 from qcheck.baselines import Baseline
 from qcheck.evidence.envelope import freeze
-from qcheck.stats import bets
+from qcheck.stats import bets, counted
+from qcheck.stats.counted import hit_bounds
 from qcheck.suites import Suite
 from qcheck.tailcounts import FULL, CalibrationTable
 
@@ -30,22 +31,28 @@ def test_bounds_are_rounded_to_the_safe_side(table: CalibrationTable) -> None:
         error = envelope.delta * (0.5 if view == FULL else 0.5 / lesser)
         for level, event in zip(levels, table.seen(view), strict=True):
             for stratum, bound in level.null_bounds.items():
-                exact = event.null_bound(stratum, 0.8 * error / table.null_probabilities)
+                exact = event.null_bound(stratum, 0.5 * error / table.null_probabilities)
                 assert 0 <= bound - exact <= 1e-8 * bound
+                count, price = event.counts[stratum], (1.06**0.5 - 1) * error / envelope.delta
+                few = np.minimum(hit_bounds(count.most, count.clusters, price), bound)
+                assert (few <= level.hit_bounds[stratum]).all()
+                assert level.hit_bounds[stratum] == pytest.approx(few, rel=2e-5)
         for variant, visible in envelope.visibility[view].items():
             exact = table.seen(view)[envelope.watched].visibility(variant, 0.2 * error / table.visibilities)
             assert 0 <= exact - visible <= 1e-8 * exact
 
 
 def test_the_bounds_of_all_views_together_fail_as_seldom_as_delta_says(table: CalibrationTable) -> None:
-    """What each bound spends is read off the bound itself, and visibilities are counted in every event and stratum."""
-    envelope, spent = freeze(table, ALPHA), 0.0
+    """What each bound spends is read off the bound itself, and visibilities are counted in every event and stratum;
+    0.3 are for bets on counts."""
+    envelope = freeze(table, ALPHA)
+    spent = 0.3 * envelope.delta
     for view, levels in envelope.levels.items():
         events = {(e.score, e.threshold): (level, e) for level, e in zip(levels, table.seen(view), strict=True)}
         for level, event in events.values():  # those of one threshold are one
             for stratum, bound in level.null_bounds.items():
                 count = event.counts[stratum]
-                spent += float(stats.binom.cdf(count.honest_any, count.clusters, bound)) if bound < 1 else 0.0
+                spent += float(stats.binom.cdf(count.most, count.clusters, bound)) if bound < 1 else 0.0
         watched = table.seen(view)[envelope.watched].counts
         for variant, visible in envelope.visibility[view].items():
             rates = [stats.binom.sf(c.shown[variant] - 1, c.variant_clusters, visible) for c in watched.values()]
@@ -72,4 +79,8 @@ def test_the_last_digits_of_scipy_do_not_change_an_envelope(
     for name, towards in (("betainccinv", 1), ("betaincinv", 0)):
         of = getattr(bets.special, name)
         monkeypatch.setattr(bets.special, name, lambda *a, of=of, to=towards: np.nextafter(of(*a), to))
+    for name in ("betainc", "betaln", "xlog1py"):
+        of = getattr(counted.special, name)
+        monkeypatch.setattr(counted.special, name, lambda *a, of=of: np.nextafter(of(*a), 0))
+    monkeypatch.setattr("qcheck.evidence.envelope.hit_bounds", hit_bounds.__wrapped__)  # uncached
     assert dataclasses.asdict(freeze(table, ALPHA)) == dataclasses.asdict(here)

@@ -114,5 +114,5 @@ def test_where_answers_are_graded_the_envelope_is_in_items(table):
         update={"noise_unit": None, "noise_rms": None, "envelope_kl": None, "variant_kl": {}, "events": [loss]}
     )
     text = render(baseline(graded), 0.01, Paper(100))
-    assert "honest deployments are wrong where all others are right on at most 3.9 % of probes" in text
+    assert "honest deployments are wrong where all others are right on at most 4.0 % of probes" in text
     assert re.search(r"int4 +– +99 %", text)

@@ -2,11 +2,18 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike, NDArray
 
 from qcheck.stats.bets import TailBets, log_e_paths
+from qcheck.stats.counted import HITS, along, hit_bounds
 from qcheck.stats.power import could_reject, median_requests
 
 THRESHOLD = math.log(100)
+
+
+def steady(bounds: ArrayLike) -> NDArray[np.float64]:
+    """Bounds of (strata, events), whatever the number of hits."""
+    return np.repeat(np.array(bounds, float)[..., None], len(HITS), axis=-1)
 
 
 def test_could_reject_agrees_with_the_bets() -> None:
@@ -16,12 +23,12 @@ def test_could_reject_agrees_with_the_bets() -> None:
         for _ in range(requests):
             bets.update([True, True], bounds)
         rejects = requests > 1 and bets.log_e >= THRESHOLD
-        assert could_reject(np.array([bounds] * requests), weights, THRESHOLD) == rejects
+        assert could_reject(steady([bounds]), np.zeros(requests, int), weights, THRESHOLD) == rejects
 
 
 def test_median_falls_with_the_fraction_and_is_none_when_out_of_reach() -> None:
     rng = np.random.default_rng(0)
-    args = (np.array([[0.01]]), np.array([[0.95]]), np.zeros(300, int), [1.0], [True], ["only"], THRESHOLD)
+    args = (steady([[0.01]]), np.array([[0.95]]), np.zeros(300, int), [1.0], [True], ["only"], THRESHOLD)
     full = median_requests(*args, 1.0, rng)
     tenth = median_requests(*args, 0.1, rng)
     assert full is not None
@@ -42,21 +49,21 @@ def test_the_median_is_that_of_the_bets_request_by_request(outlying: list[bool],
             seen += int((hits & outlying).any())
             reached.append(bets.update(hits, bounds[s]) >= THRESHOLD and seen >= 2)
         firsts.append(reached.index(True) + 1 if True in reached else 201)
-    simulated = median_requests(bounds, shown, strata, weights, outlying, ["a"] * 2, THRESHOLD, share, rng)
+    simulated = median_requests(steady(bounds), shown, strata, weights, outlying, ["a"] * 2, THRESHOLD, share, rng)
     # These quantiles are three standard errors of a median's rank away, of 200 streams.
     assert simulated is not None
     assert np.quantile(firsts, 0.39) <= simulated <= np.quantile(firsts, 0.61)
 
 
 def test_one_deviating_answer_is_not_enough() -> None:
-    args = (np.array([[1e-6]]), np.array([[1.0]]), np.zeros(50, int), [1.0])
+    args = (steady([[1e-6]]), np.array([[1.0]]), np.zeros(50, int), [1.0])
     assert median_requests(*args, [True], ["a"], THRESHOLD, 1.0, np.random.default_rng(0)) == 2
     assert median_requests(*args, [False], ["a"], THRESHOLD, 1.0, np.random.default_rng(0)) is None
 
 
 def test_the_two_are_of_one_suite() -> None:
     """Two suites take turns, and each one's first answer alone would be enough."""
-    bounds, shown = np.array([[1e-6, 1.0], [1.0, 1e-6]]), np.eye(2)
+    bounds, shown = steady([[1e-6, 1.0], [1.0, 1e-6]]), np.eye(2)
     args = (bounds, shown, np.arange(50) % 2, [0.5, 0.5], [True, True])
     assert median_requests(*args, ["a", "a"], THRESHOLD, 1.0, np.random.default_rng(0)) == 2
     assert median_requests(*args, ["a", "b"], THRESHOLD, 1.0, np.random.default_rng(0)) == 3
@@ -64,19 +71,19 @@ def test_the_two_are_of_one_suite() -> None:
 
 def test_what_stands_in_another_suite_is_averaged_away() -> None:
     """Only what two answers of one suite show counts, at that suite's share of the weight."""
-    bounds, shown = np.array([[0.02, 1.0], [1.0, 1e-9]]), np.eye(2)
+    bounds, shown = steady([[0.02, 1.0], [1.0, 1e-9]]), np.eye(2)
     weights, outlying, suites = [0.5, 0.5], [True, False], ["a", "b"]
     needed = next(
         n
         for n in range(2, 50)
-        if log_e_paths(np.ones((n, 1), bool), bounds[:1, :1], [1.0])[0][-1] - np.log(2) >= THRESHOLD
+        if log_e_paths(np.ones((n, 1), bool), bounds[:1, :1, 0], [1.0])[0][-1] - np.log(2) >= THRESHOLD
     )
     args = (bounds, shown, np.array([1] * 5 + [0] * 45), weights, outlying, suites, THRESHOLD, 1.0)
     assert median_requests(*args, np.random.default_rng(0)) == 5 + needed
 
 
 def test_requests_of_a_stratum_without_power_only_delay() -> None:
-    bounds, shown, rng = np.array([[0.01], [1.0]]), np.array([[1.0], [0.0]]), np.random.default_rng(0)
+    bounds, shown, rng = steady([[0.01], [1.0]]), np.array([[1.0], [0.0]]), np.random.default_rng(0)
 
     def median(strata: list[int]) -> int | None:
         return median_requests(bounds, shown, np.array(strata), [1.0], [True], ["a"], THRESHOLD, 1.0, rng)
@@ -89,13 +96,27 @@ def test_requests_of_a_stratum_without_power_only_delay() -> None:
 
 @pytest.mark.parametrize("requests", [0, 1])
 def test_fewer_than_two_requests_reject_nothing(requests: int) -> None:
-    assert not could_reject(np.full((requests, 1), 1e-9), [1.0], THRESHOLD)
+    assert not could_reject(steady([[1e-9]]), np.zeros(requests, int), [1.0], THRESHOLD)
 
 
 @pytest.mark.parametrize("requests", [2, 5, 16, 17, 32, 33, 64, 65, 100])
 def test_any_number_of_requests_is_simulated_to_its_end(requests: int) -> None:
     """The one stratum that shows anything is asked last: two answers of it are enough."""
     strata = np.array([1] * (requests - 2) + [0] * 2)
-    bounds, shown = np.array([[1e-4], [1.0]]), np.array([[1.0], [0.0]])
+    bounds, shown = steady([[1e-4], [1.0]]), np.array([[1.0], [0.0]])
     rng = np.random.default_rng(0)
     assert median_requests(bounds, shown, strata, [1.0], [True], ["a"], THRESHOLD, 1.0, rng) in (requests - 1, requests)
+
+
+def test_later_hits_are_bet_on_at_more() -> None:
+    """The median is that of streams whose bounds rise with the hits of their stratum, however few are looked at."""
+    bounds = np.array([[hit_bounds(2, 300, 0.05)], [hit_bounds(9, 300, 0.05)]])
+    strata, shown, streams = np.arange(300) % 2, np.array([[0.8], [0.5]]), 2000
+    rng = np.random.default_rng(3)
+    hits = ((rng.random((streams, 300)) < 0.3) & (rng.random((streams, 300)) < shown[strata, 0]))[..., None]
+    path, _ = log_e_paths(hits, along(hits, strata, bounds), [1.0])
+    reached = (path >= THRESHOLD) & (np.cumsum(hits[..., 0], axis=1) >= 2) & hits[..., 0]
+    firsts = np.where(reached.any(axis=1), reached.argmax(axis=1) + 1, 301)
+    found = median_requests(bounds, shown, strata, [1.0], [True], ["a"], THRESHOLD, 0.3, rng, streams)
+    assert found is not None
+    assert np.quantile(firsts, 0.46) <= found <= np.quantile(firsts, 0.54)

@@ -18,13 +18,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qcheck.baselines import Answer, ProbeReference
 from qcheck.evidence.alignment import align, names_otherwise, only_listed
 from qcheck.result import Finding
-from qcheck.stats.deviation import deviation
+from qcheck.stats.deviation import centred, deviation
 
 __all__ = ["Repeats", "goes_elsewhere"]
+
+Array = NDArray[np.float64]
 
 # Conventions, chosen on noised answers of lab-tiny.
 MOST = 8  # prompts asked again
@@ -78,12 +81,19 @@ class Repeats:
 
 
 def goes_elsewhere(
-    first: Answer, second: Answer, reference: ProbeReference, references: Sequence[int], tokens: int | None = None
+    first: Answer,
+    second: Answer,
+    reference: ProbeReference,
+    references: Sequence[int],
+    tokens: int | None = None,
+    *,
+    cut_off: bool = False,
 ) -> bool | None:
     """Whether two answers to one prompt lie about as far from the first's nearest reference, in different directions.
 
-    tokens: how many of all lists count, all unless given. None where the second shows less than the first, or nothing
-    that can be compared.
+    tokens: how many of all lists count, all unless given. cut_off: whether values may have been cut off instead of
+    rounded, which moves all of a position alike; then what they have in common is passed over. None where the second
+    shows less than the first, or nothing that can be compared.
     """
     everyone = [repeats[0] for repeats in reference.answers] + [first]
     if tokens is not None:
@@ -95,7 +105,7 @@ def goes_elsewhere(
     known = ~np.isnan(a.recorded_floor[refs])
     recorded = a.recorded[refs], a.recorded_floor[refs]
     one, two = (
-        np.where(known & ~(np.isnan(values) & np.isnan(recorded[0])), deviation(values, floors, *recorded), 0.0)
+        _apart(values, floors, *recorded, a.positions, cut_off=cut_off)
         for values, floors in ((a.recorded[own], a.recorded_floor[own]), (a.candidate[refs], a.candidate_floor[refs]))
     )
     far = np.where(known.any(axis=1), np.linalg.norm(one, axis=1), np.inf)
@@ -104,6 +114,15 @@ def goes_elsewhere(
         return None
     again = float(np.linalg.norm(two[nearest]))
     return bool(again >= AS_FAR * far[nearest] and one[nearest] @ two[nearest] < SAME_WAY * far[nearest] * again)
+
+
+def _apart(
+    values: Array, floors: Array, recorded: Array, recorded_floor: Array, positions: NDArray[np.intp], *, cut_off: bool
+) -> Array:
+    """(references, coordinates) nats by which an answer lies off, 0 where it is not compared."""
+    compared = ~np.isnan(recorded_floor) & ~(np.isnan(values) & np.isnan(recorded))
+    off = np.where(compared, deviation(values, floors, recorded, recorded_floor), 0.0)
+    return centred(off, compared, positions) if cut_off else off
 
 
 def _shorter(answer: Answer, tokens: int) -> Answer:

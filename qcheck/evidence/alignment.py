@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from qcheck.baselines import Answer, Node, ProbeReference, list_floor
 from qcheck.bytelevel import bytes_of
 from qcheck.records import Position, token_bytes
-from qcheck.stats.deviation import by_position
+from qcheck.stats.deviation import by_position, centred
 
 WHOLE = 1e-3  # by which probabilities may miss 1 that were normalised over what is listed
 CUT_OFF = 3e-3  # of the probability that the references give to tokens which are not listed, from where it matters
@@ -148,14 +148,7 @@ def rescaled(alignment: Alignment, references: Sequence[int]) -> bool:
     refs = list(references)
     own, recorded = alignment.candidate[refs], alignment.recorded[refs]
     both = ~(np.isnan(own) | np.isnan(recorded))
-    count = by_position(both.astype(float), alignment.positions)
-
-    def centred(values: Array) -> Array:
-        known = np.where(both, values, 0.0)
-        means = by_position(known, alignment.positions) / np.maximum(count, 1)
-        return np.where(both, known - means[:, alignment.positions], 0.0)
-
-    x, y = centred(recorded), centred(own)
+    x, y = (centred(values, both, alignment.positions) for values in (recorded, own))
     xx, xy, yy = (x * x).sum(axis=1), (x * y).sum(axis=1), (y * y).sum(axis=1)
     told = (both.sum(axis=1) > FEWEST_SCALED) & (xx > 0) & (yy > 0)
     if not told.any():

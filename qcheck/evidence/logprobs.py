@@ -90,7 +90,7 @@ class LogprobEvidence(TailEvidence):
         if reference is None:
             return None
         beside = (reference, self._baseline.references, view.tokens)
-        elsewhere = goes_elsewhere(view.of(first), view.of(second), *beside)
+        elsewhere = goes_elsewhere(view.of(first), view.of(second), *beside, cut_off=view.step > 0)
         return None if elsewhere is None else not elsewhere
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:

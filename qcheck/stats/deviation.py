@@ -10,7 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-__all__ = ["by_position", "deviation", "matched_filters", "pair_sums", "partition_kl", "rms", "root_mean", "spread"]
+__all__ = [
+    "by_position",
+    "centred",
+    "deviation",
+    "matched_filters",
+    "pair_sums",
+    "partition_kl",
+    "rms",
+    "root_mean",
+    "spread",
+]
 
 NOTHING = 1e-9  # of a squared deviation: what cancellation may leave of a mere offset
 
@@ -52,6 +62,18 @@ def by_position(values: Array, positions: NDArray[np.intp]) -> Array:
     changes = (positions[1:] != positions[:-1]).nonzero()[0] + 1
     result: Array = np.add.reduceat(values, np.concatenate([[0], changes]), axis=-1)
     return result
+
+
+def centred(values: Array, known: NDArray[np.bool_], positions: NDArray[np.intp]) -> Array:
+    """(..., n) values less the mean of those that are known at their position, and 0 where they are not.
+
+    What the tokens of a position have in common is the normalisation constant, or the half step by which values that
+    were cut off lie too low. positions: as `by_position` takes them.
+    """
+    kept = np.where(known, values, 0.0)
+    means = by_position(kept, positions) / np.maximum(by_position(known.astype(float), positions), 1)
+    places = np.searchsorted(np.unique(positions), positions)
+    return np.where(known, kept - means[..., places], 0.0)
 
 
 def matched_filters(

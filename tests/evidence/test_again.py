@@ -64,6 +64,23 @@ def test_a_second_answer_that_is_the_references_takes_nothing_back(
     assert share_elsewhere(rng, 0.1, 0.0, 0.0, 0.01, tokens) < 0.03
 
 
+@pytest.mark.parametrize("step", [1 / 16, 1 / 8])
+def test_values_that_are_cut_off_lie_off_alike_and_that_is_passed_over(rng: np.random.Generator, step: float) -> None:
+    """Of prompts that are answered by other weights first and like the reference then."""
+    stand = {True: 0, False: 0}
+    noisy = 0
+    for _ in range(200):
+        truth = np.log(rng.dirichlet(np.ones(TOKENS)))
+        recorded = ProbeReference(tuple((answer(truth + rng.normal(0, 0.005, TOKENS)),) for _ in range(2)))
+        far, again = (np.floor(values / step) * step for values in (truth + rng.normal(0, 0.8 * step, TOKENS), truth))
+        for cut_off in stand:
+            stand[cut_off] += goes_elsewhere(answer(far), answer(again), recorded, range(2), cut_off=cut_off) is False
+        noise = np.floor((truth + rng.normal(0, 0.8 * step, TOKENS)) / step) * step
+        noisy += goes_elsewhere(answer(far), answer(noise), recorded, range(2), cut_off=True) is True
+    assert stand[True] > 180 > stand[False] + 60
+    assert noisy > 180
+
+
 def test_a_second_answer_that_shows_less_says_nothing(rng: np.random.Generator) -> None:
     """Short lists look near, as what they leave out counts as the least that it may be."""
     truth = np.log(rng.dirichlet(np.ones(TOKENS)))

@@ -103,7 +103,7 @@ class Streams:
             honest = self.honest[rng.integers(len(self.honest))]
             who = [served if other else honest for other in rng.random(len(order)) < fraction]
             seen = np.stack([hits[name][probe] for name, probe in zip(who, order, strict=True)])
-            at = bet_at(levels, strata, order[None], seen[None])[0]
+            at = bet_at(self.envelope, FULL, strata, order[None], seen[None])[0]
             path, _ = log_e_paths(seen, at, [level.weight for level in levels])
             decided = (path >= threshold) & (np.cumsum((seen & outlying).any(axis=1)) >= 2)
             if decided.any():

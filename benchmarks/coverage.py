@@ -190,7 +190,7 @@ def alarms(
     for _ in range(streams // block):
         order = asked(observed, envelope, block, rng)
         hits = np.where(routed(routing, 0.5, order.shape, rng)[..., None], first[order], second[order])
-        path, _ = log_e_paths(hits, bet_at(levels, observed.strata, order, hits), weights)
+        path, _ = log_e_paths(hits, bet_at(envelope, FULL, observed.strata, order, hits), weights)
         twice = np.cumsum((hits & outlying).any(axis=2), axis=1) >= MIN_DEVIATING
         found += int(((path >= needed) & twice).any(axis=1).sum())
     return found

@@ -248,7 +248,7 @@ class StreamFold:
         assert panel.baseline is not None
         assert panel.envelope is not None
         self._made = panel.baseline, panel.envelope, panel.suite
-        self._memory: dict[tuple[str, int, str], tuple[Answer, Shown | None, View]] = {}
+        self._memory: dict[tuple[str, int, str, bool], tuple[Answer, Shown | None, View]] = {}
         self.log_threshold = Rules(panel.envelope.alpha, panel.envelope.delta, 1, TOLERANCE).log_threshold
 
     def __call__(
@@ -273,7 +273,7 @@ class StreamFold:
 class _Remembering(LogprobEvidence):
     def __init__(
         self,
-        memory: dict[tuple[str, int, str], tuple[Answer, Shown | None, View]],
+        memory: dict[tuple[str, int, str, bool], tuple[Answer, Shown | None, View]],
         baseline: Baseline,
         envelope: Envelope,
         suite: Suite,
@@ -282,7 +282,7 @@ class _Remembering(LogprobEvidence):
         self._memory = memory
 
     def _compared(self, probe_id: str, answer: Answer, reference: ProbeReference) -> Shown | None:
-        key = probe_id, id(answer), self._view.name
+        key = probe_id, id(answer), self._view.name, self.mute
         if key not in self._memory:
             shown = super()._compared(probe_id, answer, reference)
             self._memory[key] = answer, shown, self._view  # with the answer itself, so that its id stays its own

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from benchmarks.detection.draws import Stops, bet_at, blocks, deepest_first, first_reached
 from qcheck.evidence.envelope import Envelope
 from qcheck.stats.bets import log_e_paths
-from qcheck.tailcounts import FULL
 from qcheck.verdict import MIN_DEVIATING, Rules
 
 __all__ = ["Seen", "stops"]
@@ -66,10 +65,8 @@ def stops(
     found = []
     for block in blocks(deepest_first(observed.strata, bounds), len(honest), fraction, rng, streams, limit):
         hits = block.pick(own, faithful)
-        if observed.view != FULL:
-            hits[:, 0] = False  # a provider's first answer shows which view it is to be seen in, and nothing else
         twice = np.cumsum((hits & outlying).any(axis=2), axis=1) >= MIN_DEVIATING
-        at = bet_at(levels, observed.strata, block.order, hits)
+        at = bet_at(envelope, observed.view, observed.strata, block.order, hits)
         found.append(_first_alarms(hits, at, twice, weights, log_threshold))
     return Stops(np.concatenate(found), min(limit, len(bounds)))
 

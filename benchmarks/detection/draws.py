@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qcheck.evidence.envelope import TailLevel
+from qcheck.evidence.envelope import Envelope
 from qcheck.stats.counted import along
 
 __all__ = ["Block", "Stops", "bet_at", "blocks", "count", "deepest_first", "first_reached"]
@@ -96,14 +96,18 @@ def deepest_first(strata: NDArray[np.str_], bounds: NDArray[np.float64]) -> NDAr
 
 
 def bet_at(
-    levels: Sequence[TailLevel], strata: NDArray[np.str_], order: NDArray[np.intp], hits: NDArray[np.bool_]
+    envelope: Envelope, view: str, strata: NDArray[np.str_], order: NDArray[np.intp], hits: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """(streams, requests, events) at what each request of some streams is bet on.
 
-    strata: (probes,) names. order: (streams, requests) the probe of each. hits: (streams, requests, events).
+    view: that answers are seen in, from the first one on. strata: (probes,) names. order: (streams, requests) the probe
+    of each. hits: (streams, requests, events).
     """
     names, of = np.unique(strata, return_inverse=True)
-    return along(hits, of[order], np.array([[level.hit_bounds[str(name)] for level in levels] for name in names]))
+    levels = envelope.levels[view]
+    at = along(hits, of[order], np.array([[level.hit_bounds[str(name)] for level in levels] for name in names]))
+    at[:, 0] = np.minimum(1.0, envelope.first_at(view) * at[:, 0])
+    return at
 
 
 def first_reached(reached: NDArray[np.bool_]) -> NDArray[np.intp]:

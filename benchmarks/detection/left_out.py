@@ -22,7 +22,7 @@ from qcheck.evidence.scoring import NOISE_FACTOR
 from qcheck.evidence.views import View
 from qcheck.stats.bets import log_e_paths
 from qcheck.suites import Probe, Suite
-from qcheck.tailcounts import DIRECTION, FLIP, FORMAT, FULL, SIZE, STEADY, CalibrationTable, Score
+from qcheck.tailcounts import DIRECTION, FLIP, FORMAT, SIZE, STEADY, CalibrationTable, Score
 from qcheck.verdict import MIN_DEVIATING, Rules
 
 __all__ = ["REQUESTS", "Case", "Recorded", "Streams", "Tails", "answered", "greedy_text", "log_probabilities"]
@@ -76,10 +76,8 @@ class Tails:
         (block,) = blocks(turns, 1, 0.0, rng, BLOCK, REQUESTS)
         order = among[block.order]
         hits = np.stack([self.shown[view][level.score] > level.threshold for level in levels], axis=1)[order]
-        if view != FULL:
-            hits[:, 0] = False  # a provider's first answer shows which view it is to be seen in, and nothing else
         outlying = (hits & [level.outlying for level in levels]).any(axis=2)
-        at = bet_at(levels, self.strata, order, hits)
+        at = bet_at(envelope, view, self.strata, order, hits)
         path, _ = log_e_paths(hits, at, [level.weight for level in levels])
         return Streams(path, np.cumsum(outlying, axis=1))
 

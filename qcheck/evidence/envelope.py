@@ -82,6 +82,15 @@ class Envelope:
         least = MIN_VISIBILITY[self.levels[FULL][self.watched].score]
         return frozenset(view for view, seen in self.visibility.items() if seen[self.resolution] >= least)
 
+    def first_at(self, view: str) -> float:
+        """What the bounds of a provider's first answer that shows anything, seen in `view`, are multiplied by.
+
+        It may choose the view that it is judged in, so that the bets on what it may show in all of them are one bet:
+        half of it in the full view, in which a provider begins, the rest split over the others.
+        """
+        others = len(self.levels) - 1
+        return 1.0 if not others else 2.0 if view == FULL else 2.0 * others
+
     def requests_expected(self, tolerance: float) -> int | None:
         """How many requests, none of them deviating, make a provider consistent; None where nothing would."""
         if self.resolution is None:

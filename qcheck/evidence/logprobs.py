@@ -122,6 +122,7 @@ class LogprobEvidence(TailEvidence):
         unended = known and alignment.unended and alignment.deep
         agrees = unended and not self._may_hide(reference, len(answer.positions))
         self._unended += agrees
+        first = self.mute  # it may choose its view, which its bounds pay for
         full = known and alignment.full
         greedy = decoded_greedily(answer, self._yardstick.unit + self._view.step)
         watched = self._envelope.levels[self._view.name][self._envelope.watched]
@@ -130,7 +131,7 @@ class LogprobEvidence(TailEvidence):
             s.named,
             self._view.name,
             full=greedy and (full or agrees),
-            bets=full and not alignment.merged,
+            bets=(known or first) and alignment.full and not alignment.merged,
             doubted=self._doubted(s, alignment, value_step(answer.positions) if self._view.step else 0.0),
         )
 

@@ -67,9 +67,11 @@ class TailEvidence(RecordedEvidence):
         watched = shown is not None and shown.scores[level.score] > level.threshold
         bet_on = (shown.doubted or shown.scores) if shown and shown.bets else None
         hits = [bet_on is not None and bet_on[level.score] > level.threshold for level in levels]
+        view = shown.view if shown else FULL
+        times = self._envelope.first_at(view) if self.mute else 1.0
         if shown and (shown.bets or shown.full):
             self._views.add(shown.view)
-        self._bet(hits, shown.view if shown else FULL, stratum)
+        self._bet(hits, view, stratum, times)
         self.answered += 1
         self._watched += watched
         self._proven += hits[self._envelope.watched]
@@ -85,14 +87,18 @@ class TailEvidence(RecordedEvidence):
     def _lose(self, probe_id: str) -> None:
         self._bet([False] * len(self._envelope.levels[FULL]), FULL, self._probes[probe_id].stratum)
 
-    def _bet(self, hits: list[bool], view: str, stratum: str) -> None:
-        """Fold one request. Views are calibrated on the same answers: only what was won in the last one counts."""
+    def _bet(self, hits: list[bool], view: str, stratum: str, times: float = 1.0) -> None:
+        """Fold one request. Views are calibrated on the same answers: only what was won in the last one counts.
+
+        times: what bounds are multiplied by.
+        """
         if any(hits) and view != self._bet_in:
             self._bets.give_back()
             self._bet_in, self._hits = view, {}
         levels = self._envelope.levels[view]
         before = self._hits.setdefault(stratum, [0] * len(levels)) if view == self._bet_in else [0] * len(levels)
-        at = [bound_at(level.hit_bounds[stratum], n) for level, n in zip(levels, before, strict=True)]
+        bounds = (bound_at(level.hit_bounds[stratum], n) for level, n in zip(levels, before, strict=True))
+        at = [min(1.0, times * bound) for bound in bounds]
         self._bets.update(hits, at)
         before[:] = [n + hit for n, hit in zip(before, hits, strict=True)]
 

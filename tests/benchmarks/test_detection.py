@@ -49,14 +49,6 @@ def drawn(fraction: float, known: tuple[str, ...] = ("known", "other"), view: st
     return stops(observed(view), envelope(), ["honest"], "variant", fraction, known, rng, 300, limit)
 
 
-def test_the_first_alarm_is_that_of_the_bets() -> None:
-    bets, needed = TailBets([0.5, 0.5]), 0
-    while bets.log_e < Rules(ALPHA, DELTA, 1, 0.05).log_threshold:
-        needed += 1
-        bets.update([True, True], [0.005 * needed**0.5] * 2)  # the stratum with the smaller bounds is asked first
-    assert set(drawn(1.0).requests.tolist()) == {max(2, needed)}
-
-
 def test_a_smaller_share_a_variant_not_known_and_a_narrower_view_take_longer() -> None:
     usual = drawn(0.3).requests.mean()
     assert usual > 2
@@ -64,8 +56,14 @@ def test_a_smaller_share_a_variant_not_known_and_a_narrower_view_take_longer() -
         assert later.requests.mean() > usual
 
 
-def test_the_first_answer_in_a_narrower_view_is_no_evidence() -> None:
-    assert min(drawn(1.0, view="top5").requests) >= 3
+def test_the_first_answer_is_bet_on_at_more_as_it_may_choose_its_view() -> None:
+    limits = Rules(ALPHA, DELTA, 1, 0.05).log_threshold
+    for view, bound in (("full", 0.005), ("top5", 0.0125)):
+        bets, needed = TailBets([0.5, 0.5]), 0
+        while bets.log_e < limits or needed < 2:
+            needed += 1
+            bets.update([True, True], [bound * needed**0.5 * (2 if needed == 1 else 1)] * 2)
+        assert set(drawn(1.0, view=view).requests.tolist()) == {needed}
 
 
 def test_there_are_no_more_requests_than_probes_and_what_is_not_reached_is_never() -> None:

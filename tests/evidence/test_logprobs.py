@@ -20,6 +20,7 @@ from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.scoring import EXPECTED_SHARE, Yardstick, score
 from qcheck.evidence.views import VIEWS, View
 from qcheck.records import Position
+from qcheck.stats.bets import TailBets
 from qcheck.stats.deviation import matched_filters
 from qcheck.suites import Suite
 from qcheck.verdict import Rules
@@ -167,6 +168,27 @@ def test_shorter_lists_and_coarser_values_accuse_no_honest_provider(
 def test_a_strong_deviation_is_found_in_every_view(recorded: Recorded, world: World, view: View) -> None:
     _, largest = stream(recorded, 1, lambda p, r: view.of(world.answer(p, r, 0.3)), 8)
     assert largest >= threshold(recorded)
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda v: v.name)
+@pytest.mark.parametrize("silent", [0, 2])
+def test_a_first_answer_that_chooses_its_view_pays_for_all_of_them(
+    recorded: Recorded, world: World, monkeypatch: pytest.MonkeyPatch, view: View, silent: int
+) -> None:
+    baseline, suite = recorded
+    assert baseline.table is not None
+    envelope, bets = freeze(baseline.table, ALPHA), []
+    monkeypatch.setattr(TailBets, "update", lambda _, hits, at: bets.append((hits, at)))
+    evidence = LogprobEvidence(baseline, envelope, suite)
+    for number, probe in enumerate(p for p in suite.fold("evaluation")[: 2 * silent + 6] if p.stratum == "odd"):
+        answer = world.answer(int(probe.id[1:]), np.random.default_rng(number), 0.3)
+        evidence.update(probe.id, Answer(9, ()) if number < silent else view.of(answer))
+    hits, at = zip(*bets[silent:], strict=True)
+    assert [any(own) for own, _ in bets] == [False] * silent + [True] * 3
+    bounds = [level.hit_bounds["odd"] for level in envelope.levels[view.name]]
+    assert at[0] == [min(1.0, envelope.first_at(view.name) * own[0]) for own in bounds]
+    assert at[1] == [own[hit] for own, hit in zip(bounds, hits[0], strict=True)]
+    assert sum(1 / envelope.first_at(name) for name in envelope.levels) == 1
 
 
 def test_what_was_won_in_one_view_is_given_back_in_another(recorded: Recorded, world: World) -> None:

@@ -220,7 +220,7 @@ def test_what_was_shown_once_stays_shown(panels: list[Panel]) -> None:
     assert fold.claims().log_e < rules.log_threshold
     assert fold.decide().verdict == stop == "deviates"
     assert fold.claims().best.upper <= RULES.tolerance
-    assert "e-value 10^5.9, needed" in words(fold)
+    assert "e-value 10^5.6, needed" in words(fold)
 
 
 def test_a_probe_of_no_suite_is_an_error(panels: list[Panel]) -> None:

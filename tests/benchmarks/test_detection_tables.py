@@ -71,7 +71,7 @@ def test_rows_whose_candidates_a_model_lacks_are_left_out(material: Material) ->
     assert at_all.ours.quantile(0.5) == at_all.oracle.quantile(0.5) + 1 == 3  # the one that is asked again
     assert 0.3 < at_all.growth.ours / at_all.growth.oracle < 1
     table, beside = power_table(cells), oracle_table(cells)
-    assert "| top 20, not recorded | other model | 1000 | 2 / 2 [2, 2] (asked 3 / 4) |" in table
+    assert "| top 20, not recorded | other model | 1000 | 3 / 3 [3, 3] (asked 3 / 4) |" in table
     assert "| top 20, not recorded | other model | 2 / 2; " in beside
 
 

@@ -9,6 +9,7 @@ told from other weights in a part of them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,13 +18,15 @@ from numpy.typing import NDArray
 from scipy import optimize
 from scipy.special import logsumexp
 
-from benchmarks.detection import bank
+from benchmarks.detection import BUILD, bank
+from benchmarks.detection.chosen import CERTAIN, chosen
 from qcheck.baselines import Answer, Baseline, ProbeReference, load_baseline
 from qcheck.evidence.envelope import Envelope, freeze
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.tails import Shown
 from qcheck.evidence.views import View
 from qcheck.jobs.panel import Panel, sample
+from qcheck.lab.bank import DEFAULT_FOLDER
 from qcheck.lab.catalog import deployments_of
 from qcheck.records import Position, token_bytes, token_key
 from qcheck.suites import Suite, load_suite, shipped_folder
@@ -31,7 +34,8 @@ from qcheck.verdict import MIN_DEVIATING, Rules
 
 __all__ = ["ARMS", "Arm", "Outcome", "StreamFold", "report", "retuned", "table"]
 
-MODEL, ALPHA, TOLERANCE, STREAMS, REQUESTS = "lab-tiny", 0.01, 0.05, 60, 600
+MODEL, OTHER_MODEL = "lab-tiny", "lab-twin"
+ALPHA, TOLERANCE, STREAMS, REQUESTS = 0.01, 0.05, 60, 600
 DEVIATING = ("q4_k_m-torch", "fp8-bf16")
 FRACTIONS = (1.0, 0.1)
 PUBLISHED, PRIVATE = (0, 2), (1, 2)  # as evaluation probes are drawn from one population
@@ -241,6 +245,9 @@ ARMS = (
 )
 
 
+NOISED = tuple(arm for arm in ARMS if arm.what.startswith(("nothing", "noise")))
+
+
 class StreamFold:
     """Folds streams of the same answers again and again; what one shows is computed once for each view of it."""
 
@@ -305,16 +312,30 @@ class Outcome:
 
 
 def report() -> str:
-    """The table for the shipped baseline."""
+    """The table for the shipped baseline, and the arms with noise on a model that decided nothing of when answers stand
+    that are asked for again."""
     suite = load_suite("logprobs")
-    baseline = load_baseline(shipped_folder("baselines") / MODEL)
-    kept = bank(baseline, suite, suite.fold("evaluation"))
-    honest = [name for name, d in deployments_of(MODEL).items() if d.kind == "held-out"]
+    shipped = load_baseline(shipped_folder("baselines") / MODEL)
+    baseline, dealt = chosen(CERTAIN, OTHER_MODEL, suite, DEFAULT_FOLDER, BUILD, _tell)
+    return "\n\n".join(
+        [
+            f"**{MODEL}**, on whose noised answers it was chosen when an answer stands that is asked for again",
+            _table_of(shipped, suite, ARMS),
+            f"**{OTHER_MODEL}**, prompts {CERTAIN.what} (`benchmarks/detection/chosen.py`); they decided nothing of it",
+            _table_of(baseline, replace(dealt, probes=dealt.fold("evaluation")), NOISED),
+        ]
+    )
+
+
+def _table_of(baseline: Baseline, suite: Suite, arms: Sequence[Arm]) -> str:
+    """Those arms beside one baseline, on answers of deployments that it does not know."""
+    kept = bank(baseline, suite, suite.fold("evaluation"), (), DEVIATING)
+    honest = [name for name, d in deployments_of(kept.model).items() if d.kind == "held-out"]
     answers = {
         name: {probe_id: repeats[0] for probe_id, repeats in kept.answers(name).items()}
         for name in (*honest, *DEVIATING)
     }
-    return table(baseline, suite, answers, honest)
+    return table(baseline, suite, answers, honest, arms)
 
 
 def table(
@@ -352,11 +373,14 @@ def table(
         "honest. Of deviating deployments, by their share of the requests: median / 90 % quantile of requests until "
         "*deviates*, those included by which prompts are asked again; how many streams are *consistent* in the end, "
         "which a provider that deviates should not be. Noise in a part of the requests cannot be told from other "
-        "weights in a part of them. When an answer stands that is asked for again was chosen on noised answers of this "
-        "model, by which the arms with noise are not untouched. *Not done*: who does that is not honest whatever is "
-        "served, or changes what others answer alone."
+        "weights in a part of them. *Not done*: who does that is not honest whatever is served, or changes what others "
+        "answer alone."
     )
     return "\n".join([*lines, "", said])
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _asked_twice(arm: Arm, own: Answers, honest: Answers, rng: np.random.Generator) -> Twice:

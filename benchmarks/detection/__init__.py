@@ -54,8 +54,9 @@ UNUSED = (
 )
 ORACLE = (
     "The oracle (`benchmarks/detection/oracle.py`): median / 90 % quantile of its requests in the same streams; then "
-    "the expected growth of the logarithm of the evidence per request, nats: qcheck's / the oracle's = their ratio. In "
-    "parentheses what the same bets would gain that knew how often the honest deployment beside the deviating one "
+    "the expected growth of the logarithm of the evidence per request, nats: qcheck's / the oracle's = their ratio "
+    "(qcheck's at what the third hit of an event is bet at: two to four decide mostly; where tens do, it grows less). "
+    "In parentheses what the same bets would gain that knew how often the honest deployment beside the deviating one "
     "shows each event. Where a ratio is below a half, the way from qcheck's growth to that is the price of null bounds "
     "that hold for all honest deployments at once, noise factor and confidence included; the way from that to the "
     "oracle's is what is lost by looking at a few tail events of three scores and not at their whole distribution."

@@ -36,9 +36,8 @@ __all__ = ["Growth", "density_ratios", "growth", "log_growth", "oracle_stops"]
 
 Array = NDArray[np.float64]
 
-THIRD = (
-    2  # hits before the one whose bound stands for those of a stream: first ones are bet at less, later ones at more
-)
+# Hits before the one whose bound stands for a stream's: few decide, the first is a bet at less, later ones at more.
+THIRD = 2
 PER_CELL, FOLDS = 10, 10  # answers of a side to a cell of the grid, on average
 
 
@@ -47,9 +46,10 @@ class Growth:
     """Expected logarithm of what one request multiplies the evidence by, nats: qcheck's best bet's, and the oracle's.
 
     Both against the honest deployment that is the hardest one for the oracle, on the stratum that is asked first. In
-    the long run qcheck's average of bets grows like the best of them. informed: what the same bets would gain, did
-    they know how often that very deployment shows each event: what is missing to that is the price of bounds that hold
-    for every honest deployment, with the noise factor, at once; the rest is what tail events leave out of the scores.
+    the long run qcheck's average of bets grows like the best of them, taken at what a third hit is bet at. informed:
+    what the same bets would gain, did they know how often that very deployment shows each event: what is missing to
+    that is the price of bounds that hold for every honest deployment, with the noise factor, at once; the rest is what
+    tail events leave out of the scores.
     """
 
     ours: float

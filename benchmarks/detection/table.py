@@ -158,7 +158,10 @@ def counted_table(baseline: Baseline) -> str:
             named = ", ".join(f"{name} {number}" for name, number in whose if number)
             prompts = f"{counted.honest_any} of {counted.clusters}"
             rows.append([event.score, f"{event.threshold:.3g}", stratum, prompts, named or "–"])
-    return markdown("| score | above | stratum | prompts on which an honest deployment shows it | who |", rows)
+    return markdown(
+        "| score | above | stratum | prompts on which an honest deployment shows it | who; the first bounds it |",
+        rows,
+    )
 
 
 def false_alarm_table(found: FalseAlarms, honest: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ THRESHOLD_WEIGHTS = (1.0, 2.0, 2.0, 3.0)  # of a score's events, rising; chosen 
 MIN_VISIBILITY = {SIZE: 0.5, FLIP: 0.25, LOSS: 0.25}
 # Bounds are kept at nine digits, so that another release of scipy replays the same ones; rounded to the safe side.
 UP, DOWN = Context(prec=9, rounding=ROUND_CEILING), Context(prec=9, rounding=ROUND_FLOOR)
-UP_FEW = Context(prec=6, rounding=ROUND_CEILING)  # of hit bounds, which are found by iteration
+UP_FEW = Context(prec=5, rounding=ROUND_CEILING)  # of hit bounds, which are found by iteration
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +101,14 @@ class Envelope:
 def freeze(table: CalibrationTable, alpha: float) -> Envelope:
     """The envelope of one suite at `alpha`. The scores that are looked at have the same weight.
 
-    Of a score's weight rare events have most. An event that is bounded no better than one with a lower threshold can
-    never show more, and leaves its weight to that one.
+    Of a score's weight rare events have most; those of one threshold are one.
     """
     delta = CALIBRATION_SHARE * alpha
     lesser = [view for view in table.views if view != FULL]
     errors = {view: (1 - FULL_SHARE) * delta / len(lesser) for view in lesser}
     errors[FULL] = (FULL_SHARE if lesser else 1.0) * delta
     each = {view: NULL_SHARE * error / table.null_probabilities for view, error in errors.items()}
-    weights = _weights(table.scores(FULL), _bounds(table, FULL, each[FULL]))
+    weights = _weights(table)
     # Strata are counted independently, views on the same answers: 1 and all prices of a stratum, multiplied over the
     # strata, come to 1 + PRICE_SHARE δ/α.
     stratum = (1 + PRICE_SHARE * delta / alpha) ** (1 / len(table.clusters)) - 1
@@ -146,14 +145,16 @@ def _bounds(table: CalibrationTable, view: str, each: float) -> list[dict[str, f
     return [{s: bound(event, s) for s in event.counts} for event in table.seen(view)]
 
 
-def _weights(scores: Sequence[Score], bounds: Sequence[Mapping[str, float]]) -> list[float]:
-    """Of the events of every view, by their scores, thresholds rising, and their null bounds in the full one."""
-    weights = [0.0] * len(scores)
+def _weights(table: CalibrationTable) -> list[float]:
+    """Of the events of every view, by their scores, thresholds rising. What was counted must not decide them: an
+    average of bets on counts is worth no more than one of them only if it is fixed before."""
+    events = table.seen(FULL)
+    weights, scores = [0.0] * len(events), [event.score for event in events]
     for score in (kinds := set(scores)):
         own = [i for i, kind in enumerate(scores) if kind == score]
         prior = np.array(THRESHOLD_WEIGHTS if len(own) == len(THRESHOLD_WEIGHTS) else [1.0] * len(own))
         for index, weight in zip(own, prior / prior.sum() / len(kinds), strict=True):
-            first = next(i for i in own if all(bounds[i][s] <= bound for s, bound in bounds[index].items()))
+            first = next(i for i in own if events[i].threshold == events[index].threshold)
             weights[first] += float(weight)
     return weights
 

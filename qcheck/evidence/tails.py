@@ -50,7 +50,8 @@ class TailEvidence(RecordedEvidence):
         super().__init__(baseline, envelope, suite)
         self._bets = TailBets([level.weight for level in envelope.levels[FULL]])
         self._views: set[str] = set()  # that answers were evidence or agreement in
-        self._bet_in = FULL  # the view that all bets which were won were made in
+        self._seen_in = FULL  # the view of the last answer that showed anything
+        self._bet_in = FULL  # that of the bets which were won
         self._hits: dict[str, list[int]] = {}  # of each event in that view, by stratum
         self._short = self._dim = self._watched = self._proven = 0
 
@@ -67,7 +68,7 @@ class TailEvidence(RecordedEvidence):
         watched = shown is not None and shown.scores[level.score] > level.threshold
         bet_on = (shown.doubted or shown.scores) if shown and shown.bets else None
         hits = [bet_on is not None and bet_on[level.score] > level.threshold for level in levels]
-        view = shown.view if shown else FULL
+        self._seen_in = view = shown.view if shown else self._seen_in
         times = self._envelope.first_at(view) if self.mute else 1.0
         if shown and (shown.bets or shown.full):
             self._views.add(shown.view)
@@ -85,7 +86,7 @@ class TailEvidence(RecordedEvidence):
             self.deviating.append(probe_id)
 
     def _lose(self, probe_id: str) -> None:
-        self._bet([False] * len(self._envelope.levels[FULL]), FULL, self._probes[probe_id].stratum)
+        self._bet([False] * len(self._envelope.levels[FULL]), self._seen_in, self._probes[probe_id].stratum)
 
     def _bet(self, hits: list[bool], view: str, stratum: str, times: float = 1.0) -> None:
         """Fold one request. Views are calibrated on the same answers: only what was won in the last one counts.

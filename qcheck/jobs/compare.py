@@ -218,8 +218,7 @@ def make_manifest(
 
     offers: what was found at the endpoints, by name. choices: which of the suites `asked` each provider is asked, all
     who are asked any as many; without them all. A provider's error is split evenly over its suites, so that all its
-    bounds of shares hold together with probability 1 − alpha. The calibration bounds of all suites that are used hold
-    together with probability 1 − delta.
+    bounds of shares hold together with probability 1 − alpha. Of that, delta is for the calibration of all suites.
     """
     settings.check()
     lives = [endpoint for _, reference in asked for endpoint in reference.endpoints]

@@ -18,6 +18,7 @@ from qcheck.jobs.panel import Panel
 from qcheck.registry.types import ThinkingSwitch, Untold
 from qcheck.result import Provenance, ReferenceInfo, ReferenceKind, SuiteInfo
 from qcheck.run.budget import Limits
+from qcheck.stats.counted import HITS
 from qcheck.suites import Suite, load_suite
 from qcheck.verdict import FailOn, Rules, Until
 
@@ -147,8 +148,7 @@ class SuiteUsed(_Strict):
         suite = self._load_suite()
         asked = {probe.stratum for probe in suite.fold("evaluation")}
         for level in chain.from_iterable(self.envelope.levels.values() if self.envelope else ()):
-            known = [*level.null_bounds.values(), *chain.from_iterable(level.hit_bounds.values())]
-            if not asked <= level.null_bounds.keys() & level.hit_bounds.keys() or not all(0 < b <= 1 for b in known):
+            if not asked <= level.null_bounds.keys() & level.hit_bounds.keys() or not _rises(level):
                 raise RunFolderError(f"the run's manifest does not bound all that {self.name} asks; start anew.")
         return self.panel(suite, self._load_baseline())
 
@@ -187,6 +187,12 @@ class SuiteUsed(_Strict):
         return baseline
 
 
+def _rises(level: TailLevel) -> bool:
+    """Whether hits are bet at probabilities, none of them at less than the one before or at more than the bound."""
+    known = [(*level.hit_bounds[s], bound) for s, bound in level.null_bounds.items() if s in level.hit_bounds]
+    return all(len(row) == len(HITS) + 1 and row[0] > 0 and row[-1] <= 1 and sorted(row) == [*row] for row in known)
+
+
 class LimitsEntry(_Strict):
     """`qcheck.run.budget.Limits`."""
 
@@ -198,7 +204,7 @@ class LimitsEntry(_Strict):
 class RunManifest(_Strict):
     """Everything that the verdicts depend on, but for the answers. dated: see `qcheck.verdict.Rules`."""
 
-    format: Literal[3] = 3
+    format: Literal[4] = 4
     qcheck_version: str
     run_id: str
     created: str

@@ -19,7 +19,11 @@ and every λ in [0, 1]: expand the product over the hits, and take of each term 
 A confidence bound that fails with probability δ, bet at as if it were the truth (Berger & Boos 1994, JASA 89:1012, do
 so with p-values), pays for its confidence at each hit and for every event that is bounded beside it: of an event that
 no honest answer showed in n clusters it bets at log(1/δ)/n. Here the price is paid once, and an average over events
-needs no correction, as each of its terms is an e-process by itself.
+needs no correction, as each of its terms is an e-process by itself, provided that its weights do not depend on the
+counts. Several deployments need none either: C falls where K rises, so that the largest K stands for the one that shows
+the event most often. Of two counts of the same answers, as those in two views are, the products stand in no one bet:
+what is worth no more than C(q) or C'(q), whichever is larger, times the product of all bets made so far, at their true
+probabilities, is paid by c + c'.
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ __all__ = ["HITS", "along", "bound_at", "hit_bounds"]
 Array = NDArray[np.float64]
 
 # The hits that bounds are kept for; one between two of them is a bet at the later one's. After the last none is made.
+# Manifests hold bounds at these hits: with others they have another format.
 HITS: Final = np.array([1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 256, 1024])
 STEPS: Final = 60  # of bisection
 SMALLEST: Final = 1e-12  # the smallest probability that is looked at
@@ -50,6 +55,8 @@ def hit_bounds(successes: int, trials: int, price: float) -> tuple[float, ...]:
     """
     if not 0 <= successes <= trials or price <= 0:
         raise ValueError("counts lie between 0 and the trials, and the price is positive")
+    if successes == trials:
+        return (1.0,) * len(HITS)
     best = _log_worth(np.concatenate([HITS, HITS - 1]), successes, trials, price)
     at = np.exp(best[len(HITS) :] - best[: len(HITS)])
     return tuple(float(q) for q in np.maximum.accumulate(np.clip(at, SMALLEST, 1.0)))
@@ -95,7 +102,8 @@ def along(hits: NDArray[np.bool_], strata: NDArray[np.intp], bounds: Array, befo
     known = np.broadcast_to(before, (len(hits), len(bounds), hits.shape[2]))
     for stratum in range(len(bounds)):
         mine = (of == stratum)[..., None]
-        earlier = np.cumsum(hits & mine, axis=1) - hits + known[:, stratum, None]
+        own = hits & mine
+        earlier = np.cumsum(own, axis=1) - own + known[:, stratum, None]
         seen = np.where(mine, earlier, seen)
     padded = np.concatenate([bounds, np.ones((*bounds.shape[:2], 1))], axis=2)
     result: Array = padded[of[..., None], np.arange(hits.shape[2]), np.searchsorted(HITS, seen + 1)]

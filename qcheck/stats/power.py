@@ -54,7 +54,8 @@ def median_requests(
     none. The events of one request are taken as nested (an answer that passes a rare event passes the frequent ones),
     which is what scores over rising thresholds do.
 
-    Between deviating answers the e-value only falls, so that it is computed at those alone.
+    Between deviating answers the e-value only falls, so that it is computed at those alone; what it loses there is that
+    of bounds which have not risen to 1.
     """
     requests, (names, of) = len(strata), np.unique(suites, return_inverse=True)
     marks = np.asarray(outlying)[:, None] & (of[:, None] == np.arange(len(names)))  # (events, suites)

@@ -21,8 +21,10 @@ from qcheck.evidence.scoring import EXPECTED_SHARE, Yardstick, score
 from qcheck.evidence.views import VIEWS, View
 from qcheck.records import Position
 from qcheck.stats.bets import TailBets
+from qcheck.stats.counted import bound_at
 from qcheck.stats.deviation import matched_filters
 from qcheck.suites import Suite
+from qcheck.tailcounts import FULL
 from qcheck.verdict import Rules
 
 ALPHA = 0.01
@@ -189,6 +191,45 @@ def test_a_first_answer_that_chooses_its_view_pays_for_all_of_them(
     assert at[0] == [min(1.0, envelope.first_at(view.name) * own[0]) for own in bounds]
     assert at[1] == [own[hit] for own, hit in zip(bounds, hits[0], strict=True)]
     assert sum(1 / envelope.first_at(name) for name in envelope.levels) == 1
+
+
+def test_each_hit_is_bet_on_at_what_its_number_in_its_stratum_and_view_says(
+    recorded: Recorded, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever comes between: honest, silent, lost and short answers, and one that moves the provider elsewhere."""
+    baseline, suite = recorded
+    assert baseline.table is not None
+    bets, plan = [], "dhd-dlds-ddh" + "mdhdd-dldsdd"
+    monkeypatch.setattr(TailBets, "update", lambda _, hits, at: bets.append((hits, at)))
+    monkeypatch.setattr(TailBets, "give_back", lambda _: bets.append(None))
+    envelope = freeze(baseline.table, ALPHA)
+    evidence, moved = LogprobEvidence(baseline, envelope, suite), False
+    probes = suite.fold("evaluation")[: len(plan)]
+    for number, (probe, kind) in enumerate(zip(probes, plan, strict=True)):
+        moved = moved or kind == "m"
+        answer = world.answer(
+            int(probe.id[1:]), np.random.default_rng(number), 0.3 * (kind in "dms"), k=5 if moved else K
+        )
+        if kind == "l":
+            evidence.fail(probe.id)
+            continue
+        shown = {"-": Answer(9, ()), "s": VIEWS[1].of(Answer(9, answer.positions[:0]))}.get(kind, answer)
+        evidence.update(probe.id, shown)
+    assert bets.count(None) == 1
+    view, counts, folded = FULL, dict[str, list[int]](), iter(bets)
+    for number, (probe, kind) in enumerate(zip(probes, plan, strict=True)):
+        if (bet := next(folded)) is None:
+            view, counts, bet = "top5", {}, next(folded)
+        hits, at = bet
+        assert any(hits) == (kind == "d")
+        levels = envelope.levels["top5" if kind not in "m" and number > plan.index("m") else view]
+        before = counts.setdefault(probe.stratum, [0] * len(levels))
+        times = 2.0 if number == 0 else 1.0
+        expected = [times * bound_at(x.hit_bounds[probe.stratum], n) for x, n in zip(levels, before, strict=True)]
+        if any(hits):
+            assert at == expected
+        counts[probe.stratum] = [n + hit for n, hit in zip(before, hits, strict=True)]
+    assert max(map(max, counts.values())) >= 3
 
 
 def test_what_was_won_in_one_view_is_given_back_in_another(recorded: Recorded, world: World) -> None:

@@ -9,18 +9,20 @@ deployments to leave out; `qcheck.evidence.leave_one_out` says the same of each 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from qcheck.baselines import Baseline, ProbeReference
-from qcheck.evidence.leave_one_out import Answers, Scores, widenings
+from qcheck.evidence.alignment import align
+from qcheck.evidence.leave_one_out import Answers, Scores
 from qcheck.evidence.scoring import (
     EQUAL,
     EXPECTED_SHARE,
     JUMP,
+    NOISE_FACTOR,
     Yardstick,
     and_all,
     direction_sums,
@@ -45,8 +47,7 @@ class Pairwise:
     distances: (p, r, r, k + 1) from each, nats, at each position and, as the last, over all of them; infinite from one
     that has not the path. noise: (p, r, r, r, k + 1) between two others at that answer's path, nats; apart: (p, r, r,
     variants, k + 1) between another and a variant. filters: (p, r, k, r, r, variants) matched filters over two others,
-    noise factor applied, nats². factor, full: (p, r), what distances are multiplied by, and whether the answer shows as
-    much as was recorded. narrower: the same of answers as they are, where these were widened before they were rounded.
+    noise factor applied, nats². full: (p, r), whether the answer shows as much as was recorded.
     """
 
     names: tuple[str, ...]
@@ -55,37 +56,28 @@ class Pairwise:
     noise: Array
     apart: Array
     filters: Array
-    factor: Array
     full: NDArray[np.bool_]
-    narrower: Pairwise | None = None
 
     @classmethod
     def of(cls, baseline: Baseline, answers: Answers, probes: Sequence[Probe], view: View) -> Pairwise:
         """From the answers of all deployments, by index, to all of the probes; directions are those of `directed`."""
-        last = cls._of(baseline, answers, probes, view, -1)
-        return replace(last, narrower=cls._of(baseline, answers, probes, view, 0)) if view.step else last
-
-    @classmethod
-    def _of(cls, baseline: Baseline, answers: Answers, probes: Sequence[Probe], view: View, way: int) -> Pairwise:
-        """way: which of each answer's `widenings`."""
         order, references = list(answers), baseline.references
         honest, directed = ([order.index(i) for i in some] for some in (references, baseline.directed))
         r, v, shape = len(honest), len(directed), (len(probes), len(honest))
         k = max(len(answers[i][p.id].positions) for i in references for p in probes)
-        distances, full, factor = np.full((*shape, r, k + 1), np.inf), np.zeros(shape, bool), np.ones(shape)
+        distances, full = np.full((*shape, r, k + 1), np.inf), np.zeros(shape, bool)
         noise, apart = np.zeros((*shape, r, r, k + 1)), np.zeros((*shape, r, v, k + 1))
         filters = np.zeros((*shape, k, r, r, v))
         rows = [*honest, *directed]
         for number, probe in enumerate(probes):
             recorded = ProbeReference(tuple((kept[probe.id],) for kept in answers.values()))
             for own, index in enumerate(references):
-                ways = widenings(answers[index][probe.id], recorded, honest, view)
-                if not ways:
+                a = align(view.of(answers[index][probe.id]), recorded, honest, view.tokens)
+                if a is None:
                     continue
-                a, times = ways[way]
                 at, shown = (number, own), int(a.positions[-1]) + 1
                 there = [*range(shown), k]
-                distances[at][:, there], full[at], factor[at] = distances_from(a, honest), a.full, times
+                distances[at][:, there], full[at] = distances_from(a, honest), a.full
                 sums = pair_sums(a.recorded[rows], a.recorded_floor[rows], a.positions)
                 between = root_mean(*map(and_all, sums))
                 noise[at][..., there], apart[at][..., there] = between[:r, :r], between[:r, r:]
@@ -94,11 +86,11 @@ class Pairwise:
                     a.recorded[honest],
                     a.recorded[directed],
                     a.positions,
-                    times,
+                    NOISE_FACTOR,
                     EXPECTED_SHARE,
                 )
         ids = tuple(p.id for p in probes)
-        return cls(baseline.names(references), ids, distances, noise, apart, filters, factor, full)
+        return cls(baseline.names(references), ids, distances, noise, apart, filters, full)
 
     def beside(self, absent: Sequence[str], yardstick: Yardstick) -> Scores:
         """Scores of those that are not `absent`, each beside the others of them.
@@ -111,12 +103,12 @@ class Pairwise:
         for own in there:
             others = [i for i in there if i != own]
             pairs = np.ix_(others, others)
-            nearest, factor = self.distances[:, own, others].min(axis=1), self.factor[:, own]
+            nearest = self.distances[:, own, others].min(axis=1)
             distance = np.where(np.isfinite(nearest[:, -1]), nearest[:, -1], 0.0)
             jumps = self.apart[:, own][:, *np.ix_(others, near)] - JUMP * nats[:, None]
             noise = self.noise[:, own][:, *pairs].max(axis=(1, 2)) + jumps.max(axis=(1, 2), initial=0.0)
             measures = yardstick.unit + noise
-            each = factor[:, None] * nearest[:, :-1] / measures[:, :-1]
+            each = NOISE_FACTOR * nearest[:, :-1] / measures[:, :-1]
             by_itself = np.minimum.accumulate(np.insert(each, 0, np.inf, axis=1), axis=1)
             took = (np.isfinite(self.distances[:, own, some, :-1]).sum(axis=1) > 1 for some in (there, others))
             trodden = [leading(some) for some in took]
@@ -127,9 +119,6 @@ class Pairwise:
                 filters = self.filters[:, own][:, :, *pairs][:, :, two].min(axis=2)
                 best = direction_sums(filters, measures[:, :-1], yardstick).max(axis=1)
             best = np.where(self.full[:, own] & (distance > EQUAL), best, np.minimum(best, 0.0))
-            columns = {SIZE: factor * distance / measures[:, -1], STEADY: steady, DIRECTION: best}
+            columns = {SIZE: NOISE_FACTOR * distance / measures[:, -1], STEADY: steady, DIRECTION: best}
             scores[self.names[own]] = pd.DataFrame(columns, self.probe_ids)
-        if self.narrower is None:
-            return scores
-        plain = self.narrower.beside(absent, yardstick)
-        return {name: np.maximum(frame, plain[name]) for name, frame in scores.items()}
+        return scores

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from qcheck.baselines import Answer, Node, ProbeReference, list_floor
 from qcheck.bytelevel import bytes_of
 from qcheck.records import Position, token_bytes
-from qcheck.stats.deviation import by_position, centred, deviation
+from qcheck.stats.deviation import by_position, centred
 
 WHOLE = 1e-3  # by which probabilities may miss 1 that were normalised over what is listed
 CUT_OFF = 3e-3  # of the probability that the references give to tokens which are not listed, from where it matters
@@ -44,7 +44,6 @@ __all__ = [
     "only_listed",
     "rescaled",
     "shifted",
-    "widened",
 ]
 
 Array = NDArray[np.float64]
@@ -133,15 +132,6 @@ def align(
     )
     complete, unended = _shows_all(answer, [reference.answers[i][0] for i in references])
     return Alignment(*lists, positions, trodden, complete, merged, unended, deep, shortest)
-
-
-def widened(alignment: Alignment, factor: float, step: float) -> Alignment:
-    """The same answer so many times as far from each deployment, and then rounded to multiples of `step` nats."""
-    a = alignment
-    off = np.nan_to_num(deviation(a.candidate, a.candidate_floor, a.recorded, a.recorded_floor))
-    candidate = a.candidate + (factor - 1) * off
-    floor = a.candidate_floor + (factor - 1) * np.where(np.isnan(a.candidate), off, 0.0)
-    return replace(a, candidate=np.round(candidate / step) * step, candidate_floor=np.round(floor / step) * step)
 
 
 def shifted(alignment: Alignment, nats: float) -> Alignment:

@@ -1,8 +1,7 @@
 """Scores of recorded deployments, each beside the *other* honest ones, as a provider would be scored.
 
 Scores of honest deployments are multiplied by the noise factor, for kernels that nobody recorded; but for losses, which
-are 0 or 1: what it multiplies there is their bound (`envelope`). Where values are rounded, it multiplies the deviations
-before they are: rounding does the same to every kernel's. The larger score counts then, with it and without.
+are 0 or 1: what it multiplies there is their bound (`envelope`).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import pandas as pd
 
 from qcheck.baselines import Answer, Baseline, ProbeReference
 from qcheck.errors import BaselineError
-from qcheck.evidence.alignment import Alignment, align, widened
+from qcheck.evidence.alignment import align
 from qcheck.evidence.answers import is_right, losses
 from qcheck.evidence.greedy import flip_scores
 from qcheck.evidence.observable import graded
@@ -26,7 +25,7 @@ from qcheck.stats.deviation import pair_sums, root_mean, spread
 from qcheck.suites import Probe, Suite
 from qcheck.tailcounts import DIRECTION, FLIP, LOSS, SIZE, STEADY, Score
 
-__all__ = ["DISTANCE", "KL", "Answers", "LeaveOneOut", "Scores", "usual_noise", "widenings", "yardstick_of"]
+__all__ = ["DISTANCE", "KL", "Answers", "LeaveOneOut", "Scores", "usual_noise", "yardstick_of"]
 
 NEAR = 5.0  # noise units: variants that usually deviate by more move every probe, and tell nothing of a single one
 DISTANCE, KL = "distance", "kl"
@@ -83,22 +82,6 @@ def _usual_deviations(
             found.append(apart[:r, r:].max(axis=0))
     medians = np.median(found, axis=0) if found else np.full(len(variants), np.inf)
     return {v: significant(max(float(m), EQUAL)) for v, m in zip(variants, medians, strict=True) if m <= NEAR * unit}
-
-
-def widenings(
-    answer: Answer, reference: ProbeReference, honest: Sequence[int], view: View
-) -> list[tuple[Alignment, float]]:
-    """An honest answer laid beside the recorded ones in a view, and what its deviations are to be multiplied by.
-
-    Where the view rounds it, as it is and widened before it was rounded; nothing where there is nothing to compare.
-    """
-    plain = align(view.of(answer), reference, honest, view.tokens)
-    if plain is None:
-        return []
-    if not view.rounds(answer):
-        return [(plain, NOISE_FACTOR)]
-    whole = align(view.unrounded.of(answer), reference, honest, view.tokens)
-    return [(plain, 1.0)] + ([(widened(whole, NOISE_FACTOR, view.step), 1.0)] if whole else [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,23 +154,13 @@ class LeaveOneOut:
         rows: dict[int, list[tuple[float, ...]]] = {i: [] for i in order if whose is None or i in whose}
         for probe in probes:
             reference = ProbeReference(tuple((kept[probe.id],) for kept in answers.values()))
-            seen = [(i, *way) for i in rows for way in self._seen(i, answers[i][probe.id], reference, everyone, view)]
-            others = [[r for r in everyone if order[r] != i] for i, *_ in seen]
-            scores = score_each([a for _, a, _ in seen], others, directions, yardstick, [f for *_, f in seen])
-            found: dict[int, list[tuple[float, ...]]] = {i: [] for i in rows}
-            for (i, *_), s in zip(seen, scores, strict=True):
-                found[i].append((*s.named.values(), s.distance, s.kl))
+            seen = {i: align(view.of(answers[i][probe.id]), reference, everyone, view.tokens) for i in rows}
+            aligned = {i: a for i, a in seen.items() if a}
+            others = [[r for r in everyone if order[r] != i] for i in aligned]
+            factors = [NOISE_FACTOR if i in references else 1.0 for i in aligned]
+            scores = score_each(list(aligned.values()), others, directions, yardstick, factors)
+            found = {i: (*s.named.values(), s.distance, s.kl) for i, s in zip(aligned, scores, strict=True)}
             for index, mine in rows.items():
-                ways = found[index] or [(0.0,) * len(COLUMNS)]  # nothing listed: no deviation is seen
-                mine.append(tuple(map(max, zip(*ways, strict=True))))
+                mine.append(found.get(index, (0.0,) * len(COLUMNS)))  # nothing listed: no deviation is seen
         ids, names = [p.id for p in probes], self.baseline.names(list(rows))
         return {name: pd.DataFrame(mine, ids, COLUMNS) for name, mine in zip(names, rows.values(), strict=True)}
-
-    def _seen(
-        self, index: int, answer: Answer, reference: ProbeReference, honest: Sequence[int], view: View
-    ) -> list[tuple[Alignment, float]]:
-        """How an answer is to be scored: that of a variant as it is."""
-        if index in self.baseline.references:
-            return widenings(answer, reference, honest, view)
-        plain = align(view.of(answer), reference, honest, view.tokens)
-        return [(plain, 1.0)] if plain else []

@@ -51,18 +51,9 @@ class View:
     tokens: int | None = None
     step: float = 0.0
 
-    def rounds(self, answer: Answer) -> bool:
-        """Whether an answer is rounded in this view; one that lies on about as coarse a grid is not once more."""
-        return self.step > 0 and rounding_step(answer.positions) <= self.step / 2
-
-    @property
-    def unrounded(self) -> View:
-        """The view of as many tokens whose values are all that was recorded."""
-        return replace(self, step=0.0)
-
     def of(self, answer: Answer) -> Answer:
-        """An answer as this view shows it."""
-        step = self.step if self.rounds(answer) else 0.0
+        """An answer as this view shows it; one that lies on about as coarse a grid is not rounded once more."""
+        step = 0.0 if self.step and rounding_step(answer.positions) > self.step / 2 else self.step
         if self.tokens is None and not step:
             return answer
         return replace(answer, positions=tuple(self._position(p, step) for p in answer.positions))

@@ -106,7 +106,7 @@ def bet_at(
     names, of = np.unique(strata, return_inverse=True)
     levels = envelope.levels[view]
     at = along(hits, of[order], np.array([[level.hit_bounds[str(name)] for level in levels] for name in names]))
-    at[:, 0] = np.minimum(1.0, envelope.first_at(view) * at[:, 0])
+    at[:, 0] = np.array([envelope.first_at(view, str(name)) for name in names])[of[order[:, 0]]]
     return at
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from qcheck.baselines import Answer, ProbeReference
 from qcheck.evidence.alignment import align, names_otherwise, only_listed
+from qcheck.evidence.scoring import EQUAL
 from qcheck.result import Finding
 from qcheck.stats.deviation import centred, deviation
 
@@ -110,7 +111,7 @@ def goes_elsewhere(
     )
     far = np.where(known.any(axis=1), np.linalg.norm(one, axis=1), np.inf)
     nearest = int(far.argmin())
-    if not np.isfinite(far[nearest]):
+    if not EQUAL < far[nearest] < np.inf:
         return None
     again = float(np.linalg.norm(two[nearest]))
     return bool(again >= AS_FAR * far[nearest] and one[nearest] @ two[nearest] < SAME_WAY * far[nearest] * again)

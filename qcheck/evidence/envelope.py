@@ -82,14 +82,17 @@ class Envelope:
         least = MIN_VISIBILITY[self.levels[FULL][self.watched].score]
         return frozenset(view for view, seen in self.visibility.items() if seen[self.resolution] >= least)
 
-    def first_at(self, view: str) -> float:
-        """What the bounds of a provider's first answer that shows anything, seen in `view`, are multiplied by.
+    def first_at(self, view: str, stratum: str) -> list[float]:
+        """At what each event of a provider's first answer that shows anything, seen in `view`, is bet on.
 
         It may choose the view that it is judged in, so that the bets on what it may show in all of them are one bet:
-        half of it in the full view, in which a provider begins, the rest split over the others.
+        half of it in the full view, in which a provider begins, the rest split over the others. Nothing is bet on an
+        event which it could escape in one of them at no loss.
         """
         others = len(self.levels) - 1
-        return 1.0 if not others else 2.0 if view == FULL else 2.0 * others
+        times = {name: 1.0 if not others else 2.0 if name == FULL else 2.0 * others for name in self.levels}
+        at = {name: [times[name] * x.hit_bounds[stratum][0] for x in levels] for name, levels in self.levels.items()}
+        return [1.0 if max(all_views) >= 1 else own for own, *all_views in zip(at[view], *at.values(), strict=True)]
 
     def requests_expected(self, tolerance: float) -> int | None:
         """How many requests, none of them deviating, make a provider consistent; None where nothing would."""

@@ -69,10 +69,10 @@ class TailEvidence(RecordedEvidence):
         bet_on = (shown.doubted or shown.scores) if shown and shown.bets else None
         hits = [bet_on is not None and bet_on[level.score] > level.threshold for level in levels]
         self._seen_in = view = shown.view if shown else self._seen_in
-        times = self._envelope.first_at(view) if self.mute else 1.0
+        first = self.mute
         if shown and (shown.bets or shown.full):
             self._views.add(shown.view)
-        self._bet(hits, view, stratum, times)
+        self._bet(hits, view, stratum, first=first)
         self.answered += 1
         self._watched += watched
         self._proven += hits[self._envelope.watched]
@@ -86,20 +86,22 @@ class TailEvidence(RecordedEvidence):
             self.deviating.append(probe_id)
 
     def _lose(self, probe_id: str) -> None:
-        self._bet([False] * len(self._envelope.levels[FULL]), self._seen_in, self._probes[probe_id].stratum)
+        stratum = self._probes[probe_id].stratum
+        self._bet([False] * len(self._envelope.levels[FULL]), self._seen_in, stratum, first=self.mute)
 
-    def _bet(self, hits: list[bool], view: str, stratum: str, times: float = 1.0) -> None:
+    def _bet(self, hits: list[bool], view: str, stratum: str, *, first: bool) -> None:
         """Fold one request. Views are calibrated on the same answers: only what was won in the last one counts.
 
-        times: what bounds are multiplied by.
+        first: whether no answer has shown anything before.
         """
         if any(hits) and view != self._bet_in:
             self._bets.give_back()
             self._bet_in, self._hits = view, {}
         levels = self._envelope.levels[view]
         before = self._hits.setdefault(stratum, [0] * len(levels)) if view == self._bet_in else [0] * len(levels)
-        bounds = (bound_at(level.hit_bounds[stratum], n) for level, n in zip(levels, before, strict=True))
-        at = [min(1.0, times * bound) for bound in bounds]
+        at = [bound_at(level.hit_bounds[stratum], n) for level, n in zip(levels, before, strict=True)]
+        if first:
+            at = self._envelope.first_at(view, stratum)
         self._bets.update(hits, at)
         before[:] = [n + hit for n, hit in zip(before, hits, strict=True)]
 
@@ -158,7 +160,10 @@ class TailEvidence(RecordedEvidence):
     def fraction(self) -> tuple[float, float, float]:
         """Routing fraction: lower bound, estimate, upper bound (for the resolution), at alpha − delta per side."""
         e = self._envelope
-        null = max(e.levels[view][e.watched].null_bound for view in self._views or {FULL})
+        seen = self._views or {FULL}
+        null = max(e.levels[view][e.watched].null_bound for view in seen)
+        if self.answered and len(e.levels) > 1:  # the first answer may have shown it in any view
+            null = min(1.0, null + sum(levels[e.watched].null_bound for levels in e.levels.values()) / self.answered)
         share = fraction_lower(self._proven, self.answered + self._failed, e.alpha - e.delta)
         low = max(0.0, (share - null) / (1 - null)) if null < 1 else 0.0
         high = self.upper(e.resolution) if e.resolution else 1.0

@@ -188,9 +188,14 @@ def test_a_first_answer_that_chooses_its_view_pays_for_all_of_them(
     hits, at = zip(*bets[silent:], strict=True)
     assert [any(own) for own, _ in bets] == [False] * silent + [True] * 3
     bounds = [level.hit_bounds["odd"] for level in envelope.levels[view.name]]
-    assert at[0] == [min(1.0, envelope.first_at(view.name) * own[0]) for own in bounds]
+    times = [2.0 if name == FULL else 8.0 for name in envelope.levels]
+    assert sum(1 / t for t in times) == 1  # one bet, whatever view it chooses
+    firsts = [[levels[i].hit_bounds["odd"][0] for levels in envelope.levels.values()] for i in range(len(bounds))]
+    own = times[list(envelope.levels).index(view.name)]
+    for i, of in enumerate(firsts):
+        escapes = max(t * q for t, q in zip(times, of, strict=True)) >= 1
+        assert at[0][i] == (1.0 if escapes else own * bounds[i][0])
     assert at[1] == [own[hit] for own, hit in zip(bounds, hits[0], strict=True)]
-    assert sum(1 / envelope.first_at(name) for name in envelope.levels) == 1
 
 
 def test_each_hit_is_bet_on_at_what_its_number_in_its_stratum_and_view_says(
@@ -224,8 +229,9 @@ def test_each_hit_is_bet_on_at_what_its_number_in_its_stratum_and_view_says(
         assert any(hits) == (kind == "d")
         levels = envelope.levels["top5" if kind not in "m" and number > plan.index("m") else view]
         before = counts.setdefault(probe.stratum, [0] * len(levels))
-        times = 2.0 if number == 0 else 1.0
-        expected = [times * bound_at(x.hit_bounds[probe.stratum], n) for x, n in zip(levels, before, strict=True)]
+        expected = [bound_at(x.hit_bounds[probe.stratum], n) for x, n in zip(levels, before, strict=True)]
+        if number == 0:
+            expected = envelope.first_at(FULL, probe.stratum)
         if any(hits):
             assert at == expected
         counts[probe.stratum] = [n + hit for n, hit in zip(before, hits, strict=True)]

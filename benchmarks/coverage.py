@@ -164,10 +164,8 @@ def misses(
 def interval(hits: int, requests: int, envelope: Envelope) -> tuple[float, float]:
     """The bounds of `TailEvidence.fraction` after so many full answers, of which so many show the watched event."""
     level = envelope.alpha - envelope.delta
-    bounds = [levels[envelope.watched].null_bound for levels in envelope.levels.values()]
-    null = envelope.levels[FULL][envelope.watched].null_bound + (sum(bounds) / requests if len(bounds) > 1 else 0.0)
-    null = min(1.0 - 1e-9, null)
-    low = max(0.0, (fraction_lower(hits, requests, level) - null) / (1 - null))
+    null = envelope.honest_share({FULL}, requests)
+    low = max(0.0, (fraction_lower(hits, requests, level) - null) / (1 - null)) if null < 1 else 0.0
     visible = envelope.visibility[FULL][envelope.resolution] if envelope.resolution else 0.0
     high = min(1.0, fraction_upper(hits, requests, level) / visible) if visible else 1.0
     return low, max(low, high)

@@ -68,13 +68,13 @@ class TailCount(_Strict):
     shown: dict[str, NonNegativeInt]
 
     @property
-    def most(self) -> int:
+    def largest(self) -> int:
         """In how many clusters the honest deployment showed it that showed it most often."""
         return max(self.honest.values())
 
     @model_validator(mode="after")
     def _add_up(self) -> Self:
-        if not self.most <= self.honest_any <= self.clusters:
+        if not self.largest <= self.honest_any <= self.clusters:
             raise ValueError("honest_any lies between each honest deployment's count and the number of clusters")
         if max(self.shown.values(), default=0) > self.variant_clusters:
             raise ValueError("a variant cannot show an event in more clusters than it was asked")
@@ -103,7 +103,7 @@ class TailEvent(_Strict):
         the one that shows it most often, whichever it is, so that it costs nothing that there are several.
         """
         count = self.counts[stratum]
-        return binomial_upper(count.most, count.clusters, level)
+        return binomial_upper(count.largest, count.clusters, level)
 
     def visibility(self, variant: str, level: float) -> float:
         """Lower confidence bound of the probability that an answer of `variant` shows the event, in any stratum.

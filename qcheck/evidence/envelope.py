@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
@@ -94,6 +94,15 @@ class Envelope:
         at = {name: [times[name] * x.hit_bounds[stratum][0] for x in levels] for name, levels in self.levels.items()}
         return [1.0 if max(all_views) >= 1 else own for own, *all_views in zip(at[view], *at.values(), strict=True)]
 
+    def honest_share(self, views: Iterable[str], answered: int) -> float:
+        """The largest expected share of `answered` honest answers, seen in `views`, that show the watched event.
+
+        The first of them may have chosen in which of all views it was seen.
+        """
+        bounds = {view: levels[self.watched].null_bound for view, levels in self.levels.items()}
+        first = sum(bounds.values()) / answered if answered and len(bounds) > 1 else 0.0
+        return min(1.0, max(bounds[view] for view in views) + first)
+
     def requests_expected(self, tolerance: float) -> int | None:
         """How many requests, none of them deviating, make a provider consistent; None where nothing would."""
         if self.resolution is None:
@@ -181,7 +190,7 @@ def _hit_bounds(
     table: CalibrationTable, event: TailEvent, price: float, null_bounds: Mapping[str, float]
 ) -> dict[str, tuple[float, ...]]:
     """By stratum what hits are bets at: no more than the null bound, where that holds."""
-    known = {s: hit_bounds(count.most, count.clusters, price) for s, count in event.counts.items()}
+    known = {s: hit_bounds(count.largest, count.clusters, price) for s, count in event.counts.items()}
     widening = _widening(table, event)
     return {s: tuple(min(_rounded(widening * q, UP_FEW), null_bounds[s]) for q in each) for s, each in known.items()}
 

@@ -160,9 +160,7 @@ class TailEvidence(RecordedEvidence):
     def fraction(self) -> tuple[float, float, float]:
         """Routing fraction: lower bound, estimate, upper bound (for the resolution), at alpha − delta per side."""
         e = self._envelope
-        null = max(e.levels[view][e.watched].null_bound for view in self._views or {FULL})
-        if self.answered and len(e.levels) > 1:  # the first answer may have shown it in any view
-            null = min(1.0, null + sum(levels[e.watched].null_bound for levels in e.levels.values()) / self.answered)
+        null = e.honest_share(self._views or {FULL}, self.answered)
         share = fraction_lower(self._proven, self.answered + self._failed, e.alpha - e.delta)
         low = max(0.0, (share - null) / (1 - null)) if null < 1 else 0.0
         high = self.upper(e.resolution) if e.resolution else 1.0

@@ -238,7 +238,7 @@ def test_null_bounds_are_widened_and_never_exceed_one(graded: Recorded) -> None:
     assert level.null_bounds == pytest.approx({s: 1.5 * event.null_bound(s, each) for s in event.counts}, rel=1e-8)
     for stratum, bounds in level.hit_bounds.items():
         count, price = event.counts[stratum], 1.06 ** (1 / len(event.counts)) - 1
-        wide = [min(1.5 * q, level.null_bounds[stratum]) for q in hit_bounds(count.most, count.clusters, price)]
+        wide = [min(1.5 * q, level.null_bounds[stratum]) for q in hit_bounds(count.largest, count.clusters, price)]
         assert bounds == pytest.approx(wide, rel=1e-4)
     everywhere = {
         s: c.model_copy(update={"honest": dict.fromkeys(c.honest, c.clusters)}) for s, c in event.counts.items()

@@ -34,7 +34,7 @@ def test_bounds_are_rounded_to_the_safe_side(table: CalibrationTable) -> None:
                 exact = event.null_bound(stratum, 0.5 * error / table.null_probabilities)
                 assert 0 <= bound - exact <= 1e-8 * bound
                 count, price = event.counts[stratum], (1.06**0.5 - 1) * error / envelope.delta
-                few = np.minimum(hit_bounds(count.most, count.clusters, price), bound)
+                few = np.minimum(hit_bounds(count.largest, count.clusters, price), bound)
                 assert (few <= level.hit_bounds[stratum]).all()
                 assert level.hit_bounds[stratum] == pytest.approx(few, rel=2e-4)
         for variant, visible in envelope.visibility[view].items():
@@ -52,7 +52,7 @@ def test_the_bounds_of_all_views_together_fail_as_seldom_as_delta_says(table: Ca
         for level, event in events.values():  # those of one threshold are one
             for stratum, bound in level.null_bounds.items():
                 count = event.counts[stratum]
-                spent += float(stats.binom.cdf(count.most, count.clusters, bound)) if bound < 1 else 0.0
+                spent += float(stats.binom.cdf(count.largest, count.clusters, bound)) if bound < 1 else 0.0
         watched = table.seen(view)[envelope.watched].counts
         for variant, visible in envelope.visibility[view].items():
             rates = [stats.binom.sf(c.shown[variant] - 1, c.variant_clusters, visible) for c in watched.values()]
@@ -138,7 +138,7 @@ def test_alarms_are_as_rare_as_claimed_over_tables_and_runs(table: CalibrationTa
         hits = np.stack([depth[kind] < rates[r] for kind, r in zip(kinds, rank, strict=True)], axis=2)
         bounds = np.array([[level.hit_bounds[s] for level in levels] for s in ("even", "odd")])
         seen = [e for e in events if e.view == view]
-        naive = np.array([[max(e.counts[s].most, 0.01) / n for e in seen] for s in ("even", "odd")])
+        naive = np.array([[max(e.counts[s].largest, 0.01) / n for e in seen] for s in ("even", "odd")])
         at = along(hits, np.arange(requests) % 2, bounds), naive[np.arange(requests) % 2]
         paths = [bets.log_e_paths(hits, q, [level.weight for level in levels])[0] for q in at]
         alarms += [int((path.max(axis=1) >= -np.log(alpha - envelope.delta)).sum()) for path in paths]

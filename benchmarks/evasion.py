@@ -35,7 +35,7 @@ from qcheck.verdict import MIN_DEVIATING, Rules
 __all__ = ["ARMS", "Arm", "Outcome", "StreamFold", "report", "retuned", "table"]
 
 MODEL, OTHER_MODEL = "lab-tiny", "lab-twin"
-ALPHA, TOLERANCE, STREAMS, REQUESTS = 0.01, 0.05, 60, 600
+ALPHA, TOLERANCE, STREAMS, REQUESTS, DRAWS = 0.01, 0.05, 60, 600, 6
 DEVIATING = ("q4_k_m-torch", "fp8-bf16")
 FRACTIONS = (1.0, 0.1)
 PUBLISHED, PRIVATE = (0, 2), (1, 2)  # as evaluation probes are drawn from one population
@@ -51,12 +51,14 @@ class Arm:
     """One way to hide. change: of a deployment's answers. all_traffic: whether of the honest ones too.
 
     probes: which of the evaluation probes are asked, in the order of the answers: the first, and each so many further.
+    draws: how often what is random in it is drawn anew for honest streams.
     """
 
     what: str
     change: Change
     all_traffic: bool = True
     probes: tuple[int, int] = (0, 1)
+    draws: int = 1
 
 
 def _valued(answer: Answer, values: Callable[[Array], Array]) -> Answer:
@@ -228,10 +230,10 @@ ARMS = (
     Arm("probabilities with three decimals", _as(_three_decimals)),
     Arm("tokens named by a tokenizer's signs", _renamed(lambda name: name.replace(" ", "Ġ").replace("\n", "Ċ"))),
     Arm("tokens named without the space that they begin with", _renamed(lambda name: name.removeprefix(" ") or name)),
-    *(Arm(f"noise of {nats} nats", _noised(nats)) for nats in (0.01, 0.02, 0.03, 0.05, 0.1)),
-    Arm("noise of 0.1 nats in a fifth of the requests", _now_and_then(_noised(0.1), 0.2)),
-    Arm("noise of 0.05 nats, rounded to 1/16", _after(_noised(0.05), _rounded(1 / 16))),
-    Arm("noise of 0.05 nats, five tokens listed", _after(_noised(0.05), _listed(5))),
+    *(Arm(f"noise of {nats} nats", _noised(nats), draws=DRAWS) for nats in (0.01, 0.02, 0.03, 0.05, 0.1)),
+    Arm("noise of 0.1 nats in a fifth of the requests", _now_and_then(_noised(0.1), 0.2), draws=DRAWS),
+    Arm("noise of 0.05 nats, rounded to 1/16", _after(_noised(0.05), _rounded(1 / 16)), draws=DRAWS),
+    Arm("noise of 0.05 nats, five tokens listed", _after(_noised(0.05), _listed(5)), draws=DRAWS),
     Arm("five tokens listed", _listed(5)),
     Arm("one token listed", _listed(1)),
     Arm("first token from an honest machine", _prepared, all_traffic=False),
@@ -355,12 +357,14 @@ def table(
         fold = StreamFold(panel)
         rng = np.random.default_rng(len(lines))
         faithful = [answers[name] for name in honest]
-        both = [_asked_twice(arm, own, faithful[0], rng) for own in faithful]
+        drawn = [[_asked_twice(arm, own, faithful[0], rng) for own in faithful] for _ in range(arm.draws)]
+        both = drawn[0]
         cells = ["not done"]
         if arm.all_traffic:
-            alike = [_folded(fold, panel, arm, own, [own], 0.0, streams, rng) for own in both]
+            share = streams // arm.draws
+            alike = [_folded(fold, panel, arm, own, [own], 0.0, share, rng) for some in drawn for own in some]
             alarms, consistent = sum(len(f.alarms) for f in alike), sum(f.consistent for f in alike)
-            cells = [f"{alarms}, {consistent} of {streams * len(alike)}"]
+            cells = [f"{alarms}, {consistent} of {share * len(alike)}"]
         for name in DEVIATING:
             own = _asked_twice(arm, answers[name], faithful[0], rng)
             others = both if arm.all_traffic else [(one, one) for one in faithful]
@@ -370,11 +374,11 @@ def table(
         lines.append(f"| {arm.what} | {' | '.join(cells)} |")
     said = (
         f"{streams} streams of at most {REQUESTS} requests in each cell, for each of {', '.join(honest)} where all are "
-        "honest. Of deviating deployments, by their share of the requests: median / 90 % quantile of requests until "
-        "*deviates*, those included by which prompts are asked again; how many streams are *consistent* in the end, "
-        "which a provider that deviates should not be. Noise in a part of the requests cannot be told from other "
-        "weights in a part of them. *Not done*: who does that is not honest whatever is served, or changes what others "
-        "answer alone."
+        f"honest, and {DRAWS} draws of noise among those. Of deviating deployments, by their share of the requests: "
+        "median / 90 % quantile of requests until *deviates*, those included by which prompts are asked again; how "
+        "many streams are *consistent* in the end, which a provider that deviates should not be. Noise in a part of "
+        "the requests cannot be told from other weights in a part of them. *Not done*: who does that is not honest "
+        "whatever is served, or changes what others answer alone."
     )
     return "\n".join([*lines, "", said])
 

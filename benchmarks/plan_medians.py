@@ -17,12 +17,12 @@ from benchmarks.detection.alarms import stops
 from benchmarks.detection.draws import count
 from benchmarks.detection.observed import Observed, observe
 from qcheck.baselines import Baseline, load_baseline, read_answers
+from qcheck.evidence.again import fewest
 from qcheck.evidence.envelope import freeze
 from qcheck.evidence.scoring import Yardstick
 from qcheck.evidence.views import VIEWS
 from qcheck.jobs.compare import Settings, make_manifest
 from qcheck.jobs.estimate import estimate
-from qcheck.jobs.reach import AGAIN
 from qcheck.jobs.reference import Reference
 from qcheck.lab.catalog import deployments_of
 from qcheck.registry.loader import get_model
@@ -64,11 +64,6 @@ def planned(baseline: Baseline, suite: Suite) -> Medians:
     return {(d.variant, d.fraction): d.median_requests for d in estimate(manifest, manifest.load_panels()).detectable}
 
 
-def again(answers: int | None) -> int | None:
-    """Requests until *deviates* where it takes so many answers: a prompt is asked again."""
-    return None if answers is None else answers + AGAIN
-
-
 def comparison(
     baseline: Baseline, observed: Observed, medians: Medians, honest: Sequence[str], twins: Mapping[str, str]
 ) -> str:
@@ -89,11 +84,8 @@ def comparison(
         cells = []
         for index, fraction in enumerate(fractions):
             rng = np.random.default_rng(index)
-            found = stops(observed, envelope, honest, candidate, fraction, known, rng, STREAMS, limit)
-            plan, median, low, high = (
-                medians[variant, fraction],
-                *map(again, (found.quantile(0.5), *found.interval(0.5))),
-            )
+            found = stops(observed, envelope, honest, candidate, fraction, known, rng, STREAMS, limit, again=fewest)
+            plan, median, (low, high) = medians[variant, fraction], found.quantile(0.5), found.interval(0.5)
             text = f"{count(plan)} / {count(median)} [{count(low)}, {count(high)}]"
             if plan is not None and median is not None:
                 good = 1 / WITHIN <= plan / median <= WITHIN

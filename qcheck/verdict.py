@@ -279,8 +279,8 @@ def _undisputed(claims: Claims, rules: Rules, decision: Decision, needed: int | 
         return "no reference: nothing can be said about fidelity, only about which providers agree with each other"
     if asks_again(claims, rules):
         return (
-            f"cannot tell: {_shown(claims, 'evidence')}, but the prompt of such an answer is to be asked again before "
-            "that counts, and none that was has stood so far"
+            f"cannot tell: {_shown(claims, 'evidence')}, but prompts of such answers are to be asked again before "
+            "that counts, and too few that were have stood so far"
         )
     if any(o.stands is False for o in claims.observed):
         return (

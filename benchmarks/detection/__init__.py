@@ -81,9 +81,10 @@ def report() -> str:
     """Tables of power and of false alarms for each model that is recorded, and a figure in a file of its own."""
     suite = load_suite("logprobs")
     tokens = (
-        "Requests are answered with four tokens at most, all of whose positions count. qcheck's figures hold the one "
-        "by which a run asks the prompt of a deviating answer again, and take it that the answer stands, as those of "
-        "other weights do, but for 8 bits in a part of the requests (part `evasion`, which asks again)."
+        "Requests are answered with four tokens at most, all of whose positions count. qcheck's figures hold those by "
+        "which a run asks prompts of deviating answers again, one where most answers deviate and two elsewhere, and "
+        "take it that the answers stand, as those of other weights do, but for 8 bits in a part of the requests (part "
+        "`evasion`, which asks again)."
     )
     models = (f"**{model}** ({what})\n\n{tables(model, suite)}" for model, what in MODELS.items())
     return "\n\n".join([tokens, *models])

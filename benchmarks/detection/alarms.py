@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -51,10 +51,12 @@ def stops(
     streams: int,
     limit: int,
     family: int = 1,
+    again: Callable[[NDArray[np.float64]], NDArray[np.intp]] | None = None,
 ) -> Stops:
     """Requests until *deviates* in streams (`draws.blocks`) of which a share `fraction` is answered by `deviating`.
 
-    known: the variants that somebody has recorded.
+    known: the variants that somebody has recorded. again: how many requests are added to those of a stream that is
+    decided, by the share of its answers that deviate.
     """
     log_threshold = Rules(envelope.alpha, envelope.delta, family, 0.05).log_threshold
     levels = envelope.levels[observed.view]
@@ -65,9 +67,13 @@ def stops(
     found = []
     for block in blocks(deepest_first(observed.strata, bounds), len(honest), fraction, rng, streams, limit):
         hits = block.pick(own, faithful)
-        twice = np.cumsum((hits & outlying).any(axis=2), axis=1) >= MIN_DEVIATING
+        deviating_so_far = np.cumsum((hits & outlying).any(axis=2), axis=1)
         at = bet_at(envelope, observed.view, observed.strata, block.order, hits)
-        found.append(_first_alarms(hits, at, twice, weights, log_threshold))
+        alarms = _first_alarms(hits, at, deviating_so_far >= MIN_DEVIATING, weights, log_threshold)
+        if again is not None:
+            decided = np.flatnonzero(alarms <= hits.shape[1])
+            alarms[decided] += again(deviating_so_far[decided, alarms[decided] - 1] / alarms[decided])
+        found.append(alarms)
     return Stops(np.concatenate(found), min(limit, len(bounds)))
 
 

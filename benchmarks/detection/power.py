@@ -14,7 +14,7 @@ from benchmarks.detection.material import Material
 from benchmarks.detection.observed import Observed
 from benchmarks.detection.oracle import Growth, growth, oracle_stops
 from benchmarks.detection.rows import FRACTIONS, ROWS, Row
-from qcheck.jobs.reach import AGAIN
+from qcheck.evidence.again import fewest
 
 __all__ = ["LIMIT", "STREAMS", "Cell", "measure"]
 
@@ -53,16 +53,11 @@ def _cells(row: Row, material: Material, observed: Observed, limit: int) -> Iter
         for candidate, variant in candidates.items():
             known = [v for v in observed.variants if row.recorded or v != variant]
             what = observed, material.envelope, material.honest, candidate, fraction, known
-            ours.append(_asked_again(stops(*what, rng, STREAMS // len(candidates), limit)))
+            ours.append(stops(*what, rng, STREAMS // len(candidates), limit, again=fewest))
             oracles.append(oracle_stops(*what, material.resolution, same, STREAMS // len(candidates), limit))
             growths.append(growth(*what, material.resolution))
         mean = Growth(*(float(np.mean([getattr(g, side) for g in growths])) for side in ("ours", "informed", "oracle")))
         yield Cell(row, fraction, _pooled(ours), _pooled(oracles), mean)
-
-
-def _asked_again(found: Stops) -> Stops:
-    """With the request by which a deviating answer's prompt is asked again, as answers of other weights stand."""
-    return Stops(np.where(found.requests <= found.limit, found.requests + AGAIN, found.requests), found.limit)
 
 
 def _pooled(parts: list[Stops]) -> Stops:

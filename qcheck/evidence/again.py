@@ -5,7 +5,9 @@ mostly. Noise of about the same size in every request does neither: what is adde
 who would steal a model, or comes of kernels that depend on what else a machine has to do, lies as far from the
 reference again and in another direction. So before *deviates* is said of log-probabilities, the prompt of an answer
 that deviates is asked again; it *stands* unless the second one goes elsewhere. Where it does, other prompts are asked
-again, until more stand than do not. That is no evidence, and adds none: it may only take back.
+again, until more stand than do not. Where most answers do not deviate, those that do may be the few of many on which
+noise happened to add to what an honest machine does there anyway, so that one more must stand. That is no evidence, and
+adds none: it may only take back.
 
 Noise in a part of the requests cannot be told from other weights in a part of them, nor noise that a cache repeats from
 weights. On a provider that mixes something hardly visible with honest answers that lie as far from the reference it
@@ -18,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from qcheck.baselines import Answer, ProbeReference
 from qcheck.evidence.alignment import align, names_otherwise, only_listed
@@ -26,20 +28,31 @@ from qcheck.evidence.scoring import EQUAL
 from qcheck.result import Finding
 from qcheck.stats.deviation import centred, deviation
 
-__all__ = ["Repeats", "goes_elsewhere"]
+__all__ = ["Repeats", "fewest", "goes_elsewhere"]
 
 Array = NDArray[np.float64]
 
 # Conventions, chosen on noised answers of lab-tiny.
+COMMON = 0.5  # of the answers deviate, from which on they are no chosen few
 MOST = 8  # prompts asked again
 AS_FAR = 0.5  # of the first answer's distance from the reference, from which on the second one lies as far
 SAME_WAY = 0.7  # cosine, from which on two deviations are the same: with noise of up to two thirds of what they share
 
 
+def fewest(share: ArrayLike) -> NDArray[np.intp]:
+    """How many prompts are asked again at least before *deviates*, where such shares of the answers deviate."""
+    return np.where(np.asarray(share) >= COMMON, 1, 2)
+
+
 class Repeats:
-    """The deviating answers of one provider, and what became of those that were asked for again."""
+    """The deviating answers of one provider, and what became of those that were asked for again.
+
+    stands: whether deviating answers stand, by `fewest` more than do not; None before that is so, or `MOST` were asked
+    for.
+    """
 
     def __init__(self) -> None:
+        self.stands: bool | None = None
         self._first: dict[str, tuple[Answer, tuple[Answer, ...]]] = {}
         self._stood: dict[str, bool | None] = {}
 
@@ -47,9 +60,17 @@ class Repeats:
         """Keep an answer that deviates, and those that it was compared with, where they are not in a baseline."""
         self._first.setdefault(probe_id, (answer, tuple(peers)))
 
-    def settle(self, probe_id: str, *, stood: bool | None) -> None:
-        """Count one that was asked for again; None where nothing came that could be compared."""
+    def settle(self, probe_id: str, *, stood: bool | None, answered: int) -> None:
+        """Count one that was asked for again; None where nothing came that could be compared.
+
+        answered: how many answers there are, deviating or not.
+        """
         self._stood[probe_id] = stood
+        standing = sum(map(bool, self._stood.values()))
+        if 2 * standing - len(self._stood) >= fewest(len(self._first) / answered):
+            self.stands = True
+        elif len(self._stood) >= MOST:
+            self.stands = False
 
     def first(self, probe_id: str) -> tuple[Answer, tuple[Answer, ...]]:
         """The answer that deviates, and those that it was compared with."""
@@ -59,14 +80,6 @@ class Repeats:
     def due(self) -> tuple[str, ...]:
         """The probes that may be asked again, the latest first; none where it is known whether answers stand."""
         return () if self.stands is not None else tuple(p for p in reversed(self._first) if p not in self._stood)
-
-    @property
-    def stands(self) -> bool | None:
-        """Whether more deviating answers stand than do not; None before the first does, or `MOST` were asked for."""
-        standing = sum(map(bool, self._stood.values()))
-        if 2 * standing > len(self._stood):
-            return True
-        return False if len(self._stood) >= MOST else None
 
     def findings(self) -> tuple[Finding, ...]:
         """What became of them; nothing where none was asked again."""

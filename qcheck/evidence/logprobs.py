@@ -82,7 +82,8 @@ class LogprobEvidence(TailEvidence):
 
     def settle_again(self, probe_id: str, answer: Answer | None, _peers: Sequence[Answer | None] = ()) -> None:
         """Fold what came when a probe was asked again."""
-        self.repeats.settle(probe_id, stood=None if answer is None else self._stood(probe_id, answer))
+        stood = None if answer is None else self._stood(probe_id, answer)
+        self.repeats.settle(probe_id, stood=stood, answered=self.answered)
 
     def _stood(self, probe_id: str, second: Answer) -> bool | None:
         """Whether a deviating answer stands beside a second one to the same probe, in the provider's view."""

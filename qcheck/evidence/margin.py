@@ -75,7 +75,7 @@ class MarginEvidence(ObservedEvidence):
             goes_elsewhere(peer, second, ProbeReference(((first,),)), [0]) if second else None
             for peer, second in zip(before, peers, strict=False)
         ]
-        self.repeats.settle(probe_id, stood=None if None in found else not any(found))
+        self.repeats.settle(probe_id, stood=None if None in found else not any(found), answered=self.answered)
 
     def update(self, probe_id: str, candidate: Answer, peers: Sequence[Answer]) -> None:
         """Fold one probe that all have answered."""

@@ -9,12 +9,13 @@ from types import MappingProxyType
 
 from qcheck.baselines import Baseline
 from qcheck.errors import ConfigurationError
+from qcheck.evidence.again import fewest
 from qcheck.evidence.observable import evidence_of
 from qcheck.jobs.discover import Discovery
 from qcheck.jobs.inquiry import LONG
 from qcheck.jobs.manifest import ProviderEntry, RunManifest
 from qcheck.jobs.panel import Panel, sample
-from qcheck.jobs.reach import AGAIN, Reach
+from qcheck.jobs.reach import Reach
 from qcheck.jobs.seen import PROMPT
 from qcheck.records import size_bytes
 from qcheck.suites import Probe, Suite
@@ -148,7 +149,7 @@ def estimate(
         withheld={e.name: e.withheld for e in manifest.providers},
     )
     least = min((before.fewest for before in discovery.values()), default=0)
-    again = AGAIN if any(evidence_of(panel.suite).asks_again for panel in used) else 0
+    again = int(fewest(1.0)) if any(evidence_of(panel.suite).asks_again for panel in used) else 0
     allowed = manifest.limits.max_requests and max(0, manifest.limits.max_requests - least - again)
     reaches = [Reach(asked[:allowed], manifest.rules.log_threshold) for asked in orders.values()]
     if manifest.dated or not any(reach.tables for reach in reaches):

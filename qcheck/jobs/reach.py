@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qcheck.evidence.again import fewest
 from qcheck.evidence.envelope import Envelope, TailLevel
 from qcheck.evidence.observable import evidence_of
 from qcheck.evidence.tails import TailEvidence
@@ -17,10 +18,9 @@ from qcheck.stats.power import could_reject, median_requests
 from qcheck.suites import Probe
 from qcheck.tailcounts import FULL, CalibrationTable, TailCount, TailEvent
 
-__all__ = ["AGAIN", "Reach", "simulated"]
+__all__ = ["Reach", "simulated"]
 
 SEED = 0  # of every simulation, so that all that is said of one variant agrees
-AGAIN = 1  # prompts that are asked again, where deviating answers come of other weights
 
 
 def simulated(panel: Panel) -> tuple[CalibrationTable, Envelope] | None:
@@ -72,7 +72,7 @@ class Reach:
         self._weights = [column.panel.weight * column.level.weight for column in self._columns]
         self._bounds = np.array([[column.bounds(*kind) for column in self._columns] for kind in self._kinds])
         self._log_threshold = log_threshold
-        self._again = AGAIN if any(evidence_of(panel.suite).asks_again for panel in panels.values()) else 0
+        self._again = fewest if any(evidence_of(panel.suite).asks_again for panel in panels.values()) else None
 
     @property
     def could_reject(self) -> bool:
@@ -82,12 +82,12 @@ class Reach:
     def median_requests(self, variant: str, fraction: float) -> int | None:
         """Median number until *deviates* where a share of them comes from a variant; None where all do not do.
 
-        The one by which a deviating answer's prompt is asked again is among them.
+        Those by which prompts of deviating answers are asked again are among them, as if all stood.
         """
         shown: NDArray[np.float64] = np.array(
             [[column.shown(*kind, variant) for column in self._columns] for kind in self._kinds]
         )
-        median = median_requests(
+        return median_requests(
             self._bounds,
             shown,
             self._strata,
@@ -97,5 +97,5 @@ class Reach:
             self._log_threshold,
             fraction,
             np.random.default_rng(SEED),
+            again=self._again,
         )
-        return None if median is None else median + self._again

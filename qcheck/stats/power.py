@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from qcheck.stats.counted import along
 
 MIN_DEVIATING = 2
 FEW, MANY = 4, 64  # deviating answers of each stream at a time: at first, as most need few, and at most
+NEVER = np.iinfo(np.intp).max
 
 Array = NDArray[np.float64]
 
@@ -43,6 +44,7 @@ def median_requests(
     fraction: float,
     rng: np.random.Generator,
     streams: int = 400,
+    again: Callable[[Array], NDArray[np.intp]] | None = None,
 ) -> int | None:
     """Simulated median number of requests to *deviates*; None where those allowed do not do.
 
@@ -52,7 +54,8 @@ def median_requests(
     of the events of another suite. strata: (requests,) the stratum of each request, in the order in which they are
     asked. A share `fraction` of the requests shows tail event i of its stratum s with probability shown[s, i], the rest
     none. The events of one request are taken as nested (an answer that passes a rare event passes the frequent ones),
-    which is what scores over rising thresholds do.
+    which is what scores over rising thresholds do. again: how many requests are added to those, by the share of the
+    answers that have shown an outlying event.
 
     Between deviating answers the e-value only falls, so that it is computed at those alone; what it loses there is that
     of bounds which have not risen to 1.
@@ -66,8 +69,8 @@ def median_requests(
     lost = np.cumsum(missed[strata], axis=0)  # wealth after each request, did none show anything
     won, answers = np.zeros((streams, *missed.shape[1:])), np.zeros((streams, marks.shape[1]), np.intp)
     before = np.zeros((streams, *np.shape(shown)), np.intp)  # hits so far
-    first, median = np.full(streams, requests + 1), requests + 1
-    end = 0
+    first, total = np.full(streams, requests + 1), np.full(streams, NEVER)
+    median, end = NEVER, 0
     while end < requests:
         start, end = end, end + min(max(end, FEW), MANY)
         at = places[:, start:end]
@@ -81,9 +84,12 @@ def median_requests(
         proof = special.logsumexp(path + lost[at], axis=(-2, -1), b=counted * shares)
         reached = exists & (proof >= log_threshold)
         now = (first > requests) & reached.any(axis=1)
-        first[now] = at[now, reached[now].argmax(axis=1)] + 1
+        which = reached[now].argmax(axis=1)
+        first[now] = total[now] = at[now, which] + 1
+        if again is not None:
+            total[now] += again(seen[now, which].max(axis=1) / first[now])
         won, answers = path[:, -1], seen[:, -1]
-        median = int(np.sort(first)[streams // 2])
+        median = int(np.sort(total)[streams // 2])
         if end < requests and (places[first > requests, end] + 1 >= median).all():
             break
-    return median if median <= requests else None
+    return median if median < NEVER else None

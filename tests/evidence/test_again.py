@@ -96,26 +96,33 @@ def test_a_second_answer_that_shows_less_says_nothing(rng: np.random.Generator) 
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "stands", "due"),
+    ("answered", "outcomes", "stands", "due"),
     [
-        ([], None, ["p9", "p8"]),
-        ([True], True, []),
-        ([None, False], None, ["p7", "p6"]),
-        ([False, True], None, ["p7", "p6"]),
-        ([False, True, True], True, []),
-        ([False, None, True, True], None, ["p5", "p4"]),
-        ([False] * (MOST - 1), None, ["p2", "p1"]),
-        ([False] * MOST, False, []),
-        ([None] * MOST, False, []),
-        ([False, True] * (MOST // 2), False, []),
+        (20, [], None, ["p9", "p8"]),
+        (20, [True], True, []),
+        (20, [None, False], None, ["p7", "p6"]),
+        (20, [False, True], None, ["p7", "p6"]),
+        (20, [False, True, True], True, []),
+        (20, [False, None, True, True], None, ["p5", "p4"]),
+        (20, [False] * (MOST - 1), None, ["p2", "p1"]),
+        (20, [False] * MOST, False, []),
+        (20, [None] * MOST, False, []),
+        (20, [False, True] * (MOST // 2), False, []),
+        (21, [True], None, ["p8", "p7"]),
+        (21, [True, True], True, []),
+        (21, [False, True, True], None, ["p6", "p5"]),
+        (21, [False, True, True, True], True, []),
+        (21, [True, False] * (MOST // 2), False, []),
     ],
 )
-def test_more_must_stand_than_do_not(outcomes: Sequence[bool | None], stands: bool | None, due: list[str]) -> None:
+def test_more_must_stand_than_do_not_and_two_more_where_few_answers_deviate(
+    answered: int, outcomes: Sequence[bool | None], stands: bool | None, due: list[str]
+) -> None:
     repeats = Repeats()
     for number in range(10):
         repeats.keep(f"p{number}", answer(np.array([math.log(0.5)])))
     for stood in outcomes:
-        repeats.settle(repeats.due[0], stood=stood)
+        repeats.settle(repeats.due[0], stood=stood, answered=answered)
     assert repeats.stands is stands
     assert list(repeats.due[:2]) == due
     assert len(repeats.findings()) == bool(outcomes)

@@ -69,7 +69,7 @@ class TailEvidence(RecordedEvidence):
         bet_on = (shown.doubted or shown.scores) if shown and shown.bets else None
         hits = [bet_on is not None and bet_on[level.score] > level.threshold for level in levels]
         self._seen_in = view = shown.view if shown else self._seen_in
-        first = self.mute
+        first = self.mute and shown is not None and shown.bets
         if shown and (shown.bets or shown.full):
             self._views.add(shown.view)
         self._bet(hits, view, stratum, first=first)
@@ -87,12 +87,12 @@ class TailEvidence(RecordedEvidence):
 
     def _lose(self, probe_id: str) -> None:
         stratum = self._probes[probe_id].stratum
-        self._bet([False] * len(self._envelope.levels[FULL]), self._seen_in, stratum, first=self.mute)
+        self._bet([False] * len(self._envelope.levels[FULL]), self._seen_in, stratum, first=False)
 
     def _bet(self, hits: list[bool], view: str, stratum: str, *, first: bool) -> None:
         """Fold one request. Views are calibrated on the same answers: only what was won in the last one counts.
 
-        first: whether no answer has shown anything before.
+        first: whether this is the first answer to show anything. Whoever shows nothing yet loses like anybody else.
         """
         if any(hits) and view != self._bet_in:
             self._bets.give_back()

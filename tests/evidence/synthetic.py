@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,13 +15,21 @@ import numpy as np
 from benchmarks.calibrated import calibrated
 from qcheck.baselines import Answer, Baseline
 from qcheck.evidence import leave_one_out
+from qcheck.evidence.envelope import freeze
+from qcheck.evidence.logprobs import LogprobEvidence
+from qcheck.evidence.tails import TailEvidence
 from qcheck.evidence.views import VIEWS, View
 from qcheck.records import Position
 from qcheck.suites import Suite, load_suite
+from qcheck.verdict import Rules
 
 VOCABULARY, K = 40, 12
 STRATA = ("even", "odd")
 PROBES = {"evaluation": 300, "selection": 100, "calibration": 600}
+ALPHA = 0.01
+THRESHOLD = Rules(ALPHA, 0.2 * ALPHA, family=1, tolerance=0.05).log_threshold
+Recorded = tuple[Baseline, Suite]
+Answering = Callable[[int, np.random.Generator], Answer]
 
 
 @cache
@@ -112,3 +120,20 @@ def build(
     }
     with patch.object(leave_one_out, "VIEWS", views):
         return calibrated(folder, "m", suite, answers.items(), variants), suite
+
+
+def fold(evidence: TailEvidence, suite: Suite, seed: int, answer: Answering, length: int) -> float:
+    """Fold `length` random evaluation probes; returns the largest log e-value on the way."""
+    rng, largest, probes = np.random.default_rng(seed), 0.0, suite.fold("evaluation")
+    for i in rng.permutation(len(probes))[:length]:
+        evidence.update(probes[i].id, answer(int(probes[i].id[1:]), rng))
+        largest = max(largest, evidence.log_e)
+    return largest
+
+
+def stream(recorded: Recorded, seed: int, answer: Answering, length: int = 250) -> tuple[LogprobEvidence, float]:
+    """One provider's log-probabilities, and the largest log e-value on the way."""
+    baseline, suite = recorded
+    assert baseline.table is not None
+    evidence = LogprobEvidence(baseline, freeze(baseline.table, ALPHA), suite)
+    return evidence, fold(evidence, suite, seed, answer, length)

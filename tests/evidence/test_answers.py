@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,21 +11,15 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import Items, build
+from synthetic import ALPHA, THRESHOLD, Answering, Items, Recorded, build, fold
 
-from qcheck.baselines import Answer, Baseline
+from qcheck.baselines import Answer
 from qcheck.evidence.answers import AnswerEvidence, is_right, losses
 from qcheck.evidence.envelope import freeze
 from qcheck.stats.counted import hit_bounds
-from qcheck.suites import Suite
 from qcheck.tailcounts import FULL
-from qcheck.verdict import Rules
 
-ALPHA = 0.01
-THRESHOLD = Rules(ALPHA, 0.2 * ALPHA, family=1, tolerance=0.05).log_threshold
 WRONG = Answer(10, (), "I cannot tell.")
-Recorded = tuple[Baseline, Suite]
-Answering = Callable[[int, np.random.Generator], Answer]
 
 
 def fresh(graded: Recorded) -> AnswerEvidence:
@@ -36,13 +29,9 @@ def fresh(graded: Recorded) -> AnswerEvidence:
 
 
 def stream(graded: Recorded, seed: int, answer: Answering, length: int = 300) -> tuple[AnswerEvidence, float]:
-    """Fold `length` random evaluation items; returns the evidence and the largest log e-value on the way."""
-    evidence, rng, largest = fresh(graded), np.random.default_rng(seed), 0.0
-    probes = graded[1].fold("evaluation")
-    for i in rng.permutation(len(probes))[:length]:
-        evidence.update(probes[i].id, answer(int(probes[i].id[1:]), rng))
-        largest = max(largest, evidence.log_e)
-    return evidence, largest
+    """One provider's answers, and the largest log e-value on the way."""
+    evidence = fresh(graded)
+    return evidence, fold(evidence, graded[1], seed, answer, length)
 
 
 def known(graded: Recorded) -> list[int]:

@@ -258,6 +258,7 @@ class StreamFold:
         assert panel.envelope is not None
         self._made = panel.baseline, panel.envelope, panel.suite
         self._memory: dict[tuple[str, int, str, bool], tuple[Answer, Shown | None, View]] = {}
+        self.suspected = False  # whether the last stream was at the threshold
         self.log_threshold = Rules(panel.envelope.alpha, panel.envelope.delta, 1, TOLERANCE).log_threshold
 
     def __call__(
@@ -268,9 +269,11 @@ class StreamFold:
         again: what is answered to a probe when it is asked again.
         """
         evidence, repeats = _Remembering(self._memory, *self._made), 0
+        self.suspected = False
         for number, (probe_id, answer) in enumerate(stream, 1):
             evidence.update(probe_id, answer)
             if evidence.log_e >= self.log_threshold and len(set(evidence.deviating)) >= MIN_DEVIATING:
+                self.suspected = True
                 while due := evidence.repeats.due:
                     evidence.settle_again(due[0], again[due[0]])
                     repeats += 1
@@ -361,7 +364,7 @@ def table(
         both = drawn[0]
         cells = ["not done"]
         if arm.all_traffic:
-            share = streams // arm.draws
+            share = -(-streams // arm.draws)
             alike = [_folded(fold, panel, arm, own, [own], 0.0, share, rng) for some in drawn for own in some]
             alarms, consistent = sum(len(f.alarms) for f in alike), sum(f.consistent for f in alike)
             cells = [f"{alarms}, {consistent} of {share * len(alike)}"]
@@ -416,5 +419,5 @@ def _folded(
             alarms.append(alarm)
         else:
             bound = evidence.bound()
-            consistent += bound is not None and bound <= TOLERANCE
+            consistent += not fold.suspected and bound is not None and bound <= TOLERANCE
     return Outcome(tuple(alarms), consistent, streams)

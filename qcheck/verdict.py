@@ -194,7 +194,7 @@ def _difference(claims: Claims, rules: Rules) -> Literal["evidence", "finding"] 
 
 
 def asks_again(claims: Claims, rules: Rules) -> bool:
-    """Whether all that keeps a provider from *deviates* is that no deviating answer has been asked for again."""
+    """Whether all that keeps a provider from *deviates* is that deviating answers are to be asked for again."""
     if claims.unjudged is not None or not claims.has_reference or _difference(claims, rules):
         return False
     unknown = any(o.stands is None and len(set(o.deviating)) >= MIN_DEVIATING for o in claims.observed)

@@ -5,9 +5,9 @@ mostly. Noise of about the same size in every request does neither: what is adde
 who would steal a model, or comes of kernels that depend on what else a machine has to do, lies as far from the
 reference again and in another direction. So before *deviates* is said of log-probabilities, the prompt of an answer
 that deviates is asked again; it *stands* unless the second one goes elsewhere. Where it does, other prompts are asked
-again, until more stand than do not. Where most answers do not deviate, those that do may be the few of many on which
-noise happened to add to what an honest machine does there anyway, so that one more must stand. That is no evidence, and
-adds none: it may only take back.
+again, until more stand than do not. Answers that deviate may be the few of many on which noise happened to add to what
+an honest machine does there anyway, and then the second one lies off the same way: so it must deviate itself, and where
+most answers do not, one more must stand. That is no evidence, and adds none: it may only take back.
 
 Noise in a part of the requests cannot be told from other weights in a part of them, nor noise that a cache repeats from
 weights. On a provider that mixes something hardly visible with honest answers that lie as far from the reference it
@@ -101,13 +101,15 @@ def goes_elsewhere(
     references: Sequence[int],
     tokens: int | None = None,
     *,
+    deviates: bool,
     cut_off: bool = False,
 ) -> bool | None:
-    """Whether two answers to one prompt lie about as far from the first's nearest reference, in different directions.
+    """Whether two answers to one prompt lie about as far from the first's nearest reference, in different directions,
+    or in the same one though the second would not deviate by itself.
 
-    tokens: how many of all lists count, all unless given. cut_off: whether values may have been cut off instead of
-    rounded, which moves all of a position alike; then what they have in common is passed over. None where the second
-    shows less than the first, or nothing that can be compared.
+    tokens: how many of all lists count, all unless given. deviates: whether the second one does. cut_off: whether
+    values may have been cut off instead of rounded, which moves all of a position alike; then what they have in common
+    is passed over. None where the second shows less than the first, or nothing that can be compared.
     """
     everyone = [repeats[0] for repeats in reference.answers] + [first]
     if tokens is not None:
@@ -127,7 +129,8 @@ def goes_elsewhere(
     if not EQUAL < far[nearest] < np.inf:
         return None
     again = float(np.linalg.norm(two[nearest]))
-    return bool(again >= AS_FAR * far[nearest] and one[nearest] @ two[nearest] < SAME_WAY * far[nearest] * again)
+    same_way = one[nearest] @ two[nearest] >= SAME_WAY * far[nearest] * again
+    return bool(again >= AS_FAR * far[nearest] and not (deviates and same_way))
 
 
 def _apart(

@@ -90,8 +90,14 @@ class LogprobEvidence(TailEvidence):
         reference, (first, _), view = self._baseline.probe(probe_id), self.repeats.first(probe_id), self._view
         if reference is None:
             return None
-        beside = (reference, self._baseline.references, view.tokens)
-        elsewhere = goes_elsewhere(view.of(first), view.of(second), *beside, cut_off=view.step > 0)
+        beside, again = (reference, self._baseline.references, view.tokens), view.of(second)
+        alignment = align(again, *beside)
+        if alignment is None:
+            return None
+        s = score(alignment, self._baseline.references, self._baseline.directed, self._in_view)
+        levels, shown = self._envelope.levels[view.name], self._doubted(s, alignment, self._grid(second))
+        deviates = any(shown[level.score] > level.threshold for level in levels if level.outlying)
+        elsewhere = goes_elsewhere(view.of(first), again, *beside, deviates=deviates, cut_off=view.step > 0)
         return None if elsewhere is None else not elsewhere
 
     def _shown(self, probe_id: str, answer: Answer) -> Shown | None:
@@ -133,8 +139,12 @@ class LogprobEvidence(TailEvidence):
             self._view.name,
             full=greedy and (full or agrees),
             bets=(known or first) and alignment.full and not alignment.merged,
-            doubted=self._doubted(s, alignment, value_step(answer.positions) if self._view.step else 0.0),
+            doubted=self._doubted(s, alignment, self._grid(answer)),
         )
+
+    def _grid(self, answer: Answer) -> float:
+        """The grid in nats that an answer's values lie on, in a view of such; 0 for none."""
+        return value_step(answer.positions) if self._view.step else 0.0
 
     def _doubted(self, scores: Scores, alignment: Alignment, step: float) -> Mapping[Score, float]:
         """The least of the scores that an answer's values, on a grid of `step` nats, 0 for none, may have had before.

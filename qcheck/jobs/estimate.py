@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -150,10 +151,11 @@ def estimate(
     )
     least = min((before.fewest for before in discovery.values()), default=0)
     again = int(fewest(1.0)) if any(evidence_of(panel.suite).asks_again for panel in used) else 0
-    allowed = manifest.limits.max_requests and max(0, manifest.limits.max_requests - least - again)
-    reaches = [Reach(asked[:allowed], manifest.rules.log_threshold) for asked in orders.values()]
+    allowed = math.inf if manifest.limits.max_requests is None else max(0, manifest.limits.max_requests - least)
+    answers = None if math.isinf(allowed) else max(0, int(allowed) - again)
+    reaches = [Reach(asked[:answers], manifest.rules.log_threshold, most=allowed) for asked in orders.values()]
     if manifest.dated or not any(reach.tables for reach in reaches):
-        enough = all(len(asked[:allowed]) > 1 for asked in orders.values())
+        enough = all(len(asked[:answers]) > 1 for asked in orders.values())
         return replace(
             plan, could_reject=enough, detectability=plan.detectability if manifest.dated else _unknown(used)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,9 +57,17 @@ class Reach:
 
     What several suites detect is the same simulation: an event of one suite, weighted by both, is not bet on in the
     requests of another, which is what averaging their e-values comes to. tables: by suite, those that can be simulated.
+    most: how many requests may be sent, those by which prompts are asked again among them.
     """
 
-    def __init__(self, asked: Sequence[tuple[Panel, Probe]], log_threshold: float, view: str = FULL) -> None:
+    def __init__(
+        self,
+        asked: Sequence[tuple[Panel, Probe]],
+        log_threshold: float,
+        view: str = FULL,
+        *,
+        most: float = math.inf,
+    ) -> None:
         panels = {panel.suite.name: panel for panel, _ in asked}
         self.tables = {name: rests[0] for name, panel in panels.items() if (rests := simulated(panel))}
         self._columns = [
@@ -71,7 +80,7 @@ class Reach:
         self._strata = np.array([self._kinds.index((panel.suite.name, p.stratum)) for panel, p in asked], np.intp)
         self._weights = [column.panel.weight * column.level.weight for column in self._columns]
         self._bounds = np.array([[column.bounds(*kind) for column in self._columns] for kind in self._kinds])
-        self._log_threshold = log_threshold
+        self._log_threshold, self._most = log_threshold, most
         self._again = fewest if any(evidence_of(panel.suite).asks_again for panel in panels.values()) else None
 
     @property
@@ -87,7 +96,7 @@ class Reach:
         shown: NDArray[np.float64] = np.array(
             [[column.shown(*kind, variant) for column in self._columns] for kind in self._kinds]
         )
-        return median_requests(
+        median = median_requests(
             self._bounds,
             shown,
             self._strata,
@@ -99,3 +108,4 @@ class Reach:
             np.random.default_rng(SEED),
             again=self._again,
         )
+        return None if median is None or median > self._most else median

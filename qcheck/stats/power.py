@@ -90,6 +90,6 @@ def median_requests(
             total[now] += again(seen[now, which].max(axis=1) / first[now])
         won, answers = path[:, -1], seen[:, -1]
         median = int(np.sort(total)[streams // 2])
-        if end < requests and (places[first > requests, end] + 1 >= median).all():
+        if end < requests and (places[first > requests, end] >= min(median - 1, requests)).all():
             break
     return median if median < NEVER else None

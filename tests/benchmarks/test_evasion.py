@@ -96,3 +96,4 @@ def test_rows_say_who_is_accused(recorded: Recorded) -> None:
     assert replayed[0] == "not done"
     assert replayed[1] == "3 / 3; 0"
     assert noised[0].startswith("0, ")
+    assert noised[0].endswith(" of 6")  # a draw of the noise for each

@@ -42,7 +42,7 @@ def share_elsewhere(
         own = truth + rng.normal(0, engine, len(truth))
         one, two = (answer(own + way * far + rng.normal(0, noise, len(truth))) for far in (firsts, seconds))
         recorded = ProbeReference(tuple((answer(values),) for values in references))
-        found.append(goes_elsewhere(one, two, recorded, range(2), tokens))
+        found.append(goes_elsewhere(one, two, recorded, range(2), tokens, deviates=True))
     return sum(map(bool, found)) / len(found)
 
 
@@ -50,6 +50,16 @@ def share_elsewhere(
 @pytest.mark.parametrize("noise", [0.05, 0.2])
 def test_noise_goes_another_way_each_time(rng: np.random.Generator, noise: float, tokens: int | None) -> None:
     assert share_elsewhere(rng, 0.0, 0.0, noise, 0.005, tokens) > 0.97 - 0.25 * (tokens is not None)
+
+
+def test_a_second_answer_as_far_off_must_deviate_itself(rng: np.random.Generator) -> None:
+    """Noise that adds to what an honest machine does on a prompt makes one answer deviate, and the next one not."""
+    truth = np.log(rng.dirichlet(np.ones(TOKENS)))
+    recorded = ProbeReference(tuple((answer(truth + 0.001 * i),) for i in range(2)))
+    way = rng.normal(0, 0.1, TOKENS)
+    for far, deviates, elsewhere in ((0.9, True, False), (0.9, False, True), (0.3, False, False)):
+        second = answer(truth + far * way)
+        assert goes_elsewhere(answer(truth + way), second, recorded, range(2), deviates=deviates) is elsewhere
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.03])
@@ -74,9 +84,11 @@ def test_values_that_are_cut_off_lie_off_alike_and_that_is_passed_over(rng: np.r
         recorded = ProbeReference(tuple((answer(truth + rng.normal(0, 0.005, TOKENS)),) for _ in range(2)))
         far, again = (np.floor(values / step) * step for values in (truth + rng.normal(0, 0.8 * step, TOKENS), truth))
         for cut_off in stand:
-            stand[cut_off] += goes_elsewhere(answer(far), answer(again), recorded, range(2), cut_off=cut_off) is False
+            stand[cut_off] += (
+                goes_elsewhere(answer(far), answer(again), recorded, range(2), deviates=True, cut_off=cut_off) is False
+            )
         noise = np.floor((truth + rng.normal(0, 0.8 * step, TOKENS)) / step) * step
-        noisy += goes_elsewhere(answer(far), answer(noise), recorded, range(2), cut_off=True) is True
+        noisy += goes_elsewhere(answer(far), answer(noise), recorded, range(2), deviates=True, cut_off=True) is True
     assert stand[True] > 180 > stand[False] + 60
     assert noisy > 180
 
@@ -86,13 +98,16 @@ def test_a_second_answer_that_shows_less_says_nothing(rng: np.random.Generator) 
     truth = np.log(rng.dirichlet(np.ones(TOKENS)))
     recorded = ProbeReference(((answer(truth),), (answer(truth + 0.001),)))
     far = truth + rng.normal(0, 0.1, TOKENS)
-    assert goes_elsewhere(answer(far), answer(truth + rng.normal(0, 0.1, TOKENS)), recorded, range(2)) is True
-    assert goes_elsewhere(answer(far), answer(far), recorded, range(2)) is False
+    assert (
+        goes_elsewhere(answer(far), answer(truth + rng.normal(0, 0.1, TOKENS)), recorded, range(2), deviates=True)
+        is True
+    )
+    assert goes_elsewhere(answer(far), answer(far), recorded, range(2), deviates=True) is False
     renamed = Answer("t0", (Position("#0", -0.1, tuple((f"#{i}", float(-i)) for i in range(TOKENS))),))
     whole = answer(far - np.log(np.exp(far[:10]).sum()), 10)  # normalised after a cut
     for second in (Answer("t0", ()), answer(far, 5), answer(far, TOKENS - 1), renamed, whole):
-        assert goes_elsewhere(answer(far), second, recorded, range(2)) is None
-    assert goes_elsewhere(answer(far), answer(far, 5), recorded, range(2), tokens=5) is False
+        assert goes_elsewhere(answer(far), second, recorded, range(2), deviates=True) is None
+    assert goes_elsewhere(answer(far), answer(far, 5), recorded, range(2), tokens=5, deviates=True) is False
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ class Observed:
     (no reference, or no recorded variant to say what would be visible). proven: lower confidence bound of the routing
     fraction. Both fail with the suite's share of alpha at most, so that those of all suites hold together. outside:
     what the `deviating` answers do, in words. mute: whether no answer could be evidence, or agreement. stands: whether
-    a deviating answer stood when its prompt was asked again, or need not; None where that is to be seen.
+    deviating answers stood when their prompts were asked again, or need not; None where that is to be seen.
     """
 
     suite: str
@@ -280,12 +280,12 @@ def _undisputed(claims: Claims, rules: Rules, decision: Decision, needed: int | 
     if asks_again(claims, rules):
         return (
             f"cannot tell: {_shown(claims, 'evidence')}, but prompts of such answers are to be asked again before "
-            "that counts, and too few that were have stood so far"
+            "that counts, and too few have stood so far"
         )
     if any(o.stands is False for o in claims.observed):
         return (
-            f"cannot tell: {_shown(claims, 'evidence')}, but when their prompts are asked again the answers do not "
-            "stand: they lie as far off in other ways, as noise does, or show nothing"
+            f"cannot tell: {_shown(claims, 'evidence')}, but when their prompts are asked again too few of the "
+            "answers stand: they lie as far off in other ways, as noise does, or show nothing"
         )
     if claims.mute:
         return f"cannot tell from {claims.answered} answers: none of them shows enough to be compared"

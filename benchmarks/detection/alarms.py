@@ -55,8 +55,8 @@ def stops(
 ) -> Stops:
     """Requests until *deviates* in streams (`draws.blocks`) of which a share `fraction` is answered by `deviating`.
 
-    known: the variants that somebody has recorded. again: how many requests are added to those of a stream that is
-    decided, by the share of its answers that deviate.
+    known: the variants that somebody has recorded. limit: of answers. again: how many requests are added to those of a
+    stream that is decided, by the share of its answers that deviate; most where none does.
     """
     log_threshold = Rules(envelope.alpha, envelope.delta, family, 0.05).log_threshold
     levels = envelope.levels[observed.view]
@@ -64,17 +64,20 @@ def stops(
     bounds = observed.bounds(envelope)
     own = observed.hits(deviating, envelope, known)
     faithful = np.stack([observed.hits(name, envelope, known) for name in honest])
+    most = min(limit, len(bounds)) + (0 if again is None else int(again(np.zeros(1)).max()))
     found = []
     for block in blocks(deepest_first(observed.strata, bounds), len(honest), fraction, rng, streams, limit):
         hits = block.pick(own, faithful)
         deviating_so_far = np.cumsum((hits & outlying).any(axis=2), axis=1)
         at = bet_at(envelope, observed.view, observed.strata, block.order, hits)
         alarms = _first_alarms(hits, at, deviating_so_far >= MIN_DEVIATING, weights, log_threshold)
+        decided = alarms <= hits.shape[1]
+        alarms[~decided] = most + 1
         if again is not None:
-            decided = np.flatnonzero(alarms <= hits.shape[1])
-            alarms[decided] += again(deviating_so_far[decided, alarms[decided] - 1] / alarms[decided])
+            seen = deviating_so_far[decided, alarms[decided] - 1]
+            alarms[decided] += again(seen / alarms[decided])
         found.append(alarms)
-    return Stops(np.concatenate(found), min(limit, len(bounds)))
+    return Stops(np.concatenate(found), most)
 
 
 def _first_alarms(

@@ -40,7 +40,9 @@ SAME_WAY = 0.7  # cosine, from which on two deviations are the same: with noise 
 
 
 def fewest(share: ArrayLike) -> NDArray[np.intp]:
-    """How many prompts are asked again at least before *deviates*, where such shares of the answers deviate."""
+    """By how many more deviating answers must stand than do not, where such shares of the answers deviate: as many
+    prompts are asked again at least.
+    """
     return np.where(np.asarray(share) >= COMMON, 1, 2)
 
 

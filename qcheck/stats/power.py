@@ -54,8 +54,8 @@ def median_requests(
     of the events of another suite. strata: (requests,) the stratum of each request, in the order in which they are
     asked. A share `fraction` of the requests shows tail event i of its stratum s with probability shown[s, i], the rest
     none. The events of one request are taken as nested (an answer that passes a rare event passes the frequent ones),
-    which is what scores over rising thresholds do. again: how many requests are added to those, by the share of the
-    answers that have shown an outlying event.
+    which is what scores over rising thresholds do. again: how many requests are added to those, by the share of all
+    requests whose answers have shown an outlying event of the suite that has most.
 
     Between deviating answers the e-value only falls, so that it is computed at those alone; what it loses there is that
     of bounds which have not risen to 1.

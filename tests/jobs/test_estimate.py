@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
+
 from qcheck.jobs.compare import Settings, make_manifest
 from qcheck.jobs.estimate import Estimate, estimate
 from qcheck.jobs.reference import Reference
@@ -58,6 +60,14 @@ def test_a_test_that_cannot_reject_says_so(suite: Suite, shipped: Reference) -> 
     assert not plan.could_reject
     assert plan.providers[0].requests_expected is None
     assert all(d.median_requests is None for d in plan.detectable)
+
+
+@pytest.mark.parametrize("limit", [5, 17, 18])
+def test_no_more_is_promised_than_may_be_sent(suite: Suite, shipped: Reference, limit: int) -> None:
+    """With the requests by which prompts are asked again, of which there are more where few answers deviate."""
+    plan = planned(suite, shipped, Settings(1, limits=Limits(max_requests=limit)))
+    medians = [d.median_requests for d in plan.detectable]
+    assert 0 < max(m for m in medians if m is not None) <= limit
 
 
 def test_several_suites_are_planned_in_their_order(both: list[tuple[Suite, Reference]]) -> None:

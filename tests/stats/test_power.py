@@ -55,6 +55,21 @@ def test_the_median_is_that_of_the_bets_request_by_request(outlying: list[bool],
     assert np.quantile(firsts, 0.39) <= simulated <= np.quantile(firsts, 0.61)
 
 
+@pytest.mark.parametrize(("fraction", "more"), [(1.0, 1), (0.1, 2)])
+def test_prompts_that_are_asked_again_are_counted(fraction: float, more: int) -> None:
+    args = (steady([[0.001]]), np.array([[1.0]]), np.zeros(300, int), [1.0], [True], ["a"], THRESHOLD, fraction)
+    answers = median_requests(*args, np.random.default_rng(0))
+    assert answers is not None
+    asked_again: list[float] = []
+
+    def again(shares: NDArray[np.float64]) -> NDArray[np.intp]:
+        asked_again.extend(shares)
+        return np.where(shares >= 0.5, 1, 2)
+
+    assert median_requests(*args, np.random.default_rng(0), again=again) == answers + more
+    assert 0.5 * fraction < np.median(asked_again) <= 2 * fraction
+
+
 def test_one_deviating_answer_is_not_enough() -> None:
     args = (steady([[1e-6]]), np.array([[1.0]]), np.zeros(50, int), [1.0])
     assert median_requests(*args, [True], ["a"], THRESHOLD, 1.0, np.random.default_rng(0)) == 2

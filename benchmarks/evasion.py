@@ -326,7 +326,8 @@ def report() -> str:
         [
             f"**{MODEL}**, on whose noised answers it was chosen when an answer stands that is asked for again",
             _table_of(shipped, suite, ARMS),
-            f"**{OTHER_MODEL}**, prompts {CERTAIN.what} (`benchmarks/detection/chosen.py`); they decided nothing of it",
+            f"**{OTHER_MODEL}**, prompts {CERTAIN.what} (`benchmarks/detection/chosen.py`); they decided none of its "
+            "numbers, but that few must stand twice, and second answers deviate, was thought of with alarms here in sight",
             _table_of(baseline, replace(dealt, probes=dealt.fold("evaluation")), NOISED),
         ]
     )

@@ -317,8 +317,7 @@ class Outcome:
 
 
 def report() -> str:
-    """The table for the shipped baseline, and the arms with noise on a model that decided nothing of when answers stand
-    that are asked for again."""
+    """The table for the shipped baseline, and the arms with noise on another model."""
     suite = load_suite("logprobs")
     shipped = load_baseline(shipped_folder("baselines") / MODEL)
     baseline, dealt = chosen(CERTAIN, OTHER_MODEL, suite, DEFAULT_FOLDER, BUILD, _tell)
@@ -327,7 +326,8 @@ def report() -> str:
             f"**{MODEL}**, on whose noised answers it was chosen when an answer stands that is asked for again",
             _table_of(shipped, suite, ARMS),
             f"**{OTHER_MODEL}**, prompts {CERTAIN.what} (`benchmarks/detection/chosen.py`); they decided none of its "
-            "numbers, but that few must stand twice, and second answers deviate, was thought of with alarms here in sight",
+            "numbers, but that few must stand twice, and second answers deviate, was thought of with alarms here in "
+            "sight",
             _table_of(baseline, replace(dealt, probes=dealt.fold("evaluation")), NOISED),
         ]
     )

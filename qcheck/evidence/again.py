@@ -90,7 +90,7 @@ class Repeats:
         outcomes = list(self._stood.values())
         text = (
             f"prompts of deviating answers that were asked again: {len(outcomes)}; answered the same way, or as the "
-            f"reference does: {outcomes.count(True)}, as far off but otherwise, as noise does: "
+            f"reference does: {outcomes.count(True)}, as far off but otherwise, or no longer deviating, as noise does: "
             f"{outcomes.count(False)}, with nothing that can be compared: {outcomes.count(None)}"
         )
         return (Finding("asked_again", "info" if self.stands else "warning", text, None, tuple(self._stood)),)

@@ -285,7 +285,7 @@ def _undisputed(claims: Claims, rules: Rules, decision: Decision, needed: int | 
     if any(o.stands is False for o in claims.observed):
         return (
             f"cannot tell: {_shown(claims, 'evidence')}, but when their prompts are asked again too few of the "
-            "answers stand: they lie as far off in other ways, as noise does, or show nothing"
+            "answers stand: they lie as far off in other ways or no longer deviate, as noise does, or show nothing"
         )
     if claims.mute:
         return f"cannot tell from {claims.answered} answers: none of them shows enough to be compared"

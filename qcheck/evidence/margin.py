@@ -69,18 +69,26 @@ class MarginEvidence(ObservedEvidence):
     def settle_again(self, probe_id: str, answer: Answer | None, peers: Sequence[Answer | None] = ()) -> None:
         """Fold what came when a probe was asked again, of a live reference, too: its answers may be noised as well."""
         first, before = self.repeats.first(probe_id)
-        found = [self._goes_elsewhere(first, answer, before)]
-        found += [self._goes_elsewhere(peer, second, [first]) for peer, second in zip(before, peers, strict=False)]
+        reference, everyone = ProbeReference(tuple((peer,) for peer in before)), range(len(before))
+        found = [
+            goes_elsewhere(first, answer, reference, everyone, deviates=self._differs(answer, before))
+            if answer
+            else None
+        ]
+        found += [
+            goes_elsewhere(peer, second, ProbeReference(((first,),)), [0], deviates=self._differs(first, [second]))
+            if second
+            else None
+            for peer, second in zip(before, peers, strict=False)
+        ]
         self.repeats.settle(probe_id, stood=None if None in found else not any(found), answered=self.answered)
 
-    def _goes_elsewhere(self, first: Answer, second: Answer | None, others: Sequence[Answer]) -> bool | None:
-        reference, everyone = ProbeReference(tuple((other,) for other in others)), range(len(others))
-        alignment = align(second, reference, everyone) if second else None
-        if second is None or alignment is None:
-            return None
-        kl = score(alignment, everyone, [], Yardstick(1.0)).kl
-        deviates = kl > MARGIN_NATS + self._rounded(second, others)[1]
-        return goes_elsewhere(first, second, reference, everyone, deviates=deviates)
+    def _differs(self, candidate: Answer, peers: Sequence[Answer]) -> bool:
+        """Whether the nearest of those answers is beyond the margin from the candidate's, as in `update`."""
+        everyone = range(len(peers))
+        alignment = align(candidate, ProbeReference(tuple((peer,) for peer in peers)), everyone)
+        beyond = MARGIN_NATS + self._rounded(candidate, peers)[1] if alignment else 0.0
+        return alignment is not None and score(alignment, everyone, [], Yardstick(1.0)).kl > beyond
 
     def update(self, probe_id: str, candidate: Answer, peers: Sequence[Answer]) -> None:
         """Fold one probe that all have answered."""

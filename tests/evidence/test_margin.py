@@ -211,3 +211,23 @@ def test_failed_requests_neither_accuse_nor_reassure() -> None:
     before = evidence.log_e
     evidence.fail("p9")
     assert evidence.log_e < before
+
+
+@pytest.mark.parametrize("sigma", [0.2, 0.35])
+def test_whoever_answers_the_same_when_asked_again_stands(sigma: float) -> None:
+    """Beside a live reference that does so, too, whichever of the two lies off in the tail."""
+    rng = np.random.default_rng(3)
+
+    def answer(values: np.ndarray) -> Answer:
+        top = sorted(((f"=t{i}", float(v)) for i, v in enumerate(values)), key=lambda pair: -pair[1])[:20]
+        return Answer("t0", (Position(top[0][0], top[0][1], tuple(top)),))
+
+    for number in range(150):
+        truth = np.log(rng.dirichlet(np.ones(40)))
+        moved = truth + rng.normal(0, sigma, 40)
+        own, peer = answer(moved - np.log(np.exp(moved).sum())), answer(truth)
+        evidence = MarginEvidence(0.01)
+        evidence.update(f"p{number}", own, [peer])
+        if evidence.deviating:
+            evidence.settle_again(f"p{number}", own, [peer])
+            assert evidence.repeats.stands is True

@@ -213,21 +213,22 @@ def test_failed_requests_neither_accuse_nor_reassure() -> None:
     assert evidence.log_e < before
 
 
-@pytest.mark.parametrize("sigma", [0.2, 0.35])
-def test_whoever_answers_the_same_when_asked_again_stands(sigma: float) -> None:
-    """Beside a live reference that does so, too, whichever of the two lies off in the tail."""
-    rng = np.random.default_rng(3)
+def test_whoever_answers_the_same_when_asked_again_stands() -> None:
+    """Beside a live reference that does so, too: one whose tail is raised by little more than the margin allows."""
+    rng, deviating = np.random.default_rng(3), 0
 
     def answer(values: np.ndarray) -> Answer:
         top = sorted(((f"=t{i}", float(v)) for i, v in enumerate(values)), key=lambda pair: -pair[1])[:20]
         return Answer("t0", (Position(top[0][0], top[0][1], tuple(top)),))
 
-    for number in range(150):
-        truth = np.log(rng.dirichlet(np.ones(40)))
-        moved = truth + rng.normal(0, sigma, 40)
+    for _ in range(60):
+        truth = np.log(rng.dirichlet(np.ones(60)))
+        moved = truth + 0.13 * (np.argsort(np.argsort(-truth)) >= 8)
         own, peer = answer(moved - np.log(np.exp(moved).sum())), answer(truth)
         evidence = MarginEvidence(0.01)
-        evidence.update(f"p{number}", own, [peer])
+        evidence.update("p", own, [peer])
         if evidence.deviating:
-            evidence.settle_again(f"p{number}", own, [peer])
+            deviating += 1
+            evidence.settle_again("p", own, [peer])
             assert evidence.repeats.stands is True
+    assert deviating > 10

@@ -258,7 +258,6 @@ class StreamFold:
         assert panel.envelope is not None
         self._made = panel.baseline, panel.envelope, panel.suite
         self._memory: dict[tuple[str, int, str, bool], tuple[Answer, Shown | None, View]] = {}
-        self.suspected = False  # whether the last stream was at the threshold
         self.log_threshold = Rules(panel.envelope.alpha, panel.envelope.delta, 1, TOLERANCE).log_threshold
 
     def __call__(
@@ -269,11 +268,9 @@ class StreamFold:
         again: what is answered to a probe when it is asked again.
         """
         evidence, repeats = _Remembering(self._memory, *self._made), 0
-        self.suspected = False
         for number, (probe_id, answer) in enumerate(stream, 1):
             evidence.update(probe_id, answer)
             if evidence.log_e >= self.log_threshold and len(set(evidence.deviating)) >= MIN_DEVIATING:
-                self.suspected = True
                 while due := evidence.repeats.due:
                     evidence.settle_again(due[0], again[due[0]])
                     repeats += 1
@@ -419,6 +416,6 @@ def _folded(
         if alarm is not None:
             alarms.append(alarm)
         else:
-            bound = evidence.bound()
-            consistent += not fold.suspected and bound is not None and bound <= TOLERANCE
+            bound, suspected = evidence.bound(), bool(evidence.repeats.findings())  # who is asked again is no agreement
+            consistent += not suspected and bound is not None and bound <= TOLERANCE
     return Outcome(tuple(alarms), consistent, streams)

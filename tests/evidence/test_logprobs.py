@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic import THRESHOLD, K, Recorded, World, build, stream
+from synthetic import ALPHA, THRESHOLD, K, Recorded, World, build, stream
 
 from qcheck.baselines import Answer, ProbeReference
 from qcheck.errors import BaselineError
 from qcheck.evidence.alignment import align
+from qcheck.evidence.envelope import freeze
 from qcheck.evidence.logprobs import LogprobEvidence
 from qcheck.evidence.scoring import EXPECTED_SHARE, Yardstick, score
 from qcheck.evidence.views import VIEWS, View
@@ -347,3 +348,26 @@ def test_recorded_answers_that_come_again_are_counted_and_no_evidence(recorded: 
     low, high, most = (float(x) for x in re.findall(r"(?:from|to|most) ([\d.e-]+)", spread.text))
     assert 0 <= low <= high <= most
     assert largest < THRESHOLD
+
+
+@pytest.mark.parametrize(("of_it", "stands"), [(1.0, True), (0.7, None)])
+def test_a_second_answer_as_far_off_stands_only_if_it_deviates_itself(
+    recorded: Recorded, world: World, of_it: float, stands: bool | None
+) -> None:
+    """Both lie off in one direction, the first by hardly more than is needed."""
+    baseline, suite = recorded
+    assert baseline.table is not None
+    probe, tried = suite.fold("evaluation")[0], 0
+
+    def answer(shift: float) -> Answer:
+        return world.answer(int(probe.id[1:]), np.random.default_rng(0), shift, 7)
+
+    for shift in np.arange(0.005, 0.05, 0.001):
+        first, second = (LogprobEvidence(baseline, freeze(baseline.table, ALPHA), suite) for _ in range(2))
+        first.update(probe.id, answer(shift))
+        second.update(probe.id, answer(of_it * shift))
+        if first.deviating and bool(second.deviating) == (of_it == 1.0):
+            tried += 1
+            first.settle_again(probe.id, answer(of_it * shift))
+            assert first.repeats.stands is stands
+    assert tried

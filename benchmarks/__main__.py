@@ -11,9 +11,11 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.asked import overview
 from qcheck import __version__
 
 PARTS = {
@@ -38,6 +40,11 @@ PARTS = {
 }
 STUDY = "trackllm"
 RESULTS = Path(__file__).parent / "RESULTS.md"
+HEAD = """# Measured
+
+Each figure with the command that made it. Of those that were asked for, in the tables below (`benchmarks/asked.py`):
+
+"""
 
 
 def main() -> None:
@@ -47,16 +54,25 @@ def main() -> None:
     chosen = sys.argv[1:] or list(PARTS)
     if unknown := set(chosen) - set(PARTS):
         sys.exit(f"unknown part {', '.join(sorted(unknown))}; known: {', '.join((*PARTS, STUDY))}")
-    old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
-    sections = dict(re.findall(r"^## .*?<!-- (\w+) -->\n(.*?)(?=^## |\Z)", old, flags=re.M | re.S))
+    parts = measured()
     for name in chosen:
         text = importlib.import_module(f"benchmarks.{name}").report()
         where = f"{os.cpu_count()} cores, Python {platform.python_version()}, qcheck {__version__}"
-        sections[name] = f"\n`python -m benchmarks {name}` ({datetime.now(UTC).date()}, {where})\n\n{text}\n\n"
-        parts = "".join(
-            f"## {title} <!-- {key} -->\n{sections[key]}" for key, title in PARTS.items() if key in sections
-        )
-        RESULTS.write_text("# Measured\n\nEach figure with the command that made it.\n\n" + parts, encoding="utf-8")
+        parts[name] = f"\n`python -m benchmarks {name}` ({datetime.now(UTC).date()}, {where})\n\n{text}\n\n"
+        write(parts)
+
+
+def measured() -> dict[str, str]:
+    """What RESULTS.md says of each part."""
+    old = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+    return dict(re.findall(r"^## .*?<!-- (\w+) -->\n(.*?)(?=^## |\Z)", old, flags=re.M | re.S))
+
+
+def write(parts: Mapping[str, str]) -> None:
+    """Write RESULTS.md anew."""
+    known = {name: parts[name] for name in PARTS if name in parts}
+    text = "".join(f"## {PARTS[name]} <!-- {name} -->\n{part}" for name, part in known.items())
+    RESULTS.write_text(f"{HEAD}{overview(known)}\n\n{text}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -94,8 +94,7 @@ class LogprobEvidence(TailEvidence):
         alignment = align(again, *beside)
         if alignment is None:
             return None
-        s = score(alignment, self._baseline.references, self._baseline.directed, self._in_view)
-        levels, shown = self._envelope.levels[view.name], self._doubted(s, alignment, self._grid(second))
+        levels, (_, shown) = self._envelope.levels[view.name], self._scored(second, alignment)
         deviates = any(shown[level.score] > level.threshold for level in levels if level.outlying)
         elsewhere = goes_elsewhere(view.of(first), again, *beside, deviates=deviates, cut_off=view.step > 0)
         return None if elsewhere is None else not elsewhere
@@ -119,7 +118,7 @@ class LogprobEvidence(TailEvidence):
             i for i in self._baseline.references if any(answer.positions == a.positions for a in reference.answers[i])
         ]
         self._repeated.update([*alike, *([None] if alike else [])])
-        s = score(alignment, self._baseline.references, self._baseline.directed, self._in_view)
+        s, doubted = self._scored(answer, alignment)
         self._coarse += self._view.name != FULL
         if self._view.name == FULL:  # what it is compared with was measured in that view
             self._kl[probe_id] = s.kl
@@ -139,24 +138,19 @@ class LogprobEvidence(TailEvidence):
             self._view.name,
             full=greedy and (full or agrees),
             bets=(known or first) and alignment.full and not alignment.merged,
-            doubted=self._doubted(s, alignment, self._grid(answer)),
+            doubted=doubted,
         )
 
-    def _grid(self, answer: Answer) -> float:
-        """The grid in nats that an answer's values lie on, in a view of such; 0 for none."""
-        return value_step(answer.positions) if self._view.step else 0.0
-
-    def _doubted(self, scores: Scores, alignment: Alignment, step: float) -> Mapping[Score, float]:
-        """The least of the scores that an answer's values, on a grid of `step` nats, 0 for none, may have had before.
+    def _scored(self, answer: Answer, alignment: Alignment) -> tuple[Scores, Mapping[Score, float]]:
+        """An answer's scores in the provider's view, and the least that values on a grid may have had before.
 
         Calibration rounded; values that were cut off, down or towards zero, lie half a step beside those.
         """
-        least = scores.named
-        for shift in (step / 2, -step / 2) if step else ():
-            moved = shifted(alignment, shift)
-            other = score(moved, self._baseline.references, self._baseline.directed, self._in_view).named
-            least = {name: min(value, other[name]) for name, value in least.items()}
-        return least
+        step = value_step(answer.positions) if self._view.step else 0.0
+        shifts = (0.0, step / 2, -step / 2) if step else (0.0,)
+        beside = self._baseline.references, self._baseline.directed, self._in_view
+        scores = [score(shifted(alignment, nats), *beside) for nats in shifts]
+        return scores[0], {name: min(s.named[name] for s in scores) for name in scores[0].named}
 
     @property
     def _in_view(self) -> Yardstick:

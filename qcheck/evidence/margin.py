@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
+
+import numpy as np
 
 from qcheck.baselines import Answer, ProbeReference
 from qcheck.evidence.again import goes_elsewhere
 from qcheck.evidence.alignment import (
     MISNAMED,
+    Alignment,
     align,
     decoded_greedily,
     leaves_out,
@@ -32,18 +36,30 @@ from qcheck.evidence.scoring import Yardstick, score
 from qcheck.evidence.views import logit_step, value_step
 from qcheck.result import Divergence, Finding
 from qcheck.stats.bets import TailBets
+from qcheck.stats.deviation import by_position, least_kl
 from qcheck.stats.fraction import fraction_lower, fraction_upper, requests_to_bound
 
 __all__ = ["MARGIN_NATS", "MARGIN_SHARE", "MARGIN_SOURCE", "MarginEvidence"]
 
 MARGIN_NATS = 0.002
 MARGIN_SHARE = 0.25
-COARSEST = 0.05  # nats: values rounded to a coarser grid, downwards above all, may differ by more than the margin
+COARSEST = 0.05  # nats: values on a coarser grid show too little
 BELOW_MARGIN = f"whatever stays within {MARGIN_NATS} nats per token on what both list, as Q8_0 does"
 MARGIN_SOURCE = (
     "llama.cpp's published tables put Q8_0 at 0.0004 to 0.0014 and BF16 against FP16 at 0.00003 nats per token; "
     "bf16 against f32 arithmetic moves log-probabilities by 0.018 nats rms, which is 0.0002 nats"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """An answer beside its peers': mean KL per position, nats; whether it shows all of them, lies beyond the margin,
+    and is agreement."""
+
+    kl: float
+    complete: bool
+    beyond: bool
+    agrees: bool
 
 
 class MarginEvidence(ObservedEvidence):
@@ -69,68 +85,68 @@ class MarginEvidence(ObservedEvidence):
     def settle_again(self, probe_id: str, answer: Answer | None, peers: Sequence[Answer | None] = ()) -> None:
         """Fold what came when a probe was asked again, of a live reference, too: its answers may be noised as well."""
         first, before = self.repeats.first(probe_id)
-        reference, everyone = ProbeReference(tuple((peer,) for peer in before)), range(len(before))
-        found = [
-            goes_elsewhere(first, answer, reference, everyone, deviates=self._differs(answer, before))
-            if answer
-            else None
-        ]
+        found = [self._elsewhere(first, answer, before, self._compared(answer, before) if answer else None)]
         found += [
-            goes_elsewhere(peer, second, ProbeReference(((first,),)), [0], deviates=self._differs(first, [second]))
-            if second
-            else None
+            self._elsewhere(peer, second, [first], self._compared(first, [second]) if second else None)
             for peer, second in zip(before, peers, strict=False)
         ]
         self.repeats.settle(probe_id, stood=None if None in found else not any(found), answered=self.answered)
 
-    def _differs(self, candidate: Answer, peers: Sequence[Answer]) -> bool:
-        """Whether the nearest of those answers is beyond the margin from the candidate's, as in `update`."""
-        everyone = range(len(peers))
-        alignment = align(candidate, ProbeReference(tuple((peer,) for peer in peers)), everyone)
-        beyond = MARGIN_NATS + self._rounded(candidate, peers)[1] if alignment else 0.0
-        return alignment is not None and score(alignment, everyone, [], Yardstick(1.0)).kl > beyond
+    @staticmethod
+    def _elsewhere(
+        first: Answer, second: Answer | None, beside: Sequence[Answer], seen: _Compared | None
+    ) -> bool | None:
+        """Whether a second answer goes elsewhere than the first beside those; None where nothing is seen of that."""
+        if second is None or seen is None:
+            return None
+        reference = ProbeReference(tuple((one,) for one in beside))
+        return goes_elsewhere(first, second, reference, range(len(beside)), deviates=seen.beyond)
 
     def update(self, probe_id: str, candidate: Answer, peers: Sequence[Answer]) -> None:
         """Fold one probe that all have answered."""
         self.answered += 1
-        reference, everyone = ProbeReference(tuple((peer,) for peer in peers)), range(len(peers))
-        misnamed = names_otherwise(candidate, reference, everyone)
+        misnamed = names_otherwise(candidate, ProbeReference(tuple((peer,) for peer in peers)), range(len(peers)))
         self._misnamed += misnamed
-        otherwise = misnamed or self._names_otherwise
-        alignment = None if otherwise else align(candidate, reference, everyone)
-        # Positions without a list would leave the others alone in a mean over the answer, and show no agreement.
-        gaps = not all(position.top for answer in (candidate, *peers) for position in answer.positions)
-        values, logits = self._rounded(candidate, peers)
         self._open = self._open or any(map(leaves_out, peers))
-        unseen = gaps or values > COARSEST or not self._open
-        if alignment is None or unseen or only_listed(alignment, everyone) or rescaled(alignment, everyone):
+        seen = None if misnamed or self._names_otherwise else self._compared(candidate, peers)
+        if seen is None:
             self._unseen += 1
             self._lose(probe_id)
             return
-        s = score(alignment, everyone, [], Yardstick(1.0))
-        self._kl.append(s.kl)
-        beyond = alignment.complete and s.kl > MARGIN_NATS + logits
-        self._bets.update([beyond], [MARGIN_SHARE])
-        self._bet_on += alignment.complete
-        agrees = alignment.full and s.common and s.kl <= MARGIN_NATS
-        if beyond:
+        self._kl.append(seen.kl)
+        self._bets.update([seen.beyond], [MARGIN_SHARE])
+        self._bet_on += seen.complete
+        if seen.beyond:
             self.repeats.keep(probe_id, candidate, peers)
             self.deviating.append(probe_id)
-            self._beyond.append(s.kl)
-        elif not (agrees and all(decoded_greedily(a, COARSEST) for a in (candidate, *peers))):
+            self._beyond.append(seen.kl)
+        elif not seen.agrees:
             self._unseen += 1
 
-    @staticmethod
-    def _rounded(candidate: Answer, peers: Sequence[Answer]) -> tuple[float, float]:
-        """The coarsest grid of values, and what rounded logits add to a divergence on average, both in nats.
+    def _compared(self, candidate: Answer, peers: Sequence[Answer]) -> _Compared | None:
+        """An answer beside the nearest of its peers'; None where they cannot be compared.
 
-        Independent errors with a variance of step²/12 in all logits make half of that or less; both sides have them.
-        Few answers exceed that average by much, and a quarter may. It widens the margin for accusing alone: whoever
-        rounds more must not be agreed with sooner.
+        Where values were rounded, only what that cannot have made is beyond the margin. Rounded logits widen it by what
+        independent errors with a variance of step²/12 in all of them, on both sides, make on average at most: few
+        answers exceed that by much, and a quarter may. Both hold for accusing alone: whoever rounds more must not be
+        agreed with sooner.
         """
-        coarsest = max(value_step(answer.positions) for answer in (candidate, *peers))
-        own, others = logit_step(candidate.positions), max(logit_step(peer.positions) for peer in peers)
-        return coarsest, (own**2 + others**2) / 24
+        everyone, answers = range(len(peers)), (candidate, *peers)
+        alignment = align(candidate, ProbeReference(tuple((peer,) for peer in peers)), everyone)
+        # Positions without a list would leave the others alone in a mean over the answer, and show no agreement.
+        gaps = not all(position.top for answer in answers for position in answer.positions)
+        if alignment is None or gaps or not self._open:
+            return None
+        own, *others = (value_step(answer.positions) for answer in answers)
+        if max(own, *others) > COARSEST or only_listed(alignment, everyone) or rescaled(alignment, everyone):
+            return None
+        s = score(alignment, everyone, [], Yardstick(1.0))
+        lattice, *lattices = (logit_step(answer.positions) for answer in answers)
+        margin = MARGIN_NATS + (lattice**2 + max(lattices) ** 2) / 24
+        beyond = alignment.complete and s.kl > margin and _least(alignment, own + max(others)) > margin
+        greedy = all(decoded_greedily(answer, COARSEST) for answer in answers)
+        agrees = alignment.full and s.common and s.kl <= MARGIN_NATS and greedy
+        return _Compared(s.kl, alignment.complete, beyond, agrees)
 
     def _lose(self, probe_id: str) -> None:
         self._bets.update([False], [MARGIN_SHARE])
@@ -176,11 +192,12 @@ class MarginEvidence(ObservedEvidence):
         return (BELOW_MARGIN,)
 
     def fraction(self) -> tuple[float, float, float]:
-        """Share of answers beyond the margin that the margin does not explain: lower bound, estimate, upper bound."""
-        low = fraction_lower(len(self.deviating), self.answered, self._alpha)
+        """Share of requests beyond the margin that the margin does not explain: lower bound, estimate, upper bound."""
+        requests = self.answered + self._failed  # which of them fail may depend on what would have been answered
+        low = fraction_lower(len(self.deviating), requests, self._alpha)
         low = max(0.0, (low - MARGIN_SHARE) / (1 - MARGIN_SHARE))
         high = self.bound()
-        rate = len(self.deviating) / self.answered if self.answered else 0.0
+        rate = len(self.deviating) / requests if requests else 0.0
         return low, min(max(rate, low), max(high, low)), max(high, low)
 
     def ladder(self) -> str | None:
@@ -195,3 +212,12 @@ class MarginEvidence(ObservedEvidence):
         deviation = math.sqrt(sum((k - mean) ** 2 for k in self._kl) / max(n - 1, 1))
         half = 1.96 * deviation / math.sqrt(n)
         return Divergence(mean, max(0.0, mean - half), mean + half, None)
+
+
+def _least(alignment: Alignment, within: float) -> float:
+    """The least mean KL per position from any of the peers, nats, that values which were moved by up to `within` nats
+    leave possible."""
+    kl = least_kl(alignment.recorded, alignment.candidate, alignment.positions, within)
+    there = by_position((~np.isnan(alignment.recorded_floor)).astype(float), alignment.positions) > 0
+    means = np.where(there, kl, 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    return float(means[there.any(axis=1)].min())

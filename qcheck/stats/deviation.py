@@ -14,6 +14,7 @@ __all__ = [
     "by_position",
     "centred",
     "deviation",
+    "least_kl",
     "matched_filters",
     "pair_sums",
     "partition_kl",
@@ -158,7 +159,7 @@ def partition_kl(p: Array, q: Array, positions: NDArray[np.intp]) -> Array:
 
     p, q (..., n): broadcast, NaN where unlisted; positions (n,): rising. Tokens of a position listed by both are cells
     of their own, all others share one cell; 0 where none is. By the data-processing inequality this is a lower bound
-    of the divergence over the full vocabulary.
+    of the divergence over the full vocabulary, but for what rounding does to the lists (`least_kl`).
     """
     both = ~(np.isnan(p) | np.isnan(q))
     a, b = np.where(both, np.exp(p), 0.0), np.where(both, np.exp(q), 0.0)
@@ -166,5 +167,28 @@ def partition_kl(p: Array, q: Array, positions: NDArray[np.intp]) -> Array:
     kl, mass_a, mass_b, common = (by_position(x, positions) for x in (listed, a, b, both.astype(float)))
     rest_a, rest_b = np.maximum(1.0 - mass_a, 0.0), np.maximum(1.0 - mass_b, 1e-9)
     kl = kl + special.xlogy(rest_a, rest_a / rest_b)
+    result: Array = np.where(common > 0, np.maximum(kl, 0.0), 0.0)
+    return result
+
+
+def least_kl(p: Array, q: Array, positions: NDArray[np.intp], within: float) -> Array:
+    """(..., positions): the least that `partition_kl` may have been where values of p and of q together may have been
+    moved by up to `within` nats, in nats.
+
+    As p and q sum to 1, KL is the sum over the cells of p log(p/q) − p + q, none of which is negative, and which is
+    p (d − 1 + exp(−d)) at d = log p − log q: the smaller the nearer d is to 0. So listed cells count with |d| less
+    `within`, and the rest with the two masses that lie nearest to each other of those it may have.
+    """
+    both = ~(np.isnan(p) | np.isnan(q))
+    off = np.where(both, p - q, 0.0)
+    off = np.sign(off) * np.maximum(np.abs(off) - within, 0.0)
+    a, b = np.where(both, np.exp(p), 0.0), np.where(both, np.exp(q), 0.0)
+    terms = np.exp(-within) * a * (off + np.expm1(-off))
+    kl, mass_a, mass_b, common = (by_position(x, positions) for x in (terms, a, b, both.astype(float)))
+    rest_a, rest_b = np.maximum(1.0 - mass_a, 0.0), np.maximum(1.0 - mass_b, 1e-9)
+    more = np.where(rest_a > rest_b, np.expm1(within), -np.expm1(within))
+    rest_a, rest_b = np.maximum(rest_a - more * mass_a, 0.0), np.maximum(rest_b + more * mass_b, 1e-9)
+    meet = (rest_a - rest_b) * more < 0
+    kl = kl + np.where(meet, 0.0, special.xlogy(rest_a, rest_a / rest_b) - rest_a + rest_b)
     result: Array = np.where(common > 0, np.maximum(kl, 0.0), 0.0)
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -206,11 +206,41 @@ def test_values_that_are_rounded_down_neither_accuse_nor_reassure() -> None:
     assert evidence.bound() == 1.0
 
 
+@pytest.mark.parametrize("way", [np.floor, np.ceil, np.round])
+@pytest.mark.parametrize("step", [0.01, 1 / 32, 0.05])
+@pytest.mark.parametrize("whose", ["candidate", "reference", "both"])
+def test_where_first_tokens_are_sure_rounded_values_accuse_nobody_but_who_deviates_by_more(
+    way: Callable[[np.ndarray], np.ndarray], step: float, whose: str
+) -> None:
+    """Half a step of the likeliest token's value is then more than all that is left to the others."""
+    rng, honest, other = np.random.default_rng(4), MarginEvidence(0.01), MarginEvidence(0.01)
+
+    def said(logits: np.ndarray, *, rounded: bool) -> Answer:
+        values = logits - np.logaddexp.reduce(logits)
+        best = np.argsort(-values)[:20]
+        shown = way(values / step) * step if rounded else values
+        top = tuple((f"={t}", float(shown[t])) for t in best)
+        return Answer(10, (Position(top[0][0], top[0][1], top),))
+
+    for i in range(80):
+        logits = rng.normal(size=400)
+        logits[:40] += np.sort(rng.exponential(3.0, 40))
+        peer = said(logits + rng.normal(0, 0.018, 400), rounded=whose != "candidate")
+        honest.update(f"p{i}", said(logits, rounded=whose != "reference"), [peer])
+        other.update(f"p{i}", said(logits + rng.normal(0, 0.8, 400), rounded=whose != "reference"), [peer])
+    assert honest.log_e < math.log(10)
+    assert other.log_e > math.log(1000)
+
+
 def test_failed_requests_neither_accuse_nor_reassure() -> None:
-    evidence = folded(answer([MOVED]), answer([A]), 3)
-    before = evidence.log_e
-    evidence.fail("p9")
+    evidence = folded(answer([MOVED]), answer([A]), 12)
+    before, (low, estimate, _) = evidence.log_e, evidence.fraction()
+    assert low > 0
+    for i in range(12):
+        evidence.fail(f"q{i}")
     assert evidence.log_e < before
+    assert evidence.fraction()[0] < low / 2
+    assert evidence.fraction()[1] == pytest.approx(estimate / 2)
 
 
 def test_whoever_answers_the_same_when_asked_again_stands() -> None:

@@ -1,9 +1,20 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qcheck.stats.deviation import NOTHING, by_position, deviation, matched_filters, partition_kl, rms, spread
+from qcheck.stats.deviation import (
+    NOTHING,
+    by_position,
+    deviation,
+    least_kl,
+    matched_filters,
+    partition_kl,
+    rms,
+    spread,
+)
 
 NAN = float("nan")
 
@@ -129,10 +140,33 @@ def test_partition_kl_is_a_lower_bound_of_the_full_divergence(seed: int, k: int)
     assert partition_kl(np.log(p), np.log(q), whole).item() == pytest.approx(full, abs=1e-6)
 
 
+@given(
+    seed=st.integers(0, 10_000),
+    k=st.integers(1, 12),
+    peaked=st.sampled_from([1.0, 5.0, 12.0]),
+    moved=st.sampled_from([0.0, 0.05, 1.0]),
+    steps=st.tuples(*2 * [st.sampled_from([0.0, 0.01, 1 / 32, 0.05])]),
+    ways=st.tuples(*2 * [st.sampled_from([np.floor, np.ceil, np.round])]),
+)
+def test_the_least_kl_is_no_larger_than_it_was_before_values_were_rounded(
+    seed: int, k: int, peaked: float, moved: float, steps: tuple[float, float], ways: tuple[Any, Any]
+) -> None:
+    rng = np.random.default_rng(seed)
+    logits = peaked * rng.normal(size=12)
+    lists = [x - np.logaddexp.reduce(x) for x in (logits, logits + moved * rng.normal(size=12))]
+    for x in lists:
+        x[np.argsort(-x)[k:]] = NAN
+    rounded = [way(x / step) * step if step else x for x, step, way in zip(lists, steps, ways, strict=True)]
+    whole, before = np.zeros(12, int), partition_kl(*lists, np.zeros(12, int)).item()
+    assert 0.0 <= least_kl(*rounded, whole, sum(steps)).item() <= before + 1e-7
+    assert least_kl(*lists, whole, 0.0).item() == pytest.approx(before, abs=1e-7)
+
+
 def test_partition_kl_is_that_of_each_position() -> None:
     first, second = np.log([[0.5, 0.3], [0.4, 0.4]]), np.log([[0.7, 0.2, 0.1], [0.6, 0.1, 0.2]])
     (p, q), positions = np.hstack([first, second]), np.array([0, 0, 1, 1, 1])
     apart = [partition_kl(*lists, np.zeros(lists.shape[1], int)).item() for lists in (first, second)]
     assert partition_kl(p, q, positions) == pytest.approx(apart)
+    assert least_kl(p, q, positions, 0.0) == pytest.approx(apart)
     assert partition_kl(np.array([p, q]), q, positions) == pytest.approx(np.array([apart, [0, 0]]))
     assert partition_kl(np.array([-1.0, NAN]), np.array([NAN, -1.0]), np.zeros(2, int)).tolist() == [0.0]

@@ -53,13 +53,18 @@ class PromptTokenEvidence:
             ("another way to declare tools to the model (only where there are any)", with_tools),
         )
         self._compared: set[str] = set()
+        self._answered: set[str] = set()  # plain prompts whose count is known, whether the answers have one or not
         self._offsets: list[tuple[str, int, int]] = []  # probe, provider's count, reference's count
 
     def update(self, probe_id: str, answer: Answer) -> None:
         """Fold the answer to one probe; probes on which the references do not all agree say nothing."""
         reference = self._baseline.probe(probe_id)
         expected = reference.prompt_tokens(self._baseline.references) if reference else None
-        if expected is None or not answer.prompt_tokens:  # 0 says nothing: a prompt has some
+        if expected is None:
+            return
+        if probe_id not in self._special:
+            self._answered.add(probe_id)
+        if not answer.prompt_tokens:  # 0 says nothing: a prompt has some
             return
         self._compared.add(probe_id)
         if answer.prompt_tokens != expected:
@@ -68,13 +73,14 @@ class PromptTokenEvidence:
     def findings(self) -> tuple[Finding, ...]:
         """One finding where counts differ.
 
-        It may decide where counts are shown to be larger on most plain prompts, by one and the same `MIN_OFFSET` at
-        least wherever they differ, and the reference's are known to be constant.
+        It may decide where counts are shown to be larger on most plain prompts, those among them that were answered
+        without a count, by one and the same `MIN_OFFSET` at least wherever they differ, and the reference's are known
+        to be constant.
         """
         if not self._offsets:
             return ()
         larger = [offset for offset in self._plain if offset >= MIN_OFFSET]
-        most = fraction_lower(len(larger), len(self._compared - self._special), self._level) > MOST
+        most = fraction_lower(len(larger), len(self._answered), self._level) > MOST
         decides = self._decides and most and len(set(self._plain)) == 1 and self._trusted()
         offsets = Counter(seen - expected for _, seen, expected in self._offsets)
         offset, count = offsets.most_common(1)[0]

@@ -72,6 +72,7 @@ MARGIN_SOURCE: Final = (
 PLAIN_SHARE: Final = 0.005  # honest kernels differ by more than the margin on the rarest tokens
 RETOKENISED: Final = 0.01  # a convention
 MOST_CHARACTERS: Final = 16_384  # of a text
+MOST_WORTH: Final = 1e300  # of a text: hundreds of tokens that another model said would be worth more than floats hold
 _BROKEN: Final = re.compile(rf"[{REPLACEMENT}\ud800-\udfff]")
 
 
@@ -146,11 +147,12 @@ def request_ratios(
         if known is None:
             continue
         if text:
-            ratios *= known.ratios[0, :, known.cell(text)]
+            here = known.ratios[0, :, known.cell(text)]
         else:
             core = enumerate(known.box.core)
             ends = [i for i, cell in core if not seen(cell.decode("utf-8", "replace"))]  # what may have ended the text
-            ratios *= np.minimum(known.ratios[0][:, [*ends, -1]].min(axis=1), 1.0)
+            here = np.minimum(known.ratios[0][:, [*ends, -1]].min(axis=1), 1.0)
+        ratios = np.clip(ratios * here, 1 / MOST_WORTH, MOST_WORTH)
     return ratios
 
 

@@ -29,7 +29,9 @@ def test_a_constant_offset_on_13_probes_decides_and_names_the_template(recorded:
     assert "hidden system prompt" in finding.likely_cause.text
 
 
-@pytest.mark.parametrize("counts", [[7] * 12, [*[7] * 20, *[0] * 15], [*[7] * 20, *[None] * 15], [1, 1, 1, *([0] * 97)]])
+@pytest.mark.parametrize(
+    "counts", [[7] * 12, [*[7] * 20, *[0] * 15], [*[7] * 20, *[None] * 15], [1, 1, 1, *([0] * 97)]]
+)
 def test_few_differences_do_not_decide(recorded: tuple[Baseline, Suite], counts: list[int | None]) -> None:
     """Now and then a provider miscounts; that must not add up to an accusation."""
     assert [f.severity for f in _folded(recorded, counts).findings()] == ["info"]

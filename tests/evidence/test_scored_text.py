@@ -147,6 +147,21 @@ def test_what_one_of_several_references_does_is_no_deviation() -> None:
     assert max(worth) > 1.5
 
 
+@pytest.mark.parametrize("worth", [100.0, 0.2])
+def test_a_long_text_is_worth_a_finite_number(monkeypatch: pytest.MonkeyPatch, worth: float) -> None:
+    """Whatever that comes to in floats; worth next to nothing is not the same as not scored."""
+    scored, sampling = [Model(FEW, 1).scored(("=k",))], Sampling(1.0, 1, plain=True)
+    (known, text), *_ = token_worths(b"?", scored, [], sampling) or ()
+    assert known is not None
+    long = [(replace(known, ratios=np.full_like(known.ratios, worth)), text)] * 600
+    monkeypatch.setattr("qcheck.evidence.scored_text.token_worths", lambda *_: long)
+    evidence = ScoredTextEvidence([], sampling)
+    evidence.update("p", b"?", scored, [])
+    assert np.isfinite(evidence.log_e)
+    assert (evidence.log_e > np.log(1e290)) == (worth > 1)
+    assert not evidence.mute
+
+
 def test_what_cannot_be_scored_loses_the_bet_and_is_said() -> None:
     reference, variant = Model(FEW, 1), Model(FEW, 1, deviation=1.0)
     evidence = ScoredTextEvidence(["variant"], Sampling(1.0, 2))

@@ -271,7 +271,7 @@ def _undisputed(claims: Claims, rules: Rules, decision: Decision, needed: int | 
         untried = f"; not asked, as it was not needed: {unasked}" if unasked else ""
         return (
             f"at most {percent(best.upper or 0.0)} of the requests sent with this key in this window show {what} "
-            f"({best.answered} answers{where}, confidence {1 - rules.alpha:.0%}){blind}{untried}"
+            f"({best.answered} answers{where}, confidence {100 * (1 - rules.alpha):.12g}%){blind}{untried}"
         )
     if rules.dated and (difference := _difference(claims, rules)):
         return f"cannot tell: {_shown(claims, difference)}, but {UNPINNED}"

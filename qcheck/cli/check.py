@@ -68,10 +68,10 @@ def check(
             on_known=lambda offer: remember(endpoint, profile.name, offer),
         )
         offer = run_async(asked, "nothing is kept; give the same command again")
-    if json != STDOUT:
-        messages.sheet(render(offer, messages.paper()))
     if json is not None:
         write_value(offer, json, messages.sheet)
+    if json != STDOUT:
+        messages.sheet(render(offer, messages.paper()))
     return UNAVAILABLE if offer.stopped else 0
 
 

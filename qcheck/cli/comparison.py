@@ -335,10 +335,14 @@ def _nameless(folder: RunFolder, endpoints: Sequence[Endpoint]) -> dict[str, str
 
 def show(result: Result, folder: RunFolder, messages: Messages, json_target: str | None) -> None:
     """The result as a table, and as JSON where that is wanted; on the standard output one of them alone."""
-    if json_target != json_report.STDOUT:
-        messages.sheet(console.render(result, messages.paper(), _word_for(folder)))
-    if json_target is not None:
-        json_report.write(result, json_target, messages.sheet)
+    try:
+        if json_target is not None:
+            json_report.write(result, json_target, messages.sheet)
+        if json_target != json_report.STDOUT:
+            messages.sheet(console.render(result, messages.paper(), _word_for(folder)))
+    except StorageError as error:
+        again = f"`qcheck verify {_word_for(folder)} --json FILE`"
+        raise StorageError(f"{error} Nothing is lost: {again} writes the result without asking anybody.") from error
 
 
 def _word_for(folder: RunFolder) -> str:

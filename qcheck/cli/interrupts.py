@@ -1,14 +1,16 @@
-"""Ctrl-C and SIGTERM: both end a command cleanly, and say how to go on."""
+"""Ctrl-C, SIGTERM, and a terminal that is closed: each ends a command cleanly, and says how to go on."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, TypeVar
 
-__all__ = ["Interrupted", "listen_to_sigterm", "run_async"]
+__all__ = ["Interrupted", "listen_to_signals", "run_async"]
+
+ENDING = (signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (signal.SIGTERM,)
 
 T = TypeVar("T")
 
@@ -17,23 +19,30 @@ class Interrupted(BaseException):
     """The user ended the command; the text says how to go on. Like KeyboardInterrupt, no `Exception`."""
 
 
-def listen_to_sigterm() -> None:
-    """From now on SIGTERM does what Ctrl-C does."""
-    signal.signal(signal.SIGTERM, _like_ctrl_c)
+def listen_to_signals() -> None:
+    """From now on SIGTERM does what Ctrl-C does, and SIGHUP, unless it is ignored, as under nohup."""
+    _handle(_like_ctrl_c)
+
+
+def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    for sign in ENDING:
+        if signal.getsignal(sign) is not signal.SIG_IGN:
+            signal.signal(sign, handler)
 
 
 def _like_ctrl_c(_: int, frame: FrameType | None) -> None:
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
         handler(signal.SIGINT, frame)
-    else:  # in the background of a script Ctrl-C is ignored, but a SIGTERM is meant
+    else:  # in the background of a script Ctrl-C is ignored, but these are meant
         raise KeyboardInterrupt
 
 
 def run_async(job: Coroutine[Any, Any, T], how_to_go_on: str) -> T:
     """Run `job` to its end. Raises Interrupted, with `how_to_go_on`, once it has cleaned up after an interruption.
 
-    As `asyncio.run` has Ctrl-C do, SIGTERM cancels it between two of its steps, and ends it at once the second time.
+    As `asyncio.run` has Ctrl-C do, the other signals cancel it between two of its steps, and end it at once the second
+    time.
     """
     told = 0
 
@@ -47,11 +56,11 @@ def run_async(job: Coroutine[Any, Any, T], how_to_go_on: str) -> T:
                 raise KeyboardInterrupt
             loop.call_soon_threadsafe(task.cancel)
 
-        signal.signal(signal.SIGTERM, end)
+        _handle(end)
         try:
             return await job
         finally:
-            listen_to_sigterm()
+            listen_to_signals()
 
     try:
         return asyncio.run(until_ended())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
 import sys
 import tempfile
@@ -17,7 +18,7 @@ import typer
 from qcheck import __version__
 from qcheck.cli import compare, demo, resume, verify
 from qcheck.cli.baseline import app as baseline_app
-from qcheck.cli.interrupts import Interrupted, listen_to_sigterm
+from qcheck.cli.interrupts import Interrupted, listen_to_signals
 from qcheck.cli.lab import app as lab_app
 from qcheck.cli.messages import Messages
 from qcheck.cli.options import examples
@@ -29,6 +30,8 @@ __all__ = ["app", "main", "run"]
 
 USAGE, INTERNAL, INTERRUPTED = 2, 4, 130
 UNREADABLE = (errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP)  # where Python asks whether there is such a file
+FULL = "cannot write the output: no space left; free space and try again"
+HELP = {"-h", "--help", "--version"}
 GLOBAL_FLAGS = ("--quiet", "--verbose")
 # typer.BadParameter is public and its parent, which all mistakes on the command line share, is not.
 CommandLineError = typer.BadParameter.__bases__[0]
@@ -102,14 +105,21 @@ def main(arguments: list[str]) -> int:
     except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
         messages.error("; ".join(filter(None, ("interrupted", str(error)))))
         return INTERRUPTED
+    except SystemExit:  # by the parser, where a pipe is closed: of help, when nobody reads it any more
+        return 0 if HELP.intersection(arguments) else _unforeseen(BrokenPipeError(), messages)
     except Exception as error:
-        if isinstance(error, CommandLineError):
-            return _explain_usage(error, messages)
-        if isinstance(error, OSError) and error.errno in UNREADABLE and error.filename is not None:
-            messages.error(f"cannot read {error.filename}: {error.strerror}; check the path and who may read it.")
-            return USAGE
-        messages.error(_internal(error, keep=messages.verbose))
-        return INTERNAL
+        return _explain_usage(error, messages) if isinstance(error, CommandLineError) else _unforeseen(error, messages)
+
+
+def _unforeseen(error: Exception, messages: Messages) -> int:
+    """Say what became of a command that ended with an error of Python's own."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, OSError) and number in UNREADABLE and error.filename is not None:
+        messages.error(f"cannot read {error.filename}: {error.strerror}; check the path and who may read it.")
+        return USAGE
+    full = number == errno.ENOSPC
+    messages.error(f"{FULL}." if full else _internal(error, keep=messages.verbose))
+    return INTERNAL
 
 
 def _explain_usage(error: Exception, messages: Messages) -> int:
@@ -149,7 +159,10 @@ def _internal(error: Exception, *, keep: bool) -> str:
 
 def run() -> None:
     """The console script."""
-    listen_to_sigterm()
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed: what is opened next would be written to in its place
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115  # as long as the process lives
+    listen_to_signals()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # what is not a TextIO

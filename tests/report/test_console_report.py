@@ -8,6 +8,7 @@ import pytest
 from qcheck.report.console import DIFFERENT, as_power_of_ten, render
 from qcheck.report.paper import Paper
 from qcheck.result import Evidence
+from qcheck.verdict import percent
 
 RUN = "20261123T184500-3f9a2c"
 PLAIN = Paper(100)
@@ -33,6 +34,19 @@ def test_on_a_narrow_terminal_causes_stand_below_the_table(every_verdict):
     narrow = render(every_verdict, Paper(80), RUN)
     assert "openrouter/novita/fp8  deviates " in narrow
     assert "\nopenrouter/novita/fp8, likely cause: served as the recorded variant fp8 (>99%)\n" in narrow
+
+
+@pytest.mark.parametrize("width", range(60, 110, 7))
+def test_no_verdict_or_number_is_ever_cut(every_verdict, width):
+    providers = [replace(p, name=f"{p.name}?system=Be+brief.") for p in every_verdict.providers]
+    some = replace(every_verdict, providers=tuple(providers))
+    shown = " ".join(render(some, Paper(width), RUN).partition("\n\n")[0].split())
+    for provider in providers:
+        assert provider.verdict in shown
+        assert f" {as_power_of_ten(provider.log_e_value)}" in shown
+        if provider.deviating.of:
+            assert f"– {percent(provider.routing_fraction.high)}" in shown
+    assert ("deviating" in shown, "routing" in shown) == (True, True)
 
 
 def test_colour_adds_nothing_but_colour(every_verdict):

@@ -177,7 +177,7 @@ class MarginEvidence(ObservedEvidence):
 
     def _against(self) -> tuple[int, int]:
         """Requests that count against agreement (beyond the margin, unseen or failed), and all requests."""
-        return len(self.deviating) + self._unseen + self._failed, self.answered + self._failed
+        return len(self.deviating) + self._unseen + self._failed, self.requests
 
     def bound(self) -> float:
         """Upper bound of the share of requests beyond the margin; unseen and failed ones count as beyond."""
@@ -193,11 +193,11 @@ class MarginEvidence(ObservedEvidence):
 
     def fraction(self) -> tuple[float, float, float]:
         """Share of requests beyond the margin that the margin does not explain: lower bound, estimate, upper bound."""
-        requests = self.answered + self._failed  # which of them fail may depend on what would have been answered
-        low = fraction_lower(len(self.deviating), requests, self._alpha)
+        # Of all requests, as which of them fail may depend on what would have been answered.
+        low = fraction_lower(len(self.deviating), self.requests, self._alpha)
         low = max(0.0, (low - MARGIN_SHARE) / (1 - MARGIN_SHARE))
         high = self.bound()
-        rate = len(self.deviating) / requests if requests else 0.0
+        rate = len(self.deviating) / self.requests if self.requests else 0.0
         return low, min(max(rate, low), max(high, low)), max(high, low)
 
     def ladder(self) -> str | None:

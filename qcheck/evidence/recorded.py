@@ -44,6 +44,11 @@ class ObservedEvidence(ABC):
         self._failed += 1
         self._lose(probe_id)
 
+    @property
+    def requests(self) -> int:
+        """How many requests were folded, answered or failed."""
+        return self.answered + self._failed
+
     @abstractmethod
     def _lose(self, probe_id: str) -> None:
         """Lose what was bet on the request to one probe."""

@@ -117,7 +117,7 @@ class TailEvidence(RecordedEvidence):
 
     def _against(self) -> tuple[int, int]:
         """Requests that count against "consistent", and all requests."""
-        return self._not_agreeing + self._failed, self.answered + self._failed
+        return self._not_agreeing + self._failed, self.requests
 
     @property
     def agrees(self) -> bool:
@@ -161,7 +161,7 @@ class TailEvidence(RecordedEvidence):
         """Routing fraction: lower bound, estimate, upper bound (for the resolution), at alpha − delta per side."""
         e = self._envelope
         null = e.honest_share(self._views or {FULL}, self.answered)
-        share = fraction_lower(self._proven, self.answered + self._failed, e.alpha - e.delta)
+        share = fraction_lower(self._proven, self.requests, e.alpha - e.delta)
         low = max(0.0, (share - null) / (1 - null)) if null < 1 else 0.0
         high = self.upper(e.resolution) if e.resolution else 1.0
         visible = self._visibility(e.resolution) if e.resolution else 1.0

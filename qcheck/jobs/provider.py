@@ -14,7 +14,7 @@ from qcheck.evidence.observable import evidence_of
 from qcheck.evidence.prompt_tokens import PromptTokenEvidence
 from qcheck.evidence.recorded import ObservedEvidence, RecordedEvidence
 from qcheck.evidence.scored_text import Sampling, ScoredTextEvidence, text_to_score
-from qcheck.jobs.panel import Panel
+from qcheck.jobs.panel import Panel, sample
 from qcheck.records import Attempt, Position, Response
 from qcheck.result import Cause, Divergence, Evidence, Finding, Verdict
 from qcheck.run.lane import FAILURES_IN_A_ROW
@@ -133,6 +133,11 @@ class _PanelFold:
         found = self.prompt_tokens.findings() if self.prompt_tokens else ()
         agrees = isinstance(self.observable, LogprobEvidence) and self.observable.agrees
         return tuple(replace(f, severity="warning") if agrees and f.severity == "deviation" else f for f in found)
+
+    def left(self, tolerance: float) -> int:
+        """How many requests of the suite have not been folded yet, answered or failed."""
+        asked = sum(len(probes) for _, probes in sample([self.panel], tolerance, 0))  # as many whatever the seed
+        return asked - self.observable.requests
 
     def observed(self, *, has_reference: bool) -> Observed:
         """What a verdict takes from this suite."""
@@ -286,8 +291,8 @@ class ProviderFold:
 
     def needed(self) -> int | None:
         """How many more requests to one suite would make the provider consistent; None where all it has would not."""
-        left = {fold: len(fold.panel.suite.fold("evaluation")) - fold.observable.answered for fold in self._folds}
-        needed = ((fold.observable.needed(self.rules.tolerance), most) for fold, most in left.items())
+        tolerance = self.rules.tolerance
+        needed = ((fold.observable.needed(tolerance), fold.left(tolerance)) for fold in self._folds)
         return min((n for n, most in needed if n is not None and n <= most), default=None)
 
     def divergence(self) -> Divergence | None:

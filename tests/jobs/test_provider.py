@@ -223,6 +223,16 @@ def test_what_was_shown_once_stays_shown(panels: list[Panel]) -> None:
     assert "e-value 10^5.6, needed" in words(fold)
 
 
+def test_no_more_requests_are_said_to_decide_than_are_left(panels: list[Panel]) -> None:
+    """Those that failed are not asked again."""
+    fold, asked = ProviderFold(RULES, panels[:1]), list(attempts(panels[:1], {"logprobs": "honest"}))
+    for number, attempt in enumerate(asked):
+        failed = number % 33 == 0
+        fold.update(replace(attempt, outcome="failed", error="HTTP 500", response=None) if failed else attempt)
+    assert fold.decide().verdict == "inconclusive"
+    assert fold.needed() is None
+
+
 def test_a_probe_of_no_suite_is_an_error(panels: list[Panel]) -> None:
     fold = ProviderFold(RULES, panels)
     (attempt, *_) = attempts(panels, {"logprobs": None, "lab-answers": None})

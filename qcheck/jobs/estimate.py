@@ -8,9 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+import numpy as np
+
 from qcheck.baselines import Baseline
 from qcheck.errors import ConfigurationError
 from qcheck.evidence.again import fewest
+from qcheck.evidence.logprobs import LogprobEvidence
+from qcheck.evidence.margin import MARGIN_SHARE
 from qcheck.evidence.observable import evidence_of
 from qcheck.jobs.discover import Discovery
 from qcheck.jobs.inquiry import LONG
@@ -19,9 +23,11 @@ from qcheck.jobs.panel import Panel, sample
 from qcheck.jobs.reach import Reach
 from qcheck.jobs.seen import PROMPT
 from qcheck.records import size_bytes
+from qcheck.stats.counted import HITS
+from qcheck.stats.power import could_reject
 from qcheck.suites import Probe, Suite
 from qcheck.tailcounts import FLIP, FULL, LOSS, SIZE, CalibrationTable, Score
-from qcheck.verdict import UNPINNED
+from qcheck.verdict import MIN_DEVIATING, UNPINNED
 
 __all__ = ["DISCOVERY", "Detectable", "Estimate", "ProviderEstimate", "estimate"]
 
@@ -155,7 +161,7 @@ def estimate(
     answers = None if math.isinf(allowed) else max(0, int(allowed) - again)
     reaches = [Reach(asked[:answers], manifest.rules.log_threshold, most=allowed) for asked in orders.values()]
     if manifest.dated or not any(reach.tables for reach in reaches):
-        enough = all(len(asked[:answers]) > 1 for asked in orders.values())
+        enough = all(_enough(asked[:answers], manifest) for asked in orders.values())
         return replace(
             plan, could_reject=enough, detectability=plan.detectability if manifest.dated else _unknown(used)
         )
@@ -175,6 +181,14 @@ def estimate(
         detectability=f"estimated by simulation from {basis}, for variants as they were recorded: the same format on "
         f"another engine may deviate less; kinds that nobody recorded are seen by {seen_by} alone",
     )
+
+
+def _enough(asked: Sequence[tuple[Panel, Probe]], manifest: RunManifest) -> bool:
+    """Whether so many answers could lead to *deviates*, where nothing that was counted says so."""
+    bounds, strata = np.full((1, 1, len(HITS)), MARGIN_SHARE), np.zeros(len(asked), np.intp)
+    if any(panel.envelope is None and evidence_of(panel.suite) is LogprobEvidence for panel, _ in asked):
+        return could_reject(bounds, strata, [1.0], manifest.rules.log_threshold)  # as `MarginEvidence` bets
+    return len(asked) >= MIN_DEVIATING
 
 
 def _unknown(panels: Sequence[Panel]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +19,32 @@ NEVER = np.iinfo(np.intp).max
 
 Array = NDArray[np.float64]
 
-__all__ = ["could_reject", "median_requests"]
+__all__ = ["Firsts", "could_reject", "median_requests"]
 
 
-def could_reject(bounds: Array, strata: NDArray[np.intp], weights: Sequence[float], log_threshold: float) -> bool:
+@dataclass(frozen=True, slots=True)
+class Firsts:
+    """Requests that are bet on at bounds of their own.
+
+    requests (requests,): whether each is one of them. bounds (strata, events): at what they are bet on.
+    """
+
+    requests: NDArray[np.bool_]
+    bounds: Array
+
+    @classmethod
+    def none(cls, requests: int, bounds: Array) -> Self:
+        """No request is one of them."""
+        return cls(np.zeros(requests, bool), bounds[..., 0])
+
+
+def could_reject(
+    bounds: Array,
+    strata: NDArray[np.intp],
+    weights: Sequence[float],
+    log_threshold: float,
+    firsts: Firsts | None = None,
+) -> bool:
     """Whether answers that all show every tail event would reach the threshold; a verdict needs two.
 
     bounds: (strata, events, hits), as `qcheck.stats.counted` gives them. strata: (requests,) that of each request, in
@@ -29,7 +53,9 @@ def could_reject(bounds: Array, strata: NDArray[np.intp], weights: Sequence[floa
     if len(strata) < MIN_DEVIATING:
         return False
     hits = np.ones((1, len(strata), bounds.shape[1]), bool)
-    path, _ = log_e_paths(hits, along(hits, strata, bounds), weights)
+    firsts = firsts or Firsts.none(len(strata), bounds)
+    at = np.where(firsts.requests[:, None], firsts.bounds[strata], along(hits, strata, bounds))
+    path, _ = log_e_paths(hits, at, weights)
     return bool(path[0, MIN_DEVIATING - 1 :].max() >= log_threshold)
 
 
@@ -45,6 +71,7 @@ def median_requests(
     rng: np.random.Generator,
     streams: int = 400,
     again: Callable[[Array], NDArray[np.intp]] | None = None,
+    firsts: Firsts | None = None,
 ) -> int | None:
     """Simulated median number of requests to *deviates*; None where those allowed do not do.
 
@@ -65,8 +92,10 @@ def median_requests(
     shares = np.outer(weights, LAMBDA_SHARES)
     deviating = np.where(rng.random((streams, requests)) < fraction, np.arange(requests), requests)
     places = np.sort(deviating, axis=1)  # of each stream's deviating answers; `requests` where it has no more
-    missed = gains(np.zeros(np.shape(shown), bool), bounds[..., 0])
-    lost = np.cumsum(missed[strata], axis=0)  # wealth after each request, did none show anything
+    firsts = firsts or Firsts.none(requests, bounds)
+    at_first = firsts.requests[:, None]
+    missed = gains(np.zeros((1, 1), bool), np.where(at_first, firsts.bounds[strata], bounds[strata, :, 0]))
+    lost = np.cumsum(missed, axis=0)  # wealth after each request, did none show anything
     won, answers = np.zeros((streams, *missed.shape[1:])), np.zeros((streams, marks.shape[1]), np.intp)
     before = np.zeros((streams, *np.shape(shown)), np.intp)  # hits so far
     first, total = np.full(streams, requests + 1), np.full(streams, NEVER)
@@ -77,7 +106,8 @@ def median_requests(
         exists, at = at < requests, np.minimum(at, requests - 1)
         s = strata[at]
         hits = exists[..., None] & (rng.random((*at.shape, 1)) < shown[s])
-        path = won[:, None] + np.cumsum(gains(hits, along(hits, s, bounds, before)) - missed[s], axis=1)
+        q = np.where(at_first[at], firsts.bounds[s], along(hits, s, bounds, before))
+        path = won[:, None] + np.cumsum(gains(hits, q) - missed[at], axis=1)
         before += ((s[..., None] == np.arange(len(bounds)))[..., None] & hits[:, :, None]).sum(axis=1)
         seen = answers[:, None] + np.cumsum(hits @ marks, axis=1)
         counted = (seen >= MIN_DEVIATING)[..., of, None]

@@ -7,13 +7,17 @@ from datetime import UTC, datetime
 
 import pytest
 
+from qcheck.baselines import Answer
+from qcheck.evidence.margin import MarginEvidence
 from qcheck.jobs.compare import Settings, make_manifest
 from qcheck.jobs.estimate import Estimate, estimate
 from qcheck.jobs.reference import Reference
+from qcheck.records import Position
 from qcheck.registry.loader import get_model
 from qcheck.registry.types import Dialect, Endpoint, Price
 from qcheck.run.budget import Limits
 from qcheck.suites import Suite
+from qcheck.verdict import Rules
 
 PRICED = Endpoint("priced", "x", "http://127.0.0.1:9/v1", "m", None, price=Price(1.0, 2.0))
 UNPRICED = Endpoint("unpriced", "x", "http://127.0.0.1:9/v1", "m", None)
@@ -110,6 +114,17 @@ def test_without_a_baseline_detectability_is_unknown(suite: Suite) -> None:
     plan = planned(suite, Reference(), Settings(1))
     assert plan.detectability == "detectability unknown: no baseline"
     assert plan.detectable == ()
+
+
+@pytest.mark.parametrize("requests", range(2, 12))
+def test_without_an_envelope_too_few_requests_are_said_to_be_too_few(suite: Suite, requests: int) -> None:
+    plan = planned(suite, Reference(), Settings(1, limits=Limits(max_requests=requests)))
+    evidence, rules = MarginEvidence(0.01), Rules(0.01, 0.0, 1, 0.05)
+    one, other = (Answer(9, (Position("=a", lp, (("=a", lp), ("=b", -2.0))),)) for lp in (-0.2, -1.0))
+    for probe in suite.fold("evaluation")[: requests - 1]:  # one is kept for asking again
+        evidence.update(probe.id, one, [other])
+    assert len(evidence.deviating) == requests - 1
+    assert plan.could_reject == (evidence.log_e >= rules.log_threshold)
 
 
 def test_where_the_date_is_not_pinned_nothing_can_be_detected(both: list[tuple[Suite, Reference]]) -> None:

@@ -227,7 +227,7 @@ def test_no_more_requests_are_said_to_decide_than_are_left(panels: list[Panel]) 
     """Those that failed are not asked again."""
     fold, asked = ProviderFold(RULES, panels[:1]), list(attempts(panels[:1], {"logprobs": "honest"}))
     for number, attempt in enumerate(asked):
-        failed = number % 33 == 0
+        failed = number % 35 == 0
         fold.update(replace(attempt, outcome="failed", error="HTTP 500", response=None) if failed else attempt)
     assert fold.decide().verdict == "inconclusive"
     assert fold.needed() is None

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qcheck.stats.bets import TailBets, log_e_paths
 from qcheck.stats.counted import HITS, along, hit_bounds
-from qcheck.stats.power import could_reject, median_requests
+from qcheck.stats.power import Firsts, could_reject, median_requests
 
 THRESHOLD = math.log(100)
 
@@ -112,6 +112,29 @@ def test_requests_of_a_stratum_without_power_only_delay() -> None:
 @pytest.mark.parametrize("requests", [0, 1])
 def test_fewer_than_two_requests_reject_nothing(requests: int) -> None:
     assert not could_reject(steady([[1e-9]]), np.zeros(requests, int), [1.0], THRESHOLD)
+
+
+def test_a_first_request_is_bet_on_at_bounds_of_its_own() -> None:
+    """Of each suite, as the bets have it request by request."""
+    bounds, first, strata = np.array([[0.02, 0.3]]), np.array([[0.2, 1.0]]), np.zeros(60, int)
+    firsts, weights, shown = Firsts(np.arange(60) % 20 == 0, first), [0.5, 0.5], np.array([[0.9, 0.9]])
+    rng, reached = np.random.default_rng(2), []
+    for _ in range(300):
+        bets, told = TailBets(weights), []
+        for is_first in firsts.requests:
+            hits = np.repeat((rng.random() < 0.2) & (rng.random() < 0.9), 2)
+            told.append(bets.update(hits, first[0] if is_first else bounds[0]) >= THRESHOLD)
+        reached.append(told.index(True) + 1 if True in told else 61)
+    what = steady(bounds), shown, strata, weights, [True, True], ["a"] * 2, THRESHOLD, 0.2, rng, 2000
+    found = median_requests(*what, firsts=firsts)
+    assert found is not None
+    assert np.quantile(reached, 0.41) <= found <= np.quantile(reached, 0.59)
+    bets = TailBets(weights)
+    for at in (first[0], bounds[0]):
+        bets.update([True, True], at)
+    for far in (-0.01, 0.01):
+        few = steady(bounds), strata[:2], weights, bets.log_e + far
+        assert could_reject(*few, Firsts(firsts.requests[:2], first)) == (far < 0)
 
 
 @pytest.mark.parametrize("requests", [2, 5, 16, 17, 32, 33, 64, 65, 100])

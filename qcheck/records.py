@@ -260,6 +260,8 @@ def logprob_from_json(value: object) -> float:
         return -math.inf
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError('a log-probability is a number or "-inf"')  # noqa: TRY004 (the file is wrong, not the caller)
+    if not value <= 0:
+        raise ValueError("no log-probability is above 0")
     return float(value)
 
 

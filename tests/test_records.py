@@ -155,7 +155,7 @@ def test_any_other_json_is_refused(value: Any) -> None:
         attempt_from_row(value)
 
 
-@pytest.mark.parametrize("value", [True, None, "0", "inf", "-Infinity", [0.0]])
+@pytest.mark.parametrize("value", [True, None, "0", "inf", "-Infinity", [0.0], 1e-9, 1e308, math.nan])
 def test_what_is_no_log_probability(value: object) -> None:
     with pytest.raises(ValueError, match="log-probability"):
         logprob_from_json(value)

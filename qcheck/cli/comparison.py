@@ -45,6 +45,7 @@ from qcheck.verdict import UNPINNED
 __all__ = ["Prepared", "Ready", "begin", "conduct", "prepare", "reopen", "seed_of", "show"]
 
 DEFAULT_SUITE = "logprobs"
+A_NEW_RUN = "this run does not ask for its model's name again: start a new one, or say model_id in qcheck.toml"
 UNNAMED = "nothing told which model it serves: say so with model_id in qcheck.toml"
 
 
@@ -330,7 +331,7 @@ def _nameless(folder: RunFolder, endpoints: Sequence[Endpoint]) -> dict[str, str
     """Why no model could be named, by endpoint without one: it was asked for one, and is not asked again."""
     unnamed = dict.fromkeys((e.name for e in endpoints if not e.model_id), UNNAMED)
     said = (a for a in (read_journal(folder.journal) if unnamed else ()) if a.discovery and a.probe_id == MODELS)
-    return unnamed | {a.provider: a.error for a in said if a.error and a.provider in unnamed}
+    return unnamed | {a.provider: f"{a.error}; {A_NEW_RUN}" for a in said if a.error and a.provider in unnamed}
 
 
 def show(result: Result, folder: RunFolder, messages: Messages, json_target: str | None) -> None:

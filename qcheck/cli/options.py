@@ -61,7 +61,7 @@ MaxRequests = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="The most requests to each provider.",
+        help="The most requests to each provider, retries not counted.",
         show_default="all, or 100 to one whose requests a plan pays for",
     ),
 ]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from qcheck.cli.comparison import _nameless
+from qcheck.cli.comparison import A_NEW_RUN, _nameless
 from qcheck.client.transport import Client
 from qcheck.registry.types import Endpoint
 from qcheck.run.execute import given_up
@@ -31,8 +31,9 @@ def test_the_results_alone_are_on_standard_output(qcheck, provider):
     assert "seed 7" in spoken.out
     assert "next: `qcheck verify " in spoken.out
     assert spoken.err.splitlines()[0].startswith("plan: at most 12 requests to 2 endpoints")
-    assert spoken.err.splitlines()[1] == "asking a, b"
-    assert sorted(spoken.err.splitlines()[2:]) == [
+    assert spoken.err.splitlines()[1].startswith("warning: these limits allow too few requests")
+    assert spoken.err.splitlines()[2] == "asking a, b"
+    assert sorted(spoken.err.splitlines()[3:]) == [
         f"{name}: inconclusive after 3 answers" for name in "ab"
     ]  # 3 asked what it offers
 
@@ -379,4 +380,4 @@ def test_why_a_provider_has_no_model_is_what_asking_for_it_came_to_alone(tmp_pat
         for seq, (name, error) in enumerate((("models", "HTTP 404"), ("plain", "HTTP 500"))):
             journal.append(replace(given_up(PlanItem("a", -1 - seq, name), 0, asked), error=error))
     endpoint = Endpoint("a", "a", "https://host/v1", None, None)
-    assert _nameless(folder, [endpoint]) == {"a": "HTTP 404"}
+    assert _nameless(folder, [endpoint]) == {"a": f"HTTP 404; {A_NEW_RUN}"}

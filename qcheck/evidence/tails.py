@@ -68,11 +68,12 @@ class TailEvidence(RecordedEvidence):
         watched = shown is not None and shown.scores[level.score] > level.threshold
         bet_on = (shown.doubted or shown.scores) if shown and shown.bets else None
         hits = [bet_on is not None and bet_on[level.score] > level.threshold for level in levels]
-        self._seen_in = view = shown.view if shown else self._seen_in
+        known, self._seen_in = self._seen_in, shown.view if shown else self._seen_in
         first = self.mute and shown is not None and shown.bets
         if shown and (shown.bets or shown.full):
             self._views.add(shown.view)
-        self._bet(hits, view, stratum, first=first)
+        # What is no bet, as an answer that moves to another view, loses at what was known before it.
+        self._bet(hits, shown.view if shown and shown.bets else known, stratum, first=first)
         self.answered += 1
         self._watched += watched
         self._proven += hits[self._envelope.watched]

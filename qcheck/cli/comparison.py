@@ -161,10 +161,11 @@ def reopen(folder: RunFolder, environment: Environment, messages: Messages) -> R
 
 
 def _tell_where_keys_go(endpoints: Sequence[Endpoint], keys: Mapping[str, str | None], messages: Messages) -> None:
-    """Name the addresses that a run folder, which somebody else may have made, has keys sent to."""
+    """Name the addresses that a run folder, which somebody else may have made, has keys sent to; --quiet or not."""
     for endpoint in endpoints:
         if "=" in endpoint.spec and keys.get(endpoint.name):
-            messages.note(f"note: this run sends the key in {endpoint.key_env} to {endpoint.base_url}")
+            say = messages.error if messages.quiet else messages.note
+            say(f"note: this run sends the key in {endpoint.key_env} to {endpoint.base_url}")
 
 
 def _reopened(folder: RunFolder, environment: Environment) -> Ready:

@@ -149,11 +149,19 @@ def _plan(what: Recording, suite: Suite, endpoint: Endpoint, discovery: Discover
     tokens = requests * max(suite.manifest.max_tokens, least) + discovery.most * max(LONG, least)
     total = requests + discovery.most
     minutes = total * SECONDS_PER_REQUEST / what.concurrency / 60
+    limit = what.limits.max_requests
+    few = (
+        ""
+        if limit is None or limit >= total
+        else (
+            f"; --max-requests {limit} may end it before it is complete: the same command with more goes on from there"
+        )
+    )
     return (
         f"plan: at most {total} requests to {endpoint.name} ({endpoint.display}) as the {what.provenance} {what.role} "
         f"{what.name} in {what.folder}, up to {discovery.most} of them to find out what it offers, at most {tokens} "
         f"output tokens, {in_dollars({endpoint.name: dollars if endpoint.price else None})}, "
-        f"about {max(1, round(minutes))} min"
+        f"about {max(1, round(minutes))} min{few}"
     )
 
 

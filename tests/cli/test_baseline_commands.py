@@ -50,6 +50,9 @@ def test_a_dry_run_records_nothing(qcheck, suite, tmp_path):
     assert (spoken.code, spoken.err) == (0, "")
     assert "as the self-hosted variant mine in baselines/lab-tiny" in spoken.out
     assert not (tmp_path / "baselines").exists()
+    asked = qcheck("baseline", "record", "lab-tiny", *arguments, "--max-requests", "5").out
+    assert "; --max-requests 5 may end it before it is complete" in asked
+    assert "--max-requests" not in qcheck("baseline", "record", "lab-tiny", *arguments, "--max-requests", "99").out
 
 
 def test_a_reference_for_samples_is_a_recording_of_log_probabilities(qcheck):

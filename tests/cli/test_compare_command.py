@@ -196,9 +196,10 @@ def test_a_resumed_run_says_where_it_sends_a_key(qcheck, provider, tmp_path, mon
     specs = f"a={provider()},b={provider()}"
     assert "sends the key" not in qcheck("compare", "lab-tiny", "--providers", specs, *SMALL, "--run-dir", "runs").err
     (run,) = (tmp_path / "runs").iterdir()
-    spoken = qcheck("resume", run)
-    (said,) = (line for line in spoken.err.splitlines() if "sends the key" in line)
-    assert said.startswith("note: this run sends the key in MINE to http://127.0.0.1:")
+    for quiet, before in (((), ""), (("--quiet",), "qcheck: ")):
+        spoken = qcheck(*quiet, "resume", run)
+        (said,) = (line for line in spoken.err.splitlines() if "sends the key" in line)
+        assert said.startswith(f"{before}note: this run sends the key in MINE to http://127.0.0.1:")
 
 
 def test_a_damaged_journal_is_told_of_before_anybody_is_asked(qcheck, provider, tmp_path):

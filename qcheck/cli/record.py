@@ -150,13 +150,8 @@ def _plan(what: Recording, suite: Suite, endpoint: Endpoint, discovery: Discover
     total = requests + discovery.most
     minutes = total * SECONDS_PER_REQUEST / what.concurrency / 60
     limit = what.limits.max_requests
-    few = (
-        ""
-        if limit is None or limit >= total
-        else (
-            f"; --max-requests {limit} may end it before it is complete: the same command with more goes on from there"
-        )
-    )
+    ends = f"; --max-requests {limit} may end it before it is complete: the same command with more goes on from there"
+    few = ends if limit is not None and limit < total else ""
     return (
         f"plan: at most {total} requests to {endpoint.name} ({endpoint.display}) as the {what.provenance} {what.role} "
         f"{what.name} in {what.folder}, up to {discovery.most} of them to find out what it offers, at most {tokens} "

@@ -224,11 +224,14 @@ def test_it_says_that_it_is_healthy_and_what_it_serves(f32: str, release_f32: Pa
 def test_bfloat16_is_as_noisy_as_real_ones_and_repeats_bit_for_bit(
     started: Callable[..., str], ask: Ask, f32: str, release: Path, prompts: tuple[str, ...]
 ):
-    """Root mean square over the 20 most probable tokens: 0.017 to 0.020 nats on many prompts, here 0.01 to 0.03."""
+    """Root mean square over the 20 most probable tokens: 0.017 to 0.020 nats on many prompts, here 0.01 to 0.04.
+
+    Most where the processor multiplies in bfloat16 by itself.
+    """
     bf16 = started(release, BF16)
     exact, first, second = ([ask(url, CHAT, chat(p, max_tokens=1))[1] for p in prompts] for url in (f32, bf16, bf16))
     noise = np.concatenate([differences(*pair) for pair in zip(exact, first, strict=True)])
-    assert 0.01 < np.sqrt(np.mean(noise**2)) < 0.03
+    assert 0.01 < np.sqrt(np.mean(noise**2)) < 0.04
     assert list(map(positions, first)) == list(map(positions, second))
 
 

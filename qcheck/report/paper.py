@@ -78,7 +78,7 @@ class _Grid:
         others = sum(map(self._least, range(1, len(self.headings)))) + GAP * (len(self.headings) - 1)
         names = max((len(line[0]) for line in self.lines), default=0)
         room = min(HANGING, max(options.max_width - others, 1))
-        if names > room < SHORTEST:
+        if room < min(names, SHORTEST):
             for name, *values in self.lines:
                 shown = zip(self.headings[1:], values, strict=True)
                 yield entry(

@@ -48,7 +48,7 @@ def could_reject(
     """Whether answers that all show every tail event would reach the threshold; a verdict needs two.
 
     bounds: (strata, events, hits), as `qcheck.stats.counted` gives them. strata: (requests,) that of each request, in
-    the order in which they are asked. weights: (events,).
+    the order in which they are asked. weights: (events,). firsts: those that are bet on at other bounds, if any.
     """
     if len(strata) < MIN_DEVIATING:
         return False
@@ -82,7 +82,8 @@ def median_requests(
     asked. A share `fraction` of the requests shows tail event i of its stratum s with probability shown[s, i], the rest
     none. The events of one request are taken as nested (an answer that passes a rare event passes the frequent ones),
     which is what scores over rising thresholds do. again: how many requests are added to those, by the share of all
-    requests whose answers have shown an outlying event of the suite that has most.
+    requests whose answers have shown an outlying event of the suite that has most. firsts: requests that are bet on at
+    other bounds, if any.
 
     Between deviating answers the e-value only falls, so that it is computed at those alone; what it loses there is that
     of bounds which have not risen to 1.

@@ -25,6 +25,7 @@ __all__ = [
     "ProviderResult",
     "ReferenceInfo",
     "Result",
+    "Severity",
     "SuiteInfo",
     "Tokens",
     "Totals",

@@ -247,8 +247,12 @@ def summarise(
     *,
     declared: str | None = None,
     nearest: str | None = None,
+    cut_short: str | None = None,
 ) -> str:
-    """The verdict in fair words: what was shown, on how many answers, and what could not have been seen."""
+    """The verdict in fair words: what was shown, on how many answers, and what could not have been seen.
+
+    cut_short: what ended it that is no evidence, such as a limit, in words.
+    """
     if claims.unjudged is not None:
         return f"not judged: {claims.unjudged}"
     if decision.verdict == "unavailable":
@@ -258,7 +262,8 @@ def summarise(
         return _deviates(claims, rules, decision, declared, nearest)
     asked = claims.answered + claims.failures
     failed = f"; {claims.failures} of {asked} requests failed, the last: {claims.error}" if claims.failures else ""
-    return f"{_undisputed(claims, rules, decision, needed)}{failed}"
+    ended = f"; stopped, as {cut_short}" if cut_short and decision.verdict == "inconclusive" else ""
+    return f"{_undisputed(claims, rules, decision, needed)}{failed}{ended}"
 
 
 def _undisputed(claims: Claims, rules: Rules, decision: Decision, needed: int | None) -> str:
@@ -287,18 +292,15 @@ def _undisputed(claims: Claims, rules: Rules, decision: Decision, needed: int | 
             f"cannot tell: {_shown(claims, 'evidence')}, but when their prompts are asked again too few of the "
             "answers stand: they lie as far off in other ways or no longer deviate, as noise does, or show nothing"
         )
-    if claims.mute:
-        return f"cannot tell from {claims.answered} answers: none of them shows enough to be compared"
-    if claims.answered and best.upper is None:
+    if claims.mute or not claims.answered:
+        silent = f"cannot tell from {claims.answered} answers: none of them shows enough to be compared"
+        return silent if claims.answered else "cannot tell: no answer has come"
+    if best.upper is None:
         return (
             f"cannot tell from {claims.answered} answers: no recorded variant is visible enough in them to claim "
             "agreement for; answers that show more, or a variant that deviates more, would allow a consistent verdict"
         )
-    bound = (
-        f"at most {percent(best.upper)} of the requests{where} deviate so far"
-        if best.upper is not None
-        else "no answer"
-    )
+    bound = f"at most {percent(best.upper)} of the requests{where} deviate so far"
     more = (
         f"about {needed} more requests would decide" if needed else "more requests than this suite holds would decide"
     )

@@ -214,6 +214,10 @@ def test_fair_words() -> None:
     assert "could not have seen: q8_0" in summarise(good, RULES, decide(good, RULES), None)
     open_ = claims()
     assert "about 40 more requests would decide" in summarise(open_, RULES, decide(open_, RULES), 40)
+    nothing = claims(answered=0)
+    assert summarise(nothing, RULES, decide(nothing, RULES), 107, cut_short="the deadline had passed") == (
+        "cannot tell: no answer has come; stopped, as the deadline had passed"
+    )
     for words in (text, summarise(good, RULES, decide(good, RULES), None)):
         assert "cheat" not in words
 

@@ -36,7 +36,7 @@ from qcheck.report import console
 from qcheck.report import json as json_report
 from qcheck.report.plan import cannot_reject, in_short
 from qcheck.result import Result
-from qcheck.run.budget import PLAN_REQUESTS
+from qcheck.run.budget import PLAN_REQUESTS, Limits, check_prices
 from qcheck.run.folder import RunFolder, default_base, make_run_id
 from qcheck.run.journal import Journal, read_journal
 from qcheck.suites import load_suite
@@ -313,16 +313,28 @@ def _how_to_go_on(folder: RunFolder) -> str:
     return f"`qcheck resume {_word_for(folder)}` goes on (only answers in flight were lost)"
 
 
-def conduct(folder: RunFolder, ready: Ready, messages: Messages) -> Result:
-    """Ask until everybody is decided, or go on where the run was interrupted. Raises Interrupted."""
+def conduct(folder: RunFolder, ready: Ready, messages: Messages, limits: Limits | None = None) -> Result:
+    """Ask until everybody is decided, or go on where the run was interrupted. Raises Interrupted.
+
+    limits: where they say something, in the place of those that the run was begun with.
+    """
     manifest, endpoints = ready.manifest, ready.endpoints
+    allowed = (limits or Limits()).over(manifest.budget_limits())
+    check_prices(allowed, endpoints)
 
     async def ask() -> Result:
         nameless = _nameless(folder, endpoints)
         async with clients(endpoints, ready.keys, manifest.concurrency, nameless, ready.answered) as askers:
             with follow(manifest, messages) as on_moment:
                 return await compare(
-                    folder, manifest, ready.panels, endpoints, askers, spent_s=ready.spent_s, on_moment=on_moment
+                    folder,
+                    manifest,
+                    ready.panels,
+                    endpoints,
+                    askers,
+                    spent_s=ready.spent_s,
+                    limits=allowed,
+                    on_moment=on_moment,
                 )
 
     return run_async(ask(), _how_to_go_on(folder))

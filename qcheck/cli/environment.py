@@ -18,6 +18,7 @@ from qcheck.lab.catalog import PREFIX
 from qcheck.lab.supervisor import Lab, LabResolver
 from qcheck.places import data_folder
 from qcheck.registry.config import load_env_file, load_user_config, read_key
+from qcheck.registry.loader import load_providers
 from qcheck.registry.openrouter import Listing
 from qcheck.registry.resolve import RegistryResolver
 from qcheck.registry.types import Endpoint, Resolver
@@ -60,8 +61,13 @@ def open_environment(
                 messages.note(f"starting local engines for {', '.join(local)}")
             return lab.started(endpoints)
 
+        config = load_user_config()
+        for word, near in config.misspelt(load_providers()):
+            messages.note(
+                f"note: qcheck.toml has a table for {word}, which holds for {word}=https://… alone: is it {near}?"
+            )
         registry = RegistryResolver(
-            load_user_config(),
+            config,
             allow_http=allow_http,
             listing=listings(messages),
             tell=lambda words: messages.note(f"note: {words}"),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qcheck.cli.options import examples, messages_of
+from qcheck.errors import ConfigurationError
+from qcheck.jsonio import why_unwritable
 
 if TYPE_CHECKING:
     from qcheck.lab.catalog import Weights
@@ -50,6 +52,8 @@ def up(
     from qcheck.lab.supervisor import Lab
 
     messages = messages_of(context)
+    if state and (reason := why_unwritable(state)):
+        raise ConfigurationError(f"logs cannot be kept in {state}: {reason}; choose another --state.")
     wanted = list(dict.fromkeys(name.removeprefix(PREFIX) for name in names or USUAL))
     try:
         with Lab(state, seed=seed, on_progress=messages.note) as lab:

@@ -21,14 +21,16 @@ MIN_WIDTH = 60
 
 
 def _put(stream: TextIO, text: str) -> None:
-    """Write all of `text` now. Nobody reading any more is no error; a full disk is a StorageError."""
+    """Write all of `text` now. Nobody reading any more is no error; a full disk is a StorageError where that loses
+    what was asked for: what is said beside it must not end a run, nor hide how it ended.
+    """
     try:
         stream.write(text)
         stream.flush()
     except OSError as error:
         # Python would try to flush once more when it ends, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        if not isinstance(error, BrokenPipeError):
+        if stream is not sys.stderr and not isinstance(error, BrokenPipeError):
             raise StorageError(f"cannot write the output: {error.strerror}; free space and try again.") from error
 
 

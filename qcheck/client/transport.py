@@ -29,7 +29,7 @@ from qcheck.client.dialect import (
 from qcheck.client.limits import Limiter
 from qcheck.client.redact import KeyFilter
 from qcheck.client.retry import TOO_MANY, Fate, backoff_s, fate_of_status, jittered, retry_after_s
-from qcheck.errors import ConfigurationError
+from qcheck.errors import ConfigurationError, nothing_sent
 from qcheck.records import Attempt, Request, Response
 from qcheck.registry.address import check_base_url, is_loopback
 from qcheck.registry.types import Endpoint
@@ -78,6 +78,12 @@ def _is_compressed(headers: httpx.Headers) -> bool:
     """Whether any coding of a body changes it; some servers name a charset there."""
     codings = headers.get("content-encoding", "").lower().split(",")
     return any(coding.strip() in _COMPRESSED for coding in codings)
+
+
+def _elsewhere(response: httpx.Response) -> str:
+    """Where a redirect leads, which is not followed: without what may hold a secret. httpx has parsed the address."""
+    place = httpx.URL(response.headers["location"]).copy_with(query=None, fragment=None, userinfo=b"")
+    return f"it redirects to {place}, and the key goes nowhere but to the address that was given"
 
 
 async def _told(
@@ -210,8 +216,12 @@ class Client:
         await asyncio.gather(*(connection.aclose() for connection in self._idle))
 
     async def ask(self, request: Request, provider: str, seq: int) -> AsyncGenerator[Attempt, None]:
-        """Every attempt at `request`, as soon as it ends; the last one is settled (answered or failed)."""
-        model_id, reason = await self.model_id()
+        """Every attempt at `request`, as soon as it ends; the last one is settled (answered or failed).
+
+        Where it is cancelled, `may_have_been_sent` tells whether any of it was under way.
+        """
+        with nothing_sent():
+            model_id, reason = await self.model_id()
         if model_id is None:
             started = datetime.now(UTC).isoformat(timespec="milliseconds")
             yield Attempt(
@@ -278,7 +288,8 @@ class Client:
                 return
             dead = exchange.unreachable and not self._connected
             wait_s = _CONNECT_WAIT_S if dead else backoff_s(index, exchange.retry_after_s, self._rng)
-            await self._sleep(wait_s)
+            with nothing_sent():
+                await self._sleep(wait_s)
 
     def _read(self, exchange: _Exchange, read: Callable[[bytes], T]) -> tuple[T | None, _Exchange]:
         """What a whole body says, or None and the exchange as one that failed."""
@@ -301,9 +312,11 @@ class Client:
         self, method: str, path: str, json: dict[str, Any] | None, read: Callable[[bytes], T]
     ) -> tuple[T | None, _Exchange]:
         """One exchange over the wire, and what was read; whatever happens, it is told as data."""
-        async with self._limiter.slot() as ticket:
-            if pause_s := self._limiter.pause_s:
-                await self._sleep(jittered(pause_s, self._rng))
+        async with contextlib.AsyncExitStack() as stack:
+            with nothing_sent():
+                ticket = await stack.enter_async_context(self._limiter.slot())
+                if pause_s := self._limiter.pause_s:
+                    await self._sleep(jittered(pause_s, self._rng))
             value, done = self._read(await self._timed(method, path, json), read)
             if done.too_many:
                 self._limiter.slow_down(ticket, done.retry_after_s or 0.0)
@@ -345,7 +358,7 @@ class Client:
             return replace(exchange, body=body)
         if status == httpx.codes.BAD_REQUEST and json and "tools" in json and holds_refused_call(body):
             return replace(exchange, body=body)
-        message = error_message(body)
+        message = _elsewhere(response) if response.has_redirect_location else error_message(body)
         return replace(
             exchange,
             error=self._filter.clean(f"HTTP {status}: {message}" if message else f"HTTP {status}", _MAX_ERROR),

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 
 from qcheck.baselines import Answer, Baseline
-from qcheck.result import Cause, Evidence, Finding
+from qcheck.result import Cause, Evidence, Finding, Severity
 from qcheck.stats.fraction import fraction_lower
 from qcheck.suites import Suite
 
@@ -30,6 +30,7 @@ MIN_OFFSET = 5
 MOST, ERROR_SHARE = 0.5, 0.1
 # Another tokenizer would give the same offset on the next probe about this often.
 CHANCE_AGREEMENT = 0.2
+DEAR = 2.0  # times the reference's tokens, from which on whoever pays for them is warned; a convention
 REWRITTEN = "another tokenizer, of another model or of a proxy that counts, or rewritten prompts (no constant offset)"
 
 
@@ -54,6 +55,7 @@ class PromptTokenEvidence:
         )
         self._compared: set[str] = set()
         self._answered: set[str] = set()  # plain prompts whose count is known, whether the answers have one or not
+        self._counted = self._due = 0  # tokens of all that were compared, the provider's and the reference's
         self._offsets: list[tuple[str, int, int]] = []  # probe, provider's count, reference's count
 
     def update(self, probe_id: str, answer: Answer) -> None:
@@ -67,6 +69,8 @@ class PromptTokenEvidence:
         if not answer.prompt_tokens:  # 0 says nothing: a prompt has some
             return
         self._compared.add(probe_id)
+        self._counted += answer.prompt_tokens
+        self._due += expected
         if answer.prompt_tokens != expected:
             self._offsets.append((probe_id, answer.prompt_tokens, expected))
 
@@ -94,7 +98,9 @@ class PromptTokenEvidence:
         where = f"differs on {n} of {len(self._compared)} probes, {pattern}"
         text = f"{seen} prompt tokens where the reference has {expected}; {where}"
         probes = tuple(p for p, _, _ in self._offsets[:10])
-        return (Finding("prompt_tokens_differ", "deviation" if decides else "info", text, self._cause(), probes),)
+        dear = self._counted >= DEAR * self._due
+        severity: Severity = "deviation" if decides else "warning" if dear else "info"
+        return (Finding("prompt_tokens_differ", severity, text, self._cause(), probes),)
 
     @property
     def _plain(self) -> list[int]:

@@ -302,11 +302,18 @@ def _check_texts(suites: Sequence[Suite], endpoints: Sequence[Endpoint]) -> None
 
 
 def budget_of(
-    manifest: RunManifest, endpoints: Sequence[Endpoint], before: Iterable[Attempt] = (), spent_s: float = 0.0
+    manifest: RunManifest,
+    endpoints: Sequence[Endpoint],
+    before: Iterable[Attempt] = (),
+    spent_s: float = 0.0,
+    limits: Limits | None = None,
 ) -> Budget:
-    """What may be spent on the endpoints of a run, `spent_s` of whose deadline went on what was asked `before`."""
+    """What may be spent on the endpoints of a run, `spent_s` of whose deadline went on what was asked `before`.
+
+    limits: what the user allows now, the manifest's if None.
+    """
     return Budget(
-        manifest.budget_limits().after(spent_s),
+        (limits or manifest.budget_limits()).after(spent_s),
         {e.name: Price(e.price.input, e.price.output) for e in manifest.everyone if e.price},
         before,
         plans=[e.name for e in manifest.everyone if e.plan],
@@ -357,12 +364,14 @@ async def compare(
     askers: Mapping[str, Asker],
     *,
     spent_s: float = 0.0,
+    limits: Limits | None = None,
     on_moment: Callable[[Moment], None] = lambda _: None,
 ) -> Result:
     """Ask until every provider is decided or its limits are reached; resumes where the folder's journal ends.
 
     `panels` are the manifest's suites, loaded, and `endpoints` all whom it asks anything, resolved. `spent_s` are
-    seconds that discovery has taken of the deadline. Writes `result.json` and returns it.
+    seconds that discovery has taken of the deadline. `limits` take the place of the manifest's: as the evidence may be
+    looked at whenever one likes, one may also ask on. Writes `result.json` and returns it.
     """
     fold = make_fold(manifest, panels)
     by_name = {e.name: e for e in endpoints}
@@ -406,7 +415,7 @@ async def compare(
             request_for,
             journal,
             answered=resumable(settled_requests(before)),
-            budget=budget_of(manifest, endpoints, before, spent_s),
+            budget=budget_of(manifest, endpoints, before, spent_s, limits),
             should_stop=fold.should_stop,
             scored_with=scored_with,
             ask_again=ask_again,

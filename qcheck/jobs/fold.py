@@ -172,12 +172,10 @@ class RunFold:
             if self.live_available.reason:
                 return "unavailable"
             return "done" if all(self._past(name, p) or self.should_stop(p) for p in self.providers) else None
-        if self.live and self.live_available.reason:
-            return "reference unavailable"
         fold = self.providers[name]
         if fold.available.reason:
             return "unavailable"
-        if fold.scorers_gone:
+        if self.reference_gone(name):
             return "reference unavailable"
         if self.has_reference or fold.unjudged:
             alone = self.live is not None and self._past(name, self.live) and not fold.asks_again()
@@ -186,6 +184,12 @@ class RunFold:
         if not mine:
             return "nobody to compare with"
         return "grouped" if all(f.state for f in mine) else None
+
+    def reference_gone(self, name: str) -> str | None:
+        """Which live deployment does not answer any more that a provider is compared with, and why; None mostly."""
+        if self.live:
+            return f"{self.live}: {self.live_available.reason}" if self.live_available.reason else None
+        return self.providers[name].scorers_gone
 
     def _gone(self, pair: tuple[str, str], name: str) -> bool:
         other = pair[0] if pair[1] == name else pair[1]

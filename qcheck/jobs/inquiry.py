@@ -16,6 +16,7 @@ from qcheck.client.dialect import THOUGHT
 from qcheck.client.limits import Limiter
 from qcheck.client.retry import LATER, TOO_MANY
 from qcheck.client.transport import Client
+from qcheck.errors import may_have_been_sent
 from qcheck.jobs.offer import MOST_LEAST
 from qcheck.jobs.seen import LINE, PRODUCT, PROMPT, TOP, Seen, Trial, listed
 from qcheck.records import Attempt, Message, Request, Tool
@@ -350,8 +351,9 @@ class Inquiry:
                         if not self._budget.allows_retry():
                             raise EndOfInquiry("budget", "the budget does not allow another try")
                         tries, started = tries + 1, datetime.now(UTC)
-        except asyncio.CancelledError:
-            self._keep(given_up(PlanItem(provider, seq, name), tries, started), worst_usd)
+        except asyncio.CancelledError as error:
+            if may_have_been_sent(error):
+                self._keep(given_up(PlanItem(provider, seq, name), tries, started), worst_usd)
             raise
         finally:
             self._budget.release(worst_usd)

@@ -27,11 +27,20 @@ from qcheck.result import (
     Totals,
 )
 from qcheck.run.budget import is_estimate
+from qcheck.run.execute import GIVEN_UP
 from qcheck.verdict import Claims, Decision, exit_code, summarise
 
 __all__ = ["WITHHELD", "make_fold", "make_result"]
 
 SHOWN_PROBES = 10
+# Why no more was asked where that follows from no evidence, in words.
+LIMITS = {
+    "max_requests": "no more requests may be sent (--max-requests, or a plan that pays for them)",
+    "budget": "the budget does not allow another request",
+    "deadline": "the deadline had passed",
+    "interrupted": "the run was interrupted",
+    "nobody to compare with": "nobody is left to compare with",
+}
 WITHHELD = "withheld"
 ROUTED_ON = Finding(
     kind="unpinned_upstreams",
@@ -142,6 +151,7 @@ def _provider(
     nearest = next((v for v, probability in posterior.items() if probability >= NAMED), None)
     low, estimate, high = fold.fraction(decision.verdict, nearest) if run.has_reference else (0.0, None, 1.0)
     mine = [a for a in attempts if a.provider == entry.name]
+    stop_reason = run.should_stop(entry.name) or stops.get(entry.name, "interrupted")
     return ProviderResult(
         name=entry.name,
         endpoint=entry.display,
@@ -157,9 +167,10 @@ def _provider(
             needed,
             declared=entry.declared.precision if entry.declared else None,
             nearest=nearest,
+            cut_short=_cut_short(stop_reason, run.reference_gone(entry.name), mine),
         ),
         likely_cause=cause,
-        stop_reason=run.should_stop(entry.name) or stops.get(entry.name, "interrupted"),
+        stop_reason=stop_reason,
         started=min((a.started for a in mine), default=None),
         ended=_ended(mine),
         unavailable_reason=claims.unavailable_reason if decision.verdict == "unavailable" else None,
@@ -179,6 +190,15 @@ def _provider(
         discovery=sum(a.discovery and a.settled and a.sent for a in mine),
         offered=_offered(entry.offer) if entry.offer else None,
     )
+
+
+def _cut_short(stop_reason: str, reference_gone: str | None, attempts: Sequence[Attempt]) -> str | None:
+    """What ended a provider's part of the run that is no evidence, in words, and what its last attempt came to."""
+    if reference_gone:
+        return f"the reference is not there any more ({reference_gone})"
+    last = next((a for a in reversed(attempts) if not a.discovery and a.error != GIVEN_UP), None)
+    failing = f", and the last attempt came to: {last.error}" if last and last.outcome == "retried" else ""
+    return LIMITS[stop_reason] + failing if stop_reason in LIMITS else None
 
 
 def _log_e(claims: Claims, decision: Decision) -> float:

@@ -22,8 +22,9 @@ prompt_format = { … }                # its chat template, for text that the en
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -105,6 +106,13 @@ class UserConfig(Row):
 
     providers: dict[_Word, ProviderSettings] = Field(default_factory=dict)
 
+    def misspelt(self, known: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Tables that are those of no `known` provider, and the known one that each may have been meant for."""
+        names = list(known)
+        for word in dict.fromkeys(table.partition("/")[0] for table in self.providers):
+            if word not in names and (near := difflib.get_close_matches(word, names, n=1, cutoff=0.8)):
+                yield word, near[0]
+
     def settings(self, spec: str, model: str) -> EndpointSettings:
         """What is said of `model` at the provider `spec`.
 
@@ -163,6 +171,11 @@ def read_key(endpoint: Endpoint, environ: Mapping[str, str]) -> str | None:
         )
     if not _KEY.fullmatch(key):
         raise ConfigurationError(f"the key in {endpoint.key_env} holds a space or another character no key has.")
+    if key in endpoint.base_url:
+        raise ConfigurationError(
+            f"the URL of {endpoint.name} holds the key in {endpoint.key_env}, and would stand in the run's files: give "
+            "the address without it."
+        )
     return key
 
 

@@ -56,6 +56,7 @@ PROVIDER_TRAITS = (
 )  # fmt: skip
 MODEL_TRAITS = ("released_precision", "thinks", "dated_template")
 MAX_LINE = 300
+MOST_USD = 1e6  # per million tokens: no price is higher, and sums of such stay numbers
 # Printable to Python, yet nothing is seen: Unicode's Default_Ignorable_Code_Point, and Braille without a dot.
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
@@ -110,8 +111,8 @@ class Row(BaseModel):
 class PriceRow(Row):
     """US dollars per million tokens."""
 
-    input: float = Field(ge=0, allow_inf_nan=False)
-    output: float = Field(ge=0, allow_inf_nan=False)
+    input: float = Field(ge=0, le=MOST_USD, allow_inf_nan=False)
+    output: float = Field(ge=0, le=MOST_USD, allow_inf_nan=False)
 
     def price(self) -> Price:
         """The same as plain data."""

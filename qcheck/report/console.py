@@ -19,6 +19,8 @@ STYLES = {"consistent": "green", "deviates": "bold red", "inconclusive": "yellow
 HEADINGS = ("provider", "verdict", "answers", "deviating", "e-value", "routing\nfraction", "likely cause")
 ROOM_FOR_CAUSES = 96  # columns; where there are fewer, causes stand below the table
 NUMBERS = (2, 3, 4, 5)
+# With what a run goes on that was cut short, by the reason for which it was.
+RAISED = {"max_requests": " --max-requests N", "budget": " --budget USD", "deadline": "", "interrupted": ""}
 DIFFERENT = "they do not serve the same distribution: at least one differs from the release"
 GET_A_REFERENCE = (
     "record a deployment that you trust with `qcheck baseline record {model} --provider …`, "
@@ -64,6 +66,11 @@ def _parts(result: Result, run: str, width: int) -> Iterator[RenderableType]:
         yield entry(head, _reference(suite.reference))
     yield entry("run", f"{result.run_id}, seed {result.seed}, alpha {result.alpha:g}, tolerance {result.tolerance:g}")
     yield entry("total", _total(result.totals))
+    cut_short = [
+        RAISED[p.stop_reason] for p in result.providers if p.verdict == "inconclusive" and p.stop_reason in RAISED
+    ]
+    for option in dict.fromkeys(cut_short):
+        yield entry("next", f"`qcheck resume {run}{option}` asks on, nothing twice")
     yield entry("next", f"`qcheck verify {run}` makes the same result from the recorded answers")
 
 

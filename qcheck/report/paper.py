@@ -76,7 +76,7 @@ class _Grid:
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
         others = sum(map(self._least, range(1, len(self.headings)))) + GAP * (len(self.headings) - 1)
-        names = max((len(line[0]) for line in self.lines), default=0)
+        names = max([len(self.headings[0]), *(len(line[0]) for line in self.lines)])
         room = min(HANGING, max(options.max_width - others, 1))
         if room < min(names, SHORTEST):
             for name, *values in self.lines:

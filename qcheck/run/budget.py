@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from qcheck.errors import ConfigurationError
@@ -60,6 +60,11 @@ class Limits:
     def after(self, spent_s: float) -> Limits:
         """What is left of them when so many seconds are over; what was asked meanwhile counts from a journal."""
         return self if self.deadline_s is None else replace(self, deadline_s=max(0.0, self.deadline_s - spent_s))
+
+    def over(self, before: Limits) -> Limits:
+        """These limits, and where they say nothing those before."""
+        said = {name: limit for name, limit in asdict(self).items() if limit is not None}
+        return replace(before, **said)
 
     def most_requests(self, *, plan: bool) -> int | None:
         """The most requests to one provider, whose requests a plan pays for or not."""

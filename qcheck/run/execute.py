@@ -30,13 +30,14 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from qcheck.errors import may_have_been_sent
 from qcheck.records import Attempt, Request
 from qcheck.run.budget import Budget
 from qcheck.run.journal import Journal
 from qcheck.run.lane import Lane, Settled, make_lanes
 from qcheck.run.plan import PlanItem
 
-__all__ = ["AskedAgain", "Asker", "Event", "Settled", "Stopped", "Tried", "execute", "given_up"]
+__all__ = ["GIVEN_UP", "AskedAgain", "Asker", "Event", "Settled", "Stopped", "Tried", "execute", "given_up"]
 
 GIVEN_UP = "given up before the answer came"
 POLL_S = 0.05
@@ -48,7 +49,7 @@ class Asker(Protocol):
     def ask(self, request: Request, provider: str, seq: int) -> AsyncGenerator[Attempt, None]:
         """Every attempt at `request` as it ends; the last one, and only that, is settled.
 
-        The next one is not sent before it is asked for.
+        The next one is not sent before it is asked for. `may_have_been_sent` tells of its cancellation.
         """
 
 
@@ -328,9 +329,10 @@ class _Flight:
                         lane.cut(index, "budget")
                         return None
                     tries, started = tries + 1, datetime.now(UTC)
-        except asyncio.CancelledError:
-            lost = given_up(replace(item, provider=by), tries, started)
-            self._keep(lane, index, replace(lost, scores=scores), worst_usd)
+        except asyncio.CancelledError as error:
+            if may_have_been_sent(error):
+                lost = given_up(replace(item, provider=by), tries, started)
+                self._keep(lane, index, replace(lost, scores=scores), worst_usd)
             raise
         raise RuntimeError(f"the asker of {by} ended without a last attempt")
 

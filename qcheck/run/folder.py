@@ -38,7 +38,8 @@ class RunFolder:
     @staticmethod
     def check_base(base: Path) -> None:
         """Raise ConfigurationError where no run can be kept in `base`; called before anything is started or sent."""
-        if reason := why_unwritable(base):
+        strange = None if str(base).isprintable() else "its name holds what cannot be shown"
+        if reason := strange or why_unwritable(base):
             raise ConfigurationError(
                 f"runs cannot be kept in {base}: {reason}; choose another place (--run-dir, or XDG_DATA_HOME)."
             )

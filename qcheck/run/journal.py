@@ -110,7 +110,8 @@ def read_journal(path: Path) -> list[Attempt]:
             attempts.append(attempt_from_row(loads(line)))
         except (ValueError, TypeError, KeyError) as error:
             raise RunFolderError(
-                f"{path} line {number} is damaged or of another version ({error}); start a new run."
+                f"{path} line {number} is damaged or of another version of qcheck; start a new run, or remove the line "
+                "and `qcheck resume` asks that request again."
             ) from error
     return attempts
 

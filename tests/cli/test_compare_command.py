@@ -210,7 +210,7 @@ def test_a_damaged_journal_is_told_of_before_anybody_is_asked(qcheck, provider, 
     journal.write_bytes(b"\xff" + journal.read_bytes()[1:])
     spoken = qcheck("resume", run)
     assert (spoken.code, spoken.err.count("\n")) == (2, 1)
-    assert "journal.jsonl line 1 is damaged or of another version (it is not UTF-8 text)" in spoken.err
+    assert "journal.jsonl line 1 is damaged or of another version of qcheck; start" in spoken.err
 
 
 def test_a_run_is_not_resumed_with_another_endpoint(qcheck, provider, tmp_path):

@@ -84,7 +84,7 @@ PATHS = {
     "overloaded": (refusal(529), "HTTP 529: 529 for [key]"),
     "no-content": (http(204, b""), "HTTP 204"),
     "found": (http(302, b"", ELSEWHERE), "HTTP 302"),
-    "temporary": (http(307, ALL_FORMS.encode(), ELSEWHERE), "HTTP 307: [key]"),
+    "temporary": (http(307, ALL_FORMS.encode(), ELSEWHERE), "HTTP 307: it redirects to http"),
     "permanent": (http(308, b"", ELSEWHERE), "HTTP 308"),
     "cookie": (refusal(500, f"Set-Cookie: k={quote(KEY)}"), "HTTP 500: 500 for [key]"),
     "authenticate": (refusal(401, f'WWW-Authenticate: Bearer realm="{KEY}"'), "HTTP 401: 401 for [key]"),

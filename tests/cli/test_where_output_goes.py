@@ -22,6 +22,7 @@ def ended(shell: str) -> int:
     ("shell", "code"),
     [
         ("verify nope 2>&-", 2),
+        ("verify nope 2>/dev/full", 2),
         ("suite list >&-", 0),
         ("suite list <&-", 0),
         ("--help >/dev/full 2>/dev/null", 4),

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import json
 import ssl
@@ -14,7 +15,7 @@ from fake_provider import Drip, Reset, answer, http, listening
 from qcheck import __version__
 from qcheck.client.limits import Limiter
 from qcheck.client.transport import Client
-from qcheck.errors import ConfigurationError
+from qcheck.errors import ConfigurationError, may_have_been_sent
 from qcheck.records import Message, Request, attempt_to_row
 from qcheck.registry.types import Endpoint
 
@@ -198,6 +199,13 @@ async def test_redirects_are_not_followed(fake, other, sleeper):
     (attempt,) = await ask(fake.endpoint(), sleeper)
     assert (attempt.outcome, attempt.fatal, attempt.http_status) == ("failed", True, 307)
     assert other.asked == []
+    assert attempt.error.startswith(f"HTTP 307: it redirects to {other.url}/chat/completions, and the key goes nowhere")
+
+
+async def test_of_a_redirect_no_secret_is_told(fake, sleeper):
+    fake.script = [http(301, b"", "Location: https://u:secret@h.example/v1?secret#secret")]
+    (attempt,) = await ask(fake.endpoint(), sleeper)
+    assert attempt.error.startswith("HTTP 301: it redirects to https://h.example/v1, and")
 
 
 async def test_a_refused_connection_is_fatal_after_two_quick_tries(refused_url, sleeper):
@@ -487,3 +495,40 @@ async def test_a_model_id_that_repeats_the_key_is_not_taken(fake, sleeper):
         model, reason = await client.model_id()
     assert model is None
     assert KEY not in reason
+
+
+async def cancelled(fake, **options):
+    """The error with which a request ends that is cancelled while nobody answers it."""
+    async with Client(fake.endpoint(), KEY, rng=np.random.default_rng(1), **options) as client:
+        try:
+            async with contextlib.aclosing(client.ask(REQUEST, "fake", 7)) as asked:
+                waiting = asyncio.current_task()
+                asyncio.get_running_loop().call_later(0.3, waiting.cancel)
+                async for _ in asked:
+                    pass
+        except asyncio.CancelledError as error:
+            waiting.uncancel()
+            return error
+    raise AssertionError
+
+
+async def test_a_cancelled_request_tells_whether_it_was_under_way(fake):
+    paused, crowded = Limiter(), Limiter()
+    paused.slow_down(0, 30.0)
+    fake.script = [Drip(OK, 1.0), http(429, b"{}", "Retry-After: 30")]
+    assert may_have_been_sent(await cancelled(fake))
+    assert not may_have_been_sent(await cancelled(fake))  # it waits to try again
+    assert not may_have_been_sent(await cancelled(fake, limiter=paused))
+    async with contextlib.AsyncExitStack() as stack:
+        crowded.widen(1)
+        await stack.enter_async_context(crowded.slot())
+        assert not may_have_been_sent(await cancelled(fake, limiter=crowded, concurrency=0))
+    assert len(fake.asked) == 2
+
+
+async def test_a_deadline_ends_who_waits_to_try_again(fake):
+    fake.script = [http(429, b"{}", "Retry-After: 30")]
+    async with Client(fake.endpoint(), KEY) as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                _ = [attempt async for attempt in client.ask(REQUEST, "fake", 7)]

@@ -37,6 +37,12 @@ def test_few_differences_do_not_decide(recorded: tuple[Baseline, Suite], counts:
     assert [f.severity for f in _folded(recorded, counts).findings()] == ["info"]
 
 
+def test_who_counts_twice_as_many_is_warned_of(recorded: tuple[Baseline, Suite]) -> None:
+    """Without a pattern that is no deviation, but somebody pays for it."""
+    offsets = [30 + i % 3 for i in range(20)]
+    assert [f.severity for f in _folded(recorded, list(offsets)).findings()] == ["warning"]
+
+
 def test_an_honest_upstream_that_counts_otherwise_is_not_taken_for_most(recorded: tuple[Baseline, Suite]) -> None:
     """Half of an aggregator's answers have a larger count, and somebody looks after each."""
     rng, accused, runs = np.random.default_rng(3), 0, 400

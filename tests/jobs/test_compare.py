@@ -165,6 +165,38 @@ def test_limits_end_a_run_undecided_and_say_what_is_missing(lab: Lab, run: Any) 
     assert (provider.verdict, provider.stop_reason, provider.requests) == ("inconclusive", "max_requests", 20)
     assert provider.needed_requests
     assert str(provider.needed_requests) in provider.summary
+    assert provider.summary.endswith(
+        "stopped, as no more requests may be sent (--max-requests, or a plan that pays for them)"
+    )
+    assert verify(folder).differences == ()
+
+
+def test_a_run_that_was_cut_short_goes_on_with_higher_limits(lab: Lab, run: Any) -> None:
+    endpoints = [lab.endpoint("honest")]
+    whole, _ = run(endpoints, settings=FEW)
+    _, folder = run(endpoints, settings=replace(FEW, limits=Limits(max_requests=5)))
+    manifest = RunManifest.parse(folder.read_manifest())
+
+    async def further() -> Result:
+        limits = Limits(max_requests=100).over(manifest.budget_limits())
+        async with clients(endpoints, {}, 4) as askers:
+            return await compare(folder, manifest, manifest.load_panels(), endpoints, askers, limits=limits)
+
+    result = asyncio.run(further())
+    assert verdicts(result) == verdicts(whole) == {"lab/honest": "consistent"}
+    assert result.providers[0].deviating == whole.providers[0].deviating
+    assert verify(folder).differences == ()
+
+
+def test_a_live_reference_that_is_not_there_is_told_of(lab: Lab, run: Any) -> None:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    dead = Endpoint("dead", "nowhere", f"http://127.0.0.1:{port}/v1", "lab-tiny", None)
+    live = Reference(live=dead)
+    result, folder = run([lab.endpoint("honest")], reference=live)
+    assert result.providers[0].stop_reason == "reference unavailable"
+    assert "stopped, as the reference is not there any more (dead: cannot connect" in result.providers[0].summary
     assert verify(folder).differences == ()
 
 

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from qcheck.errors import ConfigurationError
-from qcheck.registry.config import UserConfig, load_env_file, load_user_config, read_key, table_of
+from qcheck.registry.config import ProviderSettings, UserConfig, load_env_file, load_user_config, read_key, table_of
 from qcheck.registry.rows import PriceRow
 from qcheck.registry.types import Dialect, Endpoint
 
@@ -135,6 +137,18 @@ def test_a_table_is_named_as_toml_wants_it():
 def test_key_comes_from_its_variable():
     assert read_key(endpoint("P_KEY"), {"P_KEY": " sk-1 \n"}) == "sk-1"
     assert read_key(endpoint(None), {"P_KEY": "sk-1"}) is None
+
+
+def test_a_key_in_the_address_is_refused_and_not_told():
+    inside = replace(endpoint("P_KEY"), base_url="https://p.example/sk-canary/v1")
+    with pytest.raises(ConfigurationError, match="holds the key in P_KEY") as caught:
+        read_key(inside, {"P_KEY": "sk-canary"})
+    assert "canary" not in str(caught.value)
+
+
+def test_tables_that_may_be_misspelt():
+    tables = dict.fromkeys(("openruter/novita", "openruter", "novita", "mine"), ProviderSettings())
+    assert list(UserConfig(providers=tables).misspelt(["openrouter", "novita"])) == [("openruter", "openrouter")]
 
 
 @pytest.mark.parametrize("environ", [{}, {"P_KEY": ""}, {"P_KEY": "  "}])

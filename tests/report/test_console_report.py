@@ -49,6 +49,15 @@ def test_no_verdict_or_number_is_ever_cut(every_verdict, width):
     assert ("deviating" in shown, "routing" in shown) == (True, True)
 
 
+@pytest.mark.parametrize("width", range(40, 80, 3))
+def test_headings_are_wider_than_short_names(every_verdict, width):
+    some = replace(every_verdict, providers=tuple(replace(p, name="m") for p in every_verdict.providers))
+    shown = " ".join(render(some, Paper(width), RUN).partition("\n\n")[0].split())
+    for provider in some.providers:
+        if provider.deviating.of:
+            assert f"– {percent(provider.routing_fraction.high)}" in shown
+
+
 def test_colour_adds_nothing_but_colour(every_verdict):
     coloured = render(every_verdict, Paper(100, colour=True), RUN)
     assert "\x1b[32mconsistent" in coloured

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qcheck.errors import RunFolderError, StorageError, UnknownNameError
+from qcheck.errors import ConfigurationError, RunFolderError, StorageError, UnknownNameError
 from qcheck.run.folder import RunFolder, default_base, make_run_id
 
 RUN_ID = make_run_id(datetime(2026, 11, 23, 18, 45, tzinfo=UTC), "3f9a2c")
@@ -31,6 +31,11 @@ def test_a_run_is_found_by_id_and_by_path(tmp_path: Path) -> None:
         assert opened.run_id == RUN_ID
         assert opened.read_manifest() == {"seed": 7, "b": None, "a": "é"}
         assert opened.journal == created.path / "journal.jsonl"
+
+
+def test_a_place_that_cannot_be_shown_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="what cannot be shown"):
+        RunFolder.check_base(tmp_path / "a\x1b[31m")
 
 
 def test_the_result_is_kept_byte_for_byte(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from qcheck.baselines import Answer, answer_of
 from qcheck.evidence.margin import MARGIN_SHARE, MarginEvidence
 from qcheck.evidence.scored_text import text_to_score
 from qcheck.jobs.panel import Panel
-from qcheck.jobs.provider import Availability, ProviderFold
+from qcheck.jobs.provider import ProviderFold
 from qcheck.records import Attempt
+from qcheck.run.availability import Availability
 from qcheck.run.journal import settled_requests, settled_scores
 from qcheck.run.lane import Settled
 from qcheck.verdict import Rules

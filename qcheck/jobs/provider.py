@@ -17,46 +17,13 @@ from qcheck.evidence.scored_text import Sampling, ScoredTextEvidence, text_to_sc
 from qcheck.jobs.panel import Panel, sample
 from qcheck.records import Attempt, Position, Response
 from qcheck.result import Cause, Divergence, Evidence, Finding, Verdict
-from qcheck.run.lane import FAILURES_IN_A_ROW
+from qcheck.run.availability import Availability
 from qcheck.stats.attribution import NONE
 from qcheck.verdict import MIN_DEVIATING, Claims, Decision, Observed, Rules, asks_again, decide, should_stop
 
-__all__ = ["NAMED", "Availability", "ProviderFold"]
+__all__ = ["NAMED", "ProviderFold"]
 
 NAMED = 0.5  # posterior from which a cause is named
-
-
-class Availability:
-    """The rule by which a provider counts as unavailable; `run.lane` stops sending by the same.
-
-    reason: why it is, once it is. error: of the last request that failed.
-    """
-
-    def __init__(self) -> None:
-        self.requests = self.failures = self._in_a_row = 0
-        self.reason: str | None = None
-        self.error: str | None = None
-
-    def update(self, attempt: Attempt) -> None:
-        """Count one settled attempt."""
-        self.count(None if attempt.outcome == "answered" else attempt.error or "requests failed", fatal=attempt.fatal)
-
-    def count(self, error: str | None, *, fatal: bool = False) -> None:
-        """Count one request, which failed if there is an error."""
-        self.requests += 1
-        if error is None:
-            self._in_a_row = 0
-            return
-        self.failures += 1
-        self.error = error
-        self._in_a_row += 1
-        if fatal or self._in_a_row >= FAILURES_IN_A_ROW:
-            self.reason = error
-
-    def end(self) -> None:
-        """No more is asked: who has answered nothing is unavailable, however little that was."""
-        if self.failures == self.requests:
-            self.reason = self.error
 
 
 class _PanelFold:

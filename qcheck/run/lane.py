@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qcheck.records import Attempt
+from qcheck.run.availability import Availability
 from qcheck.run.plan import PlanItem
 
 __all__ = ["Lane", "Settled", "make_lanes", "resumable"]
-
-FAILURES_IN_A_ROW = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +42,11 @@ class Lane:
     reason: str = "exhausted"
     head: int = 0
     in_flight: set[int] = field(default_factory=set)
-    unavailable: bool = False
     waits: bool = False
     stopped: bool = False
     given_up: bool = False
     _unsent: int = 0
-    _failures: int = 0
+    _available: Availability = field(default_factory=Availability)
 
     def __post_init__(self) -> None:
         self.end = len(self.items)
@@ -59,6 +57,11 @@ class Lane:
     def finished(self) -> bool:
         """Whether nothing more will come of it."""
         return not self.in_flight and (self.stopped or self.given_up or self.head >= self.end)
+
+    @property
+    def unavailable(self) -> bool:
+        """Whether it is of no use to ask on, by what has been settled."""
+        return self._available.reason is not None
 
     @property
     def begun(self) -> bool:
@@ -76,10 +79,8 @@ class Lane:
         if self.stopped or self.waits or self.head not in self.ready:
             return None
         settled = self.ready.pop(self.head)
-        attempt = settled.attempt
         self.head += 1
-        self._failures = self._failures + 1 if attempt.outcome == "failed" else 0
-        self.unavailable = attempt.fatal or self._failures >= FAILURES_IN_A_ROW
+        self._available.update(settled.attempt)
         return settled
 
     def settles(self, index: int) -> bool:
@@ -154,12 +155,10 @@ def resumable(settled: Mapping[tuple[str, int], Attempt]) -> dict[tuple[str, int
     """
     kept = dict(settled)
     for provider in {name for name, _ in settled}:
-        seq = in_a_row = 0
-        while (attempt := settled.get((provider, seq))) is not None:
-            in_a_row = in_a_row + 1 if attempt.outcome == "failed" else 0
-            if attempt.fatal or in_a_row >= FAILURES_IN_A_ROW:
-                first = seq + 1 - in_a_row
-                kept = {k: a for k, a in kept.items() if k[0] != provider or k[1] < first or a.outcome != "failed"}
-                break
-            seq += 1
+        available = Availability()
+        while available.reason is None and (attempt := settled.get((provider, available.requests))) is not None:
+            available.update(attempt)
+        if available.reason is not None:
+            first = available.requests - available.in_a_row
+            kept = {k: a for k, a in kept.items() if k[0] != provider or k[1] < first or a.outcome != "failed"}
     return kept

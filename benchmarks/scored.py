@@ -48,7 +48,7 @@ Array = NDArray[np.float64]
 RULES = Rules(alpha=0.01, delta=0.0, family=1, tolerance=0.05)  # nothing is calibrated that could fail
 FOLDER = Path("build/scored")
 HONEST = "honest-b"  # which answers the rest where a candidate answers a share
-PROBES, LISTED = 80, 20
+PROBES, LISTED = 160, 20
 STREAMS, LIMIT = 400, 1500
 ANY, PLAIN = Sampling(1.0, 32), Sampling(1.0, 32, plain=True)
 # Live references, and what is known of how the provider draws.

@@ -17,10 +17,8 @@ What a provider does wrong is never an exception: it is data (`qcheck.records.At
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 __all__ = [
     "BaselineError",
@@ -33,11 +31,7 @@ __all__ = [
     "SuiteError",
     "UnknownNameError",
     "UsageError",
-    "may_have_been_sent",
-    "nothing_sent",
 ]
-
-NOTHING_SENT = "nothing was under way"
 
 
 class QcheckError(Exception):
@@ -100,18 +94,3 @@ class DownloadError(QcheckError):
     """A public file that cannot be had, or is not what it should be. What was there before stays in force."""
 
     exit_code = 3
-
-
-@contextlib.contextmanager
-def nothing_sent() -> Iterator[None]:
-    """While this lasts nothing of a request is under way, and so it costs nothing if it is cancelled."""
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        error.add_note(NOTHING_SENT)  # of no class of its own: Python 3.11's timeouts would not know it
-        raise
-
-
-def may_have_been_sent(error: asyncio.CancelledError) -> bool:
-    """Whether a request may have been under way when it was cancelled."""
-    return NOTHING_SENT not in getattr(error, "__notes__", ())

@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 
 from qcheck import __version__
+from qcheck.cancellation import nothing_sent
 from qcheck.client.dialect import (
     DialectError,
     build_body,
@@ -29,7 +30,7 @@ from qcheck.client.dialect import (
 from qcheck.client.limits import Limiter
 from qcheck.client.redact import KeyFilter
 from qcheck.client.retry import TOO_MANY, Fate, backoff_s, fate_of_status, jittered, retry_after_s
-from qcheck.errors import ConfigurationError, nothing_sent
+from qcheck.errors import ConfigurationError
 from qcheck.records import Attempt, Request, Response
 from qcheck.registry.address import check_base_url, is_loopback
 from qcheck.registry.types import Endpoint

@@ -12,11 +12,11 @@ from typing import Any, Final, Literal
 
 import httpx
 
+from qcheck.cancellation import may_have_been_sent
 from qcheck.client.dialect import THOUGHT
 from qcheck.client.limits import Limiter
 from qcheck.client.retry import LATER, TOO_MANY
 from qcheck.client.transport import Client
-from qcheck.errors import may_have_been_sent
 from qcheck.jobs.offer import MOST_LEAST
 from qcheck.jobs.seen import LINE, PRODUCT, PROMPT, TOP, Seen, Trial, listed
 from qcheck.records import Attempt, Message, Request, Tool

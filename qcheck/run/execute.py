@@ -30,7 +30,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from qcheck.errors import may_have_been_sent
+from qcheck.cancellation import may_have_been_sent
 from qcheck.records import Attempt, Request
 from qcheck.run.budget import Budget
 from qcheck.run.journal import Journal

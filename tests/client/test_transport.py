@@ -13,9 +13,10 @@ import pytest
 from fake_provider import Drip, Reset, answer, http, listening
 
 from qcheck import __version__
+from qcheck.cancellation import may_have_been_sent
 from qcheck.client.limits import Limiter
 from qcheck.client.transport import Client
-from qcheck.errors import ConfigurationError, may_have_been_sent
+from qcheck.errors import ConfigurationError
 from qcheck.records import Message, Request, attempt_to_row
 from qcheck.registry.types import Endpoint
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from qcheck.baselines import baseline_roots
 from qcheck.cli.messages import Messages
 from qcheck.client.listing import openrouter_listing
+from qcheck.client.redact import KeyFilter
 from qcheck.errors import ConfigurationError
 from qcheck.lab.catalog import PREFIX
 from qcheck.lab.supervisor import Lab, LabResolver
@@ -91,7 +92,12 @@ def keys_for(endpoints: Sequence[Endpoint], variables: Mapping[str, str]) -> dic
     problems = []
     for endpoint in endpoints:
         try:
-            keys[endpoint.name] = read_key(endpoint, variables)
+            key = keys[endpoint.name] = read_key(endpoint, variables)
+            if KeyFilter(key).found_in(endpoint.base_url):
+                raise ConfigurationError(
+                    f"the URL of {endpoint.name} holds the key in {endpoint.key_env}, and would stand in the run's "
+                    "files: give the address without it."
+                )
         except ConfigurationError as error:
             problems.append(str(error))
     if problems:

@@ -171,11 +171,6 @@ def read_key(endpoint: Endpoint, environ: Mapping[str, str]) -> str | None:
         )
     if not _KEY.fullmatch(key):
         raise ConfigurationError(f"the key in {endpoint.key_env} holds a space or another character no key has.")
-    if key in endpoint.base_url:
-        raise ConfigurationError(
-            f"the URL of {endpoint.name} holds the key in {endpoint.key_env}, and would stand in the run's files: give "
-            "the address without it."
-        )
     return key
 
 

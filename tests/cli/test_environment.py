@@ -6,11 +6,13 @@ from typing import ClassVar
 
 import pytest
 
-from qcheck.cli.environment import open_environment
+from qcheck.cli.environment import keys_for, open_environment
 from qcheck.cli.messages import Messages
+from qcheck.errors import ConfigurationError
 from qcheck.lab.spec import parse_spec
 from qcheck.registry.loader import get_model
 from qcheck.registry.resolve import resolve_all
+from qcheck.registry.types import Endpoint
 
 
 class FakeLab:
@@ -89,3 +91,15 @@ def test_specs_become_names_that_differ(qcheck, opened, monkeypatch):
     names = [pair.partition("=")[0] for pair in spoken.out.split()[-1].split(",")]
     assert names == ["honest-system-a", "honest-system-a-2"]
     assert "who really answers stands in truth.jsonl" in spoken.err
+
+
+def test_a_key_in_the_address_is_refused_and_not_told():
+    there = Endpoint("p", "p", "https://p.example/sk-canary%2F1/v1", "m", "P_KEY")
+    with pytest.raises(ConfigurationError, match="holds the key in P_KEY") as caught:
+        keys_for([there], {"P_KEY": "sk-canary/1"})
+    assert "canary" not in str(caught.value)
+
+
+def test_a_place_holder_may_stand_in_the_address():
+    there = Endpoint("p", "p", "http://localhost:1/v1", "m", "P_KEY")
+    assert keys_for([there], {"P_KEY": "local"}) == {"p": "local"}

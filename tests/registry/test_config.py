@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 
 from qcheck.errors import ConfigurationError
@@ -137,13 +135,6 @@ def test_a_table_is_named_as_toml_wants_it():
 def test_key_comes_from_its_variable():
     assert read_key(endpoint("P_KEY"), {"P_KEY": " sk-1 \n"}) == "sk-1"
     assert read_key(endpoint(None), {"P_KEY": "sk-1"}) is None
-
-
-def test_a_key_in_the_address_is_refused_and_not_told():
-    inside = replace(endpoint("P_KEY"), base_url="https://p.example/sk-canary/v1")
-    with pytest.raises(ConfigurationError, match="holds the key in P_KEY") as caught:
-        read_key(inside, {"P_KEY": "sk-canary"})
-    assert "canary" not in str(caught.value)
 
 
 def test_tables_that_may_be_misspelt():
